@@ -1,0 +1,70 @@
+"""The smallest GAN, trained once to watch it or a million times to measure it.
+
+    import jax
+    import gan1010_jax as gan
+
+    state, history = gan.train(jax.random.key(0))
+    gan.convergence_report(gan.train_population(range(64)))
+
+`updates.py` is the GAN; read it first.
+"""
+
+from gan1010_jax.convergence import (
+    Verdict,
+    convergence_report,
+    judge,
+    success_curves,
+    wilson_interval,
+)
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.games import Constant, Game, Uniform, pattern_game
+from gan1010_jax.methods import Hyperparams, Method, Objective
+from gan1010_jax.models import Discriminator, Generator
+from gan1010_jax.population import Population, train_population
+from gan1010_jax.training import History, train
+from gan1010_jax.updates import (
+    Batch,
+    GANState,
+    Losses,
+    Player,
+    discriminator_update,
+    draw_batch,
+    generate,
+    generator_update,
+    init,
+    train_step,
+)
+from gan1010_jax.version import __version__
+
+__all__ = [
+    "Batch",
+    "Constant",
+    "Discriminator",
+    "GANState",
+    "Game",
+    "Generator",
+    "History",
+    "Hyperparams",
+    "InvalidArgument",
+    "Losses",
+    "Method",
+    "Objective",
+    "Player",
+    "Population",
+    "Uniform",
+    "Verdict",
+    "__version__",
+    "convergence_report",
+    "discriminator_update",
+    "draw_batch",
+    "generate",
+    "generator_update",
+    "init",
+    "judge",
+    "pattern_game",
+    "success_curves",
+    "train",
+    "train_population",
+    "train_step",
+    "wilson_interval",
+]

@@ -1,0 +1,144 @@
+"""What "converges" means, for one seed and for a population of them.
+
+Evaluated on the generator's output at every record: it *matches* if the game says so, and is *in
+support* if it could be a real sample; once a parameter is not finite it counts as neither.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import ndtri
+
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.games import Game
+from gan1010_jax.training import History
+
+if TYPE_CHECKING:
+    from gan1010_jax.population import Population
+
+
+class Verdict(NamedTuple):
+    """How one run went; each field is a scalar.
+
+    Attributes:
+      matched: bool, it matches at the end.
+      in_support: bool, it is in support at the end.
+      forgot: bool, it matched at some record and does not at the end.
+      diverged: bool, a parameter is not finite at the end.
+      first_match_step: int32, the step of the first record that matches, or -1.
+      settled_step: int32, the step of the first record from which every later one matches, or -1.
+    """
+
+    matched: jax.Array
+    in_support: jax.Array
+    forgot: jax.Array
+    diverged: jax.Array
+    first_match_step: jax.Array
+    settled_step: jax.Array
+
+
+def success_curves(history: History, game: Game) -> tuple[jax.Array, jax.Array]:
+    """Whether a run matches, and whether it is in support, at each record: two bool [records]."""
+    matched = game.matched(history.output) & history.finite
+    in_support = game.in_support(history.output) & history.finite
+    return matched, in_support
+
+
+def judge(history: History, game: Game) -> Verdict:
+    """Judge one run by its records."""
+    matched, in_support = success_curves(history, game)
+    ever_matched = matched.any()
+    # From the record after the last miss on, every record matches.
+    records = jnp.arange(matched.size)
+    settled = jnp.max(jnp.where(matched, -1, records)) + 1
+    settled_step = history.step[jnp.minimum(settled, matched.size - 1)]
+    return Verdict(
+        matched=matched[-1],
+        in_support=in_support[-1],
+        forgot=ever_matched & ~matched[-1],
+        diverged=~history.finite[-1],
+        first_match_step=jnp.where(ever_matched, history.step[jnp.argmax(matched)], -1),
+        settled_step=jnp.where(matched[-1], settled_step, -1),
+    )
+
+
+def wilson_interval(
+    count: np.typing.ArrayLike, total: int, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """The Wilson score interval of a fraction; vectorised, which scipy's is not.
+
+    With p = count/total and z the normal quantile of the confidence, the interval is
+    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n). Wilson, *Probable Inference, the Law of
+    Succession, and Statistical Inference*, JASA 22 (1927).
+
+    Args:
+      count: how many of the total, 0 to `total`; any shape.
+      total: how many trials, 1 or more.
+      confidence: between 0 and 1.
+
+    Returns:
+      The lower and upper ends, float64 of the shape of `count`.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a count, total or confidence outside these limits.
+    """
+    count = np.asarray(count, dtype=np.float64)
+    if total < 1:
+        raise InvalidArgument("total", total, "1 or more")
+    if not np.all((count >= 0) & (count <= total)):
+        raise InvalidArgument("count", count, f"from 0 to the total, {total}")
+    if not 0 < confidence < 1:
+        raise InvalidArgument("confidence", confidence, "between 0 and 1")
+    z = ndtri((1 + confidence) / 2)
+    p = count / total
+    center = p + z**2 / (2 * total)
+    half_width = z * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    scale = 1 + z**2 / total
+    low, high = (center - half_width) / scale, (center + half_width) / scale
+    return np.where(count == 0, 0.0, low), np.where(count == total, 1.0, high)
+
+
+def convergence_report(population: "Population") -> dict[str, Any]:
+    """How often a population converged, as a dict that `json` can write.
+
+    Returns:
+      `matched`, `in_support`, `forgot` and `diverged`, each `{count, fraction, ci_low, ci_high}`
+      with the 95 % Wilson interval; `settled_step`, `{p5, p50, p95}` over the seeds that settled,
+      or None if none did; `seeds` (how many), `steps`, `record_every`, `pattern`'s name as `game`,
+      the hyperparameters, `engine`, `platform`, `device`; `wall_seconds` for the whole training,
+      `compile_seconds` of it before the first step, `seed_steps_per_second` after that;
+      `versions`.
+    """
+    columns = population.columns
+    seeds = len(columns["seed"])
+
+    def proportion(name: str) -> dict[str, Any]:
+        count = int(columns[name].sum())
+        low, high = wilson_interval(count, seeds)
+        return {
+            "count": count,
+            "fraction": count / seeds,
+            "ci_low": float(low),
+            "ci_high": float(high),
+        }
+
+    settled = columns["settled_step"][columns["settled_step"] >= 0]
+    quantiles = {f"p{p}": float(np.percentile(settled, p)) for p in (5, 50, 95) if settled.size}
+    outcomes = ("matched", "in_support", "forgot", "diverged")
+    return {
+        "seeds": seeds,
+        "steps": population.steps,
+        **{name: proportion(name) for name in outcomes},
+        "settled_step": quantiles or None,
+        "record_every": population.record_every,
+        "game": population.game.name,
+        "engine": population.engine,
+        "platform": population.platform,
+        "device": population.device,
+        "wall_seconds": population.wall_seconds,
+        "compile_seconds": population.compile_seconds,
+        "seed_steps_per_second": population.seed_steps_per_second,
+        "versions": population.versions,
+    }

@@ -1,0 +1,126 @@
+"""What is played: the networks, the real samples, the latent, and the test of success."""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.models import Discriminator, Generator
+
+
+class Distribution(Protocol):
+    """Where samples come from. Hashable, since a `Game` is static under `jit`."""
+
+    @property
+    def center(self) -> jax.Array:
+        """A typical sample, [units]: the one a network is initialised with and drawn at."""
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw one sample, [units]."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The distribution of a single point, [units]."""
+
+    value: tuple[float, ...]
+
+    @property
+    def center(self) -> jax.Array:
+        """The point itself."""
+        return jnp.asarray(self.value)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Return the point, whatever the key."""
+        del key
+        return self.center
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Independent uniform coordinates in [low, high), each a tuple of `units` numbers."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def center(self) -> jax.Array:
+        """The middle of the box."""
+        return (jnp.asarray(self.low) + jnp.asarray(self.high)) / 2
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw one sample, [units]."""
+        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+        return jax.random.uniform(key, low.shape, minval=low, maxval=high)
+
+    def contains(self, x: jax.Array) -> jax.Array:
+        """Whether every coordinate of x [..., units] lies in its closed range: bool [...]."""
+        return jnp.all((x >= jnp.asarray(self.low)) & (x <= jnp.asarray(self.high)), axis=-1)
+
+
+@dataclass(frozen=True)
+class Game:
+    """A game between two Flax modules. Hashable and static under `jit`.
+
+    Attributes:
+      name: what reports and figures call it.
+      discriminator: maps a sample [..., units] to a logit [...].
+      generator: maps a latent [..., latent units] to a sample [..., units].
+      real: the distribution of real samples.
+      latent: the distribution of the generator's input.
+      matched: the test of success, on the generator's output: [..., units] -> bool [...].
+      in_support: the stricter test, that the output could be a real sample.
+    """
+
+    name: str
+    discriminator: nn.Module
+    generator: nn.Module
+    real: Distribution
+    latent: Distribution
+    matched: Callable[[jax.Array], jax.Array]
+    in_support: Callable[[jax.Array], jax.Array]
+
+
+@functools.cache
+def pattern_game(pattern: str = "1010") -> Game:
+    """The game of learning a pattern of bits; `"1010"` is the reference.
+
+    A real sample has a coordinate for each bit, uniform in [0.8, 1.0) for a 1 and in [0.0, 0.2)
+    for a 0; the latent is the constant 0.5. An output *matches* if every coordinate is on its
+    bit's side of 0.5, and is *in support* if every coordinate lies in its real range.
+
+    Args:
+      pattern: 1 to 16 characters, each 0 or 1. D is n-3-1 and G is 1-3-n for n bits.
+
+    Returns:
+      The game. Equal patterns give the same object, so that nothing compiles twice.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for any other pattern.
+    """
+    if not isinstance(pattern, str) or not re.fullmatch("[01]{1,16}", pattern):
+        raise InvalidArgument("pattern", pattern, "a string of 1 to 16 characters, each 0 or 1")
+    bits = tuple(int(bit) for bit in pattern)
+    real = Uniform(
+        low=tuple(0.8 if bit else 0.0 for bit in bits),
+        high=tuple(1.0 if bit else 0.2 for bit in bits),
+    )
+
+    def matched(output: jax.Array) -> jax.Array:
+        return jnp.all(jnp.where(jnp.asarray(bits) == 1, output > 0.5, output < 0.5), axis=-1)
+
+    return Game(
+        name=pattern,
+        discriminator=Discriminator(),
+        generator=Generator(units=len(bits)),
+        real=real,
+        latent=Constant((0.5,)),
+        matched=matched,
+        in_support=real.contains,
+    )

@@ -1,0 +1,57 @@
+"""The two networks, with the initialisation that PyTorch's `nn.Linear` gives them."""
+
+import math
+
+import jax
+from flax import linen as nn
+
+
+def symmetric_uniform(fan_in: int) -> nn.initializers.Initializer:
+    """Uniform in ±1/√fan_in: the distribution of `torch.nn.Linear`'s weights and biases.
+
+    He et al., *Delving Deep into Rectifiers* (2015), with the negative slope √5 that PyTorch
+    passes, reduces to this bound for the weights; PyTorch gives biases the same one.
+    """
+    bound = 1 / math.sqrt(fan_in)
+
+    def initialize(key, shape, dtype=None):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return initialize
+
+
+class Linear(nn.Module):
+    """`flax.linen.Dense`, initialised as `torch.nn.Linear`: [..., inputs] -> [..., features]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+        initialize = symmetric_uniform(fan_in=x.shape[-1])
+        return nn.Dense(self.features, kernel_init=initialize, bias_init=initialize)(x)
+
+
+class Discriminator(nn.Module):
+    """D, units-3-1: a sample [..., units] -> the logit [...] of the belief that it is real.
+
+    D's last sigmoid belongs to the objective, which can then be computed stably from the logit.
+    """
+
+    hidden: int = 3
+
+    @nn.compact
+    def __call__(self, sample: jax.Array) -> jax.Array:  # noqa: D102
+        hidden = nn.sigmoid(Linear(self.hidden)(sample))
+        return Linear(1)(hidden).squeeze(-1)
+
+
+class Generator(nn.Module):
+    """G, 1-3-units: a latent [..., 1] -> a sample [..., units] in (0, 1)."""
+
+    units: int = 4
+    hidden: int = 3
+
+    @nn.compact
+    def __call__(self, latent: jax.Array) -> jax.Array:  # noqa: D102
+        hidden = nn.sigmoid(Linear(self.hidden)(latent))
+        return nn.sigmoid(Linear(self.units)(hidden))

@@ -1,0 +1,359 @@
+"""Every figure: each function takes results and returns a `matplotlib.figure.Figure`.
+
+Nothing here touches pyplot or any global state, and equal results give equal figures. The colours
+are Okabe and Ito's, which stay apart for every kind of colour vision.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import jax
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+
+from gan1010_jax.convergence import wilson_interval
+from gan1010_jax.games import Game
+from gan1010_jax.methods import Method
+from gan1010_jax.population import Population
+from gan1010_jax.training import History
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
+REAL_RANGE = "#F3DFA2"
+STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 150,
+    "figure.titlesize": 13,
+    "figure.constrained_layout.use": True,
+    "legend.frameon": False,
+}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in this project's style, whatever the user's is."""
+
+    @functools.wraps(draw)
+    def draw_in_style(*args, **kwargs):
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(STYLE)
+            return draw(*args, **kwargs)
+
+    return draw_in_style
+
+
+def plot_population(population: Population) -> dict[str, Figure]:
+    """Every figure of a population, by name; its first seed stands for a single run."""
+    seed = int(population.columns["seed"][0])
+    history = jax.tree.map(lambda leaf: leaf[0], population.history)
+    game = population.game
+    return {
+        "generator": plot_generator(history, game, seed),
+        "losses": plot_losses(history, population.method, seed, population.history),
+        "convergence": plot_convergence(population),
+        "outputs": plot_outputs(population),
+        "settling": plot_settling(population),
+        "architecture": plot_architecture(game),
+    }
+
+
+@styled
+def plot_generator(history: History, game: Game, seed: int) -> Figure:
+    """One run's output over training as a heat map, beside the real range of each coordinate."""
+    figure = Figure(figsize=(9, 0.9 + 0.55 * max(4, history.output.shape[-1])))
+    figure.suptitle(f"What the generator of seed {seed} draws while it learns {game.name}")
+    heat, ranges = figure.subplots(1, 2, width_ratios=(4, 1.3))
+
+    image = heat.imshow(
+        np.asarray(history.output).T,
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, history.step[-1], len(game.real.low) + 0.5, 0.5),
+    )
+    heat.set_title("output at every record")
+    show_steps(heat, history.step[-1])
+    figure.colorbar(image, ax=heat, pad=0.02)
+
+    final = np.asarray(history.output[-1])
+    coordinates = 1 + np.arange(final.size)
+    low, high = np.asarray(game.real.low), np.asarray(game.real.high)
+    ranges.barh(coordinates, high - low, left=low, height=0.6, color=REAL_RANGE, label="real")
+    ranges.plot(final, coordinates, "o", color=BLUE, label="at the end")
+    ranges.set(xlabel="output", xlim=(-0.03, 1.03), ylim=heat.get_ylim(), xticks=(0, 0.5, 1))
+    ranges.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.98),
+        ncols=2,
+        handlelength=1,
+        handletextpad=0.4,
+        columnspacing=1,
+    )
+    for axes in (heat, ranges):
+        axes.set_yticks(coordinates, [f"{c}  ({bit})" for c, bit in zip(coordinates, game.name)])
+    heat.set_ylabel("coordinate (its bit)")
+    return figure
+
+
+@styled
+def plot_losses(history: History, method: Method, seed: int, others: History) -> Figure:
+    """One run's three losses over the median and the 5–95 % band of other runs' [seeds, ...]."""
+    figure = Figure(figsize=(10, 3.6))
+    figure.suptitle(f"The losses of seed {seed} and of {len(others.step):,} seeds")
+    objective = method.objective
+    panels = [
+        ("D on a real sample", BLUE, objective.d_real, history.losses.d_real, others.losses.d_real),
+        (
+            "D on a fake sample",
+            ORANGE,
+            objective.d_fake,
+            history.losses.d_fake,
+            others.losses.d_fake,
+        ),
+        ("G", GREEN, objective.g, history.losses.g, others.losses.g),
+    ]
+    for axes, (title, color, loss, of_seed, of_others) in zip(
+        figure.subplots(1, 3, sharey=True), panels
+    ):
+        low, median, high = quantiles(of_others, (5, 50, 95))
+        undecided = float(loss(0.0))
+        axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")
+        axes.plot(history.step, of_seed, color=color, lw=1, label=f"seed {seed}")
+        axes.plot(history.step, median, color="black", lw=1.2, ls="--", label="median")
+        axes.axhline(undecided, color=GREY, lw=1, ls=":", label=f"D undecided: {undecided:.3g}")
+        axes.set_title(title)
+        show_steps(axes, history.step[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.legend(loc="upper right", fontsize=9)
+    figure.axes[0].set_ylabel("loss")
+    return figure
+
+
+@styled
+def plot_convergence(population: Population) -> Figure:
+    """The fraction of seeds that match and that are in support, at every record."""
+    seeds = len(population.columns["seed"])
+    figure = Figure(figsize=(8, 4))
+    axes = figure.subplots()
+    axes.set_title(f"How many of {seeds:,} seeds have learned {population.game.name}", fontsize=13)
+    steps = population.curves["step"]
+    for name, label, color, line in (
+        ("matched", "matched: all on their bit's side of 0.5", BLUE, "-"),
+        ("in_support", "in support: all in their real range", ORANGE, "--"),
+    ):
+        count = population.curves[name]
+        low, high = wilson_interval(count, seeds)
+        axes.fill_between(steps, low, high, color=color, alpha=0.25, lw=0, label="95 % interval")
+        axes.plot(steps, count / seeds, color=color, ls=line, label=label)
+    axes.set(ylabel="fraction of seeds", ylim=(-0.02, 1.02))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    show_steps(axes, steps[-1])
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def plot_outputs(population: Population) -> Figure:
+    """The final outputs of all seeds, one column of a histogram per coordinate."""
+    game, seeds = population.game, len(population.columns["seed"])
+    figure = Figure(figsize=(8, 4))
+    axes = figure.subplots()
+    axes.set_title(f"What {seeds:,} generators draw in the end", fontsize=13)
+    edges = np.linspace(0, 1, 51)
+    for unit, (low, high) in enumerate(zip(game.real.low, game.real.high)):
+        axes.bar(
+            unit + 1,
+            high - low,
+            0.9,
+            low,
+            color=REAL_RANGE,
+            label="real range" if unit == 0 else None,
+        )
+        counts, _ = np.histogram(population.columns[f"output_{unit}"], edges)
+        width = 0.8 * np.sqrt(counts / max(1, counts.max()))  # so that a single seed is seen
+        axes.barh(
+            edges[:-1],
+            width,
+            np.diff(edges),
+            unit + 1 - width / 2,
+            align="edge",
+            color=BLUE,
+            label="seeds (width: √count)" if unit == 0 else None,
+        )
+    axes.axhline(0.5, color=GREY, lw=1, ls=":", label="0.5, the border of a match")
+    coordinates = 1 + np.arange(len(game.real.low))
+    axes.set_xticks(coordinates, [f"{c}\n({bit})" for c, bit in zip(coordinates, game.name)])
+    axes.set(xlabel="coordinate (its bit)", ylabel="output", ylim=(-0.02, 1.02))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+@styled
+def plot_settling(population: Population) -> Figure:
+    """The distribution of the step from which a seed matches for good."""
+    settled = population.columns["settled_step"]
+    seeds, settled = len(settled), settled[settled >= 0]
+    figure = Figure(figsize=(8, 4))
+    axes = figure.subplots()
+    axes.set_title(
+        f"When {seeds:,} seeds settle on {population.game.name} "
+        f"({seeds - settled.size:,} never did in {population.steps:,} steps)",
+        fontsize=13,
+    )
+    if settled.size:
+        axes.hist(settled, np.linspace(0, population.steps, 51), color=BLUE)
+        for percent, line in ((5, ":"), (50, "-"), (95, ":")):
+            step = np.percentile(settled, percent)
+            axes.axvline(step, color=ORANGE, ls=line, label=f"{percent} %: step {step:,.0f}")
+        axes.legend(loc="best")
+    axes.set(ylabel="seeds", xlabel="step")
+    show_steps(axes, population.steps)
+    axes.set_xlabel("settling step: it matches at every record from here on")
+    return figure
+
+
+@styled
+def plot_architecture(game: Game) -> Figure:
+    """The two networks, and the three updates of a step: what moves, and where gradients stop."""
+    figure = Figure(figsize=(10, 6.4), layout="none")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(0, 6.4))
+    axes.set_axis_off()
+    units = len(game.real.low)
+
+    draw_network(axes, {1.3: 1, 2.6: 3, 3.9: units}, f"Generator G: 1-3-{units}", GREEN)
+    draw_network(axes, {6.1: units, 7.4: 3, 8.7: 1}, f"Discriminator D: {units}-3-1", BLUE)
+    draw_arrow(axes, (4.3, 4.8), (5.7, 4.8), "black")
+    for x, label in (
+        (1.3, "latent z\n(always 0.5)"),
+        (3.9, "fake sample\nG(z)"),
+        (5.0, "or a real\nsample"),
+        (6.1, "sample x,\nreal or fake"),
+        (8.7, "belief that\nx is real"),
+    ):
+        axes.text(x, 3.72, label, ha="center", va="center", fontsize=10)
+
+    axes.text(0.3, 3.1, "The three updates of a step", fontsize=13, va="center")
+    for y, title, target, chain, moves in (
+        (2.45, "1  D on a real sample", 1, ("real x", "D"), "D"),
+        (1.65, "2  D on a fake sample", 0, ("z", "G", "D"), "D"),
+        (0.85, "3  G, through the new D", 1, ("z", "G", "D"), "G"),
+    ):
+        axes.text(0.3, y, title, va="center")
+        draw_update(axes, y, target, chain, moves)
+    draw_arrow(axes, (0.35, 0.25), (0.95, 0.25), "black")
+    axes.text(1.05, 0.25, "values", va="center", fontsize=10)
+    draw_arrow(axes, (2.65, 0.25), (2.05, 0.25), ORANGE)
+    axes.text(2.75, 0.25, "gradients", va="center", fontsize=10)
+    draw_box(axes, 4.35, 0.25, "D", moves=True, height=0.3)
+    axes.text(4.75, 0.25, "moves", va="center", fontsize=10)
+    draw_box(axes, 6.15, 0.25, "D", moves=False, height=0.3)
+    axes.text(6.55, 0.25, "held still", va="center", fontsize=10)
+    return figure
+
+
+def draw_network(axes: Axes, layers: dict[float, int], title: str, color: str) -> None:
+    """Draw a fully connected network: where each layer stands, and how many units it has."""
+    center, height = 4.8, 1.7
+    axes.text(np.mean(list(layers)), 6.05, title, ha="center", va="center", fontsize=13)
+    columns = {
+        x: center + height * ((np.arange(units) + 0.5) / units - 0.5)
+        if units > 3
+        else center + 0.55 * (np.arange(units) - (units - 1) / 2)
+        for x, units in layers.items()
+    }
+    for (left, ys), (right, next_ys) in itertools.pairwise(columns.items()):
+        for y, next_y in itertools.product(ys, next_ys):
+            axes.plot((left, right), (y, next_y), color=GREY, lw=0.6, zorder=1)
+    for x, ys in columns.items():
+        radius = min(0.16, 0.42 * height / len(ys))
+        for y in ys:
+            axes.add_patch(
+                Circle((x, y), radius, facecolor="white", edgecolor=color, lw=1.8, zorder=2)
+            )
+
+
+def draw_update(axes: Axes, y: float, target: int, chain: tuple[str, ...], moves: str) -> None:
+    """Draw one update as a row: values to the right, gradients back to the player that moves."""
+    ends_at = {"z": 4.0, "G": 5.3, "real x": 5.3, "D": 6.9, "loss": 9.0}
+    half = {"z": 0.25, "G": 0.3, "real x": 0.45, "D": 0.3, "loss": 0.75}
+    for name in chain:
+        draw_box(axes, ends_at[name], y, name, moves=name == moves, width=2 * half[name])
+    draw_box(axes, ends_at["loss"], y, f"loss, target {target}", moves=False, width=1.5)
+    nodes = (*chain, "loss")
+    for left, right in itertools.pairwise(nodes):
+        start, end = ends_at[left] + half[left], ends_at[right] - half[right]
+        draw_arrow(axes, (start, y + 0.09), (end, y + 0.09), "black")
+        if nodes.index(left) >= chain.index(moves):
+            draw_arrow(axes, (end, y - 0.12), (start, y - 0.12), ORANGE)
+        elif right == moves and left == "G":
+            middle = (start + end) / 2
+            axes.plot((middle, middle), (y - 0.25, y + 0.0), color=ORANGE, lw=3)
+            axes.plot((middle, end), (y - 0.12, y - 0.12), color=ORANGE, lw=1.8)
+            axes.text(
+                middle, y - 0.36, "stopped", color=ORANGE, ha="center", va="center", fontsize=9
+            )
+
+
+def draw_box(
+    axes: Axes,
+    x: float,
+    y: float,
+    label: str,
+    moves: bool,
+    width: float = 0.6,
+    height: float = 0.46,
+) -> None:
+    """Draw a labelled box around (x, y), filled if what it stands for moves."""
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=ORANGE if moves else "white",
+            edgecolor=ORANGE if moves else GREY,
+            lw=1.5,
+        )
+    )
+    color = "white" if moves else "black"
+    axes.text(x, y, label, ha="center", va="center", fontsize=10, color=color)
+
+
+def draw_arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str
+) -> None:
+    """Draw an arrow from start to end."""
+    axes.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=12,
+            color=color,
+            lw=1.5,
+            shrinkA=2,
+            shrinkB=2,
+        )
+    )
+
+
+def show_steps(axes: Axes, steps: int) -> None:
+    """Label the horizontal axis as the step of training, from 0 to the last."""
+    axes.set(xlabel="step", xlim=(0, steps))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def quantiles(values: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
+    """Percentiles over the first axis of the values that are finite; NaN where none is."""
+    finite = np.where(np.isfinite(values), values, np.nan)
+    with np.errstate(all="ignore"):
+        return np.nanpercentile(finite, percents, axis=0)
