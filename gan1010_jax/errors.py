@@ -11,6 +11,7 @@ class InvalidArgument(ValueError):
     """
 
     def __init__(self, name: str, value: Any, allowed: str):
+        """Say what was given and what is allowed."""
         super().__init__(f"{name} must be {allowed}; got {value!r}")
         self.name = name
         self.value = value

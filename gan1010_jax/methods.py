@@ -61,6 +61,7 @@ class Method:
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.sgd
 
     def __post_init__(self):
+        """Look names up, and refuse what is not known."""
         if isinstance(self.objective, str) and self.objective in OBJECTIVES:
             object.__setattr__(self, "objective", OBJECTIVES[self.objective])
         if not isinstance(self.objective, Objective):

@@ -180,12 +180,12 @@ def plot_outputs(population: Population) -> Figure:
         )
         counts, _ = np.histogram(population.columns[f"output_{unit}"], edges)
         width = 0.8 * np.sqrt(counts / max(1, counts.max()))  # so that a single seed is seen
-        axes.barh(
-            edges[:-1],
-            width,
-            np.diff(edges),
-            unit + 1 - width / 2,
-            align="edge",
+        axes.fill_betweenx(
+            edges,
+            unit + 1 - np.append(width, 0) / 2,
+            unit + 1 + np.append(width, 0) / 2,
+            step="post",
+            lw=0,
             color=BLUE,
             label="seeds (width: √count)" if unit == 0 else None,
         )
@@ -352,8 +352,8 @@ def show_steps(axes: Axes, steps: int) -> None:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def quantiles(values: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
-    """Percentiles over the first axis of the values that are finite; NaN where none is."""
-    finite = np.where(np.isfinite(values), values, np.nan)
-    with np.errstate(all="ignore"):
-        return np.nanpercentile(finite, percents, axis=0)
+def quantiles(losses: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
+    """Percentiles over the seeds, the first axis; a loss that is not finite counts as infinite."""
+    return np.percentile(
+        np.where(np.isfinite(losses), losses, np.inf), percents, axis=0, method="nearest"
+    )
