@@ -1,7 +1,7 @@
 """Train many 1010-GANs and say how often the generator converges to 1010."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +44,8 @@ class Train:
     """The generator's learning rate, zero or more."""
     engine: str = "auto"
     """How the seeds are run: vmap, or auto for the fastest that this machine has."""
-    out: Path | None = None
-    """Where to write, a new or empty directory; by default runs/DATE-TIME."""
+    out: Path = field(default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    """Where to write: a new or empty directory."""
     figures: bool = True
     """Whether to draw the figures."""
 
@@ -58,8 +58,7 @@ def main(options: Train) -> None:
     check_run(options.steps, options.record_every)
     check_hyperparams(hyperparams)
     choose_engine(options.engine)
-    out = options.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    store.create_run(out)
+    store.create_run(options.out)
 
     keep_compiled_programs()
     with progress_bar(len(seeds)) as progress:
@@ -73,12 +72,12 @@ def main(options: Train) -> None:
             progress=progress,
         )
 
-    store.write_population(out, population.columns)
+    store.write_population(options.out, population.columns)
     if options.figures:
-        store.write_figures(out, plot_population(population))
+        store.write_figures(options.out, plot_population(population))
     report = gan.convergence_report(population)
-    store.write_report(out, report)
-    print_report(report, out)
+    store.write_report(options.out, report)
+    print_report(report, options.out)
 
 
 def print_report(report: dict, out: Path) -> None:

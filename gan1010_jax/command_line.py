@@ -33,11 +33,16 @@ def run(options: type[Options], main: Callable[[Options], None]) -> NoReturn:
     try:
         main(tyro.cli(options))
     except InvalidArgument as error:
-        option = "--" + error.name.replace("_", "-")
-        fail(f"{option} must be {error.allowed}; got {error.value}", code=2)
+        refuse(error)
     except KeyboardInterrupt:
         fail("interrupted; nothing was kept", code=130)
     sys.exit(0)
+
+
+def refuse(error: InvalidArgument) -> NoReturn:
+    """Say what is wrong with an option, in one sentence, and end the process with 2."""
+    option = "--" + error.name.replace("_", "-")
+    fail(f"{option} must be {error.allowed}; got {error.value!r}", code=2)
 
 
 def fail(sentence: str, code: int) -> NoReturn:
@@ -54,7 +59,7 @@ def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.Primit
             return kind(texts[0])
         except ValueError:
             allowed = "a whole number" if kind is int else "a number"
-            raise InvalidArgument(name, texts[0], allowed) from None
+            refuse(InvalidArgument(name, texts[0], allowed))
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,

@@ -106,11 +106,12 @@ def train_population(
     for first in range(0, len(seeds), chosen.block):
         rows = slice(first, first + chosen.block)
         lanes_here = jax.tree.map(lambda lane, rows=rows: lane[rows], lanes)
-        block = train_block(run_block, chosen.block, seeds[rows], lanes_here)
+        seeds_here = np.asarray(seeds[rows], dtype=np.uint32)
+        block = train_block(run_block, chosen.block, seeds_here, lanes_here)
         if first >= KEPT_HISTORIES:
             block = block._replace(history=None)
         blocks.append(block)
-        report_progress(first + len(seeds[rows]))
+        report_progress(first + len(seeds_here))
     finished = time.perf_counter()
 
     return Population(
@@ -216,9 +217,9 @@ def seed_range(seeds: int, first_seed: int = 0) -> range:
     return range(first_seed, first_seed + seeds)
 
 
-def check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Seeds as uint32 [seeds]; refuse what is not a list of them."""
-    array = np.asarray(seeds)
+def check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:
+    """Refuse what is not a list of seeds; a range stays one, however long it is."""
+    array = np.asarray(seeds if not isinstance(seeds, range) else seeds[:: max(1, len(seeds) - 1)])
     if (
         array.ndim != 1
         or array.size == 0
@@ -228,7 +229,7 @@ def check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
     ):
         allowed = f"one or more whole numbers from 0 to {MAX_SEED}, such as range(64)"
         raise InvalidArgument("seeds", seeds, allowed)
-    return array.astype(np.uint32)
+    return seeds if isinstance(seeds, range) else array
 
 
 def spread(hyperparams: Hyperparams, seeds: int) -> Hyperparams:

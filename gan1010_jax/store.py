@@ -6,6 +6,7 @@ OUT/figures/*.png
 """
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,15 @@ def create_run(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise InvalidArgument("out", str(out), f"{allowed} (this one holds files already)")
-        (out / "population").mkdir()
+        with tempfile.TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise InvalidArgument("out", str(out), f"{allowed} ({error.strerror})") from error
 
 
 def write_population(out: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write the per-seed table, one Parquet column for each array [seeds]."""
+    (out / "population").mkdir(exist_ok=True)
     pq.write_table(pa.table(dict(columns)), out / "population" / "part-0.parquet")
 
 

@@ -122,20 +122,24 @@ def check_run(steps: int, record_every: int) -> None:
         )
     if steps % record_every:
         raise InvalidArgument(
-            "steps", steps, f"a multiple of record_every, {record_every}, so that the end is seen"
+            "steps",
+            steps,
+            f"a multiple of the record interval, {record_every}, so that the last step is recorded",
         )
 
 
 def check_hyperparams(hyperparams: Hyperparams) -> None:
-    """Refuse learning rates that are not finite or below zero; tracers pass unseen."""
+    """Refuse numbers that are below zero or not finite as JAX's floats; tracers pass unseen."""
     for name, value in hyperparams._asdict().items():
         if isinstance(value, jax.core.Tracer):
             continue
         array = np.asarray(value)
-        if not np.issubdtype(array.dtype, np.number) or not np.all(
-            np.isfinite(array) & (array >= 0)
-        ):
-            raise InvalidArgument(name, value, "a finite number, zero or more")
+        if array.dtype.kind in "iuf":
+            with np.errstate(over="ignore"):
+                array = array.astype(jnp.result_type(float))
+            if np.all(np.isfinite(array) & (array >= 0)):
+                continue
+        raise InvalidArgument(name, value, "a finite number, zero or more")
 
 
 def is_whole(value: object) -> bool:
