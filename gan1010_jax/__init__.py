@@ -17,7 +17,7 @@ from gan1010_jax.convergence import (
     wilson_interval,
 )
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Constant, Game, Uniform, pattern_game
+from gan1010_jax.games import Constant, Game, Matches, Uniform, Within, pattern_game
 from gan1010_jax.methods import Hyperparams, Method, Objective
 from gan1010_jax.models import Discriminator, Generator
 from gan1010_jax.population import Population, train_population
@@ -47,12 +47,14 @@ __all__ = [
     "Hyperparams",
     "InvalidArgument",
     "Losses",
+    "Matches",
     "Method",
     "Objective",
     "Player",
     "Population",
     "Uniform",
     "Verdict",
+    "Within",
     "__version__",
     "convergence_report",
     "discriminator_update",

@@ -1,0 +1,31 @@
+"""What the tests share: a compilation cache for the run, and populations trained once."""
+
+import jax
+import pytest
+
+import gan1010_jax as gan
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Keep compiled programs for this run, so that tests and subprocesses compile each once."""
+    directory = str(tmp_path_factory.mktemp("compiled"))
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def population(compilation_cache):
+    """The reference: 64 seeds, 10,000 steps, recorded every 10."""
+    return gan.train_population(range(64))
+
+
+@pytest.fixture(scope="session")
+def short(compilation_cache):
+    """Train a population of short runs: 200 steps, recorded every 10."""
+
+    def train_short(seeds, *args, **kwargs):
+        return gan.train_population(seeds, *args, steps=200, **kwargs)
+
+    return train_short

@@ -1,0 +1,207 @@
+"""`experiments/train.py` as its users meet it: a process, its output, its exit code, its files."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import gan1010_jax as gan
+
+PROGRAM = Path(__file__).parent.parent / "experiments" / "train.py"
+
+BAD = {
+    "--seeds 0": "--seeds must be a whole number from 1 to 4294967296",
+    "--seeds -3": "--seeds must be a whole number from 1 to 4294967296",
+    "--seeds ten": "--seeds must be a whole number; got 'ten'",
+    "--seeds 1.5": "--seeds must be a whole number; got '1.5'",
+    "--first-seed -1": "--first-seed must be a whole number from 0 to 4294967295; got -1",
+    "--first-seed 4294967296": "--first-seed must be a whole number from 0 to 4294967295",
+    "--first-seed 4294967290 --seeds 7": "--seeds must be a whole number from 1 to 6",
+    "--steps 0": "--steps must be a whole number from 1 to 2147483647; got 0",
+    "--record-every 0": "--record-every must be a whole number from 1 to",
+    "--record-every 20000": "--record-every must be a whole number from 1 to",
+    "--steps 105": "--steps must be a multiple of the record interval, 10",
+    "--pattern 12": "--pattern must be a string of 1 to 16 characters, each 0 or 1; got '12'",
+    "--pattern=": "--pattern must be a string of 1 to 16 characters, each 0 or 1; got ''",
+    "--d-lr nan": "--d-lr must be a finite number, zero or more; got nan",
+    "--d-lr -1": "--d-lr must be a finite number, zero or more; got -1.0",
+    "--g-lr 1e39": "--g-lr must be a finite number, zero or more; got 1e+39",
+    "--g-lr fast": "--g-lr must be a number; got 'fast'",
+    "--engine warp": "--engine must be one of auto, vmap; got 'warp'",
+    "--out FILE": "--out must be a new or empty directory that can be written to",
+    "--out FILE/deeper": "--out must be a new or empty directory that can be written to",
+    "--out OLD_RUN": "--out must be a new or empty directory that can be written to",
+    "--out /proc/run": "--out must be a new or empty directory that can be written to",
+    "--speed 3": "--speed",
+}
+
+
+@pytest.fixture(scope="module")
+def environment(compilation_cache):
+    """What a process needs to share this run's compiled programs."""
+    return os.environ | {"JAX_COMPILATION_CACHE_DIR": compilation_cache}
+
+
+@pytest.fixture(scope="module")
+def train(environment):
+    """Run the program with some options in some directory."""
+
+    def run(options, cwd):
+        return subprocess.run(
+            [sys.executable, PROGRAM, *options],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def good(train, tmp_path_factory):
+    """One good run, of 40 seeds and 500 steps."""
+    cwd = tmp_path_factory.mktemp("good")
+    options = "--seeds 40 --first-seed 7 --steps 500 --record-every 50 --pattern 10".split()
+    return cwd / "run", train([*options, "--d-lr", "0.02", "--out", "run"], cwd)
+
+
+def test_a_good_run_prints_its_table_and_exits_with_0(good):
+    _, process = good
+    assert process.returncode == 0, process.stderr
+    for text in ("matched", "in support", "forgot", "diverged", "95 %", "settling step"):
+        assert text in process.stdout
+    for text in ("seed-steps per second", "device", "vmap", "written to", "run"):
+        assert text in process.stdout
+    assert "trained 40 of 40 seeds" in process.stderr
+    assert "Warning" not in process.stderr
+
+
+def test_a_good_run_leaves_its_report_its_table_and_its_figures(good):
+    out, _ = good
+    report = json.loads((out / "report.json").read_text())
+    keys = {"seeds", "steps", "engine", "platform", "matched", "in_support", "forgot", "diverged"}
+    keys |= {"settled_step", "wall_seconds", "seed_steps_per_second", "versions"}
+    assert keys <= set(report)
+    assert (report["seeds"], report["steps"], report["game"]) == (40, 500, "10")
+
+    expected = gan.train_population(
+        range(7, 47),
+        gan.pattern_game("10"),
+        hyperparams=gan.Hyperparams(d_lr=0.02),
+        steps=500,
+        record_every=50,
+    )
+    table = pq.read_table(out / "population")
+    assert table.column_names == list(expected.columns)
+    for name, column in expected.columns.items():
+        np.testing.assert_array_equal(table[name].to_numpy(), column, err_msg=name)
+    assert report["matched"]["count"] == expected.columns["matched"].sum()
+
+    figures = {path.stem for path in (out / "figures").glob("*.png")}
+    assert figures == {
+        "generator",
+        "losses",
+        "convergence",
+        "outputs",
+        "settling",
+        "architecture",
+    }
+
+
+def test_the_directory_has_a_default_and_figures_can_be_left_out(train, tmp_path):
+    options = "--seeds 2 --steps 500 --record-every 50 --pattern 10 --no-figures"
+    process = train(options.split(), tmp_path)
+    assert process.returncode == 0, process.stderr
+    (out,) = (tmp_path / "runs").iterdir()
+    assert sorted(path.name for path in out.iterdir()) == ["population", "report.json"]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A directory with a file and an old run in it, the current one."""
+    (tmp_path / "FILE").write_text("mine")
+    (tmp_path / "OLD_RUN").mkdir()
+    (tmp_path / "OLD_RUN" / "report.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def assert_untouched(workplace):
+    names = sorted(path.name for path in workplace.rglob("*"))
+    assert names == ["FILE", "OLD_RUN", "report.json"]
+    assert (workplace / "FILE").read_text() == "mine"
+    assert (workplace / "OLD_RUN" / "report.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("options", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(options, workplace, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *options.split()])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    printed = capsys.readouterr()
+    assert end.value.code == 2
+    assert printed.out == ""
+    assert BAD[options] in printed.err
+    if options != "--speed 3":  # the parser's own message, in a box
+        assert len(printed.err.strip().splitlines()) == 1
+    assert_untouched(workplace)
+
+
+@pytest.mark.parametrize("options", ["--seeds ten", "--d-lr nan", "--out FILE", "--speed 3"])
+def test_bad_input_is_no_traceback_in_a_process_of_its_own(train, workplace, options):
+    process = train(options.split(), workplace)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert BAD[options] in process.stderr
+    assert "Traceback" not in process.stderr
+    assert_untouched(workplace)
+
+
+def test_an_interrupt_exits_with_130_and_leaves_no_half_run(environment, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, "--seeds", "1000000", "--out", tmp_path / "run"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if "trained" in line:
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_help_names_every_option_and_the_cache(train, tmp_path):
+    process = train(["--help"], tmp_path)
+    assert process.returncode == 0
+    for option in ("seeds", "first-seed", "steps", "record-every", "pattern", "d-lr", "g-lr"):
+        assert f"--{option}" in process.stdout
+    for text in ("--engine", "--out", "--no-figures", "cache directory"):
+        assert text in process.stdout
+
+
+def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("JAX_")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, PROGRAM, "--seeds", "1", "--steps", "10", "--no-figures", "--out", "run"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    assert any(path.is_file() for path in tmp_path.rglob("gan1010_jax/compiled/*"))

@@ -1,0 +1,143 @@
+"""What "converges" means, on trajectories made for the purpose, and the intervals."""
+
+import dataclasses
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import gan1010_jax as gan
+
+GAME = gan.pattern_game("1")
+MISS, MATCH, SUPPORT = 0.3, 0.7, 0.9
+
+
+def history_of(outputs, finite=None):
+    """A history, recorded every 10 steps, of a generator with one output."""
+    records = len(outputs)
+    zeros = jnp.zeros(records)
+    return gan.History(
+        step=10 * (1 + jnp.arange(records)),
+        output=jnp.asarray(outputs, jnp.float32)[:, None],
+        losses=gan.Losses(zeros, zeros, zeros),
+        finite=jnp.ones(records, bool) if finite is None else jnp.asarray(finite),
+    )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "matched", "in_support", "forgot", "first", "settled"),
+    [
+        ([MISS, MISS, MISS], False, False, False, -1, -1),
+        ([MISS, MATCH, MATCH], True, False, False, 20, 20),
+        ([MATCH, MATCH, SUPPORT], True, True, False, 10, 10),
+        ([MATCH, MISS, SUPPORT], True, True, False, 10, 30),
+        ([MISS, SUPPORT, MISS], False, False, True, 20, -1),
+        ([SUPPORT, MISS, MATCH], True, False, False, 10, 30),
+        ([MATCH, MATCH, MISS], False, False, True, 10, -1),
+        ([MISS], False, False, False, -1, -1),
+        ([SUPPORT], True, True, False, 10, 10),
+        ([0.5], False, False, False, -1, -1),
+    ],
+)
+def test_the_definitions(outputs, matched, in_support, forgot, first, settled):
+    verdict = gan.judge(history_of(outputs), GAME)
+    assert verdict == (matched, in_support, forgot, False, first, settled)
+
+
+def test_a_run_that_diverged_never_counts_as_converged():
+    verdict = gan.judge(history_of([SUPPORT] * 3, finite=[True, True, False]), GAME)
+    assert verdict == (False, False, True, True, 10, -1)
+    never = gan.judge(history_of([SUPPORT] * 3, finite=[False] * 3), GAME)
+    assert never == (False, False, False, True, -1, -1)
+
+
+def test_outputs_that_are_not_numbers_are_misses():
+    verdict = gan.judge(history_of([SUPPORT, float("nan")], finite=[True, False]), GAME)
+    assert verdict == (False, False, True, True, 10, -1)
+
+
+@given(st.lists(st.sampled_from([MISS, MATCH, SUPPORT]), min_size=6, max_size=6), st.integers(0, 6))
+@settings(max_examples=100, deadline=None)
+def test_the_definitions_hold_on_every_trajectory(outputs, diverges_at):
+    finite = [record < diverges_at for record in range(6)]
+    matches = [output > 0.5 and ok for output, ok in zip(outputs, finite)]
+    steps = [10 * (record + 1) for record in range(6)]
+    settled = [step for record, step in enumerate(steps) if all(matches[record:])]
+    verdict = JUDGE(history_of(outputs, finite))
+    assert verdict.matched == matches[-1]
+    assert verdict.in_support == (outputs[-1] == SUPPORT and finite[-1])
+    assert verdict.forgot == (any(matches) and not matches[-1])
+    assert verdict.diverged == (not finite[-1])
+    assert verdict.first_match_step == next((s for s, m in zip(steps, matches) if m), -1)
+    assert verdict.settled_step == (settled[0] if settled else -1)
+
+
+JUDGE = jax.jit(lambda history: gan.judge(history, GAME))
+
+
+def test_shapes_and_dtypes_also_under_vmap():
+    history = history_of([MISS, MATCH])
+    verdict, curves = gan.judge(history, GAME), gan.success_curves(history, GAME)
+    chex.assert_shape(list(verdict), ())
+    chex.assert_type(list(verdict), [bool, bool, bool, bool, int, int])
+    chex.assert_shape(list(curves), (2,))
+    chex.assert_type(list(curves), bool)
+    many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), history)
+    chex.assert_shape(list(jax.vmap(lambda h: gan.judge(h, GAME))(many)), (3,))
+
+
+@given(st.integers(1, 10**9), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+@settings(max_examples=300)
+def test_wilson_intervals_are_those_of_scipy(total, fraction, confidence):
+    count = round(fraction * total)
+    low, high = gan.wilson_interval(count, total, confidence)
+    expected = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
+    assert low == pytest.approx(expected.low, abs=1e-12)
+    assert high == pytest.approx(expected.high, abs=1e-12)
+    assert 0 <= low <= count / total <= high <= 1
+
+
+def test_wilson_intervals_are_vectorised():
+    low, high = gan.wilson_interval(np.arange(11).reshape(11, 1), 10)
+    chex.assert_shape([low, high], (11, 1))
+    assert low[0] == 0 and high[-1] == 1
+
+
+@pytest.mark.parametrize("arguments", [(1, 0), (-1, 5), (6, 5), (1, 5, 0), (1, 5, 1), (np.nan, 5)])
+def test_intervals_of_nothing_are_refused(arguments):
+    with pytest.raises(ValueError, match="must be"):
+        gan.wilson_interval(*arguments)
+
+
+def test_the_report_counts_the_columns(population):
+    report = gan.convergence_report(population)
+    for name in ("matched", "in_support", "forgot", "diverged"):
+        count = int(population.columns[name].sum())
+        interval = stats.binomtest(count, 64).proportion_ci(0.95, method="wilson")
+        assert report[name] == {
+            "count": count,
+            "fraction": count / 64,
+            "ci_low": pytest.approx(interval.low, abs=1e-12),
+            "ci_high": pytest.approx(interval.high, abs=1e-12),
+        }
+    settled = population.columns["settled_step"]
+    median = np.median(settled[settled >= 0])
+    assert report["settled_step"]["p5"] < report["settled_step"]["p50"] == median
+    assert report["seeds"] == 64 and report["steps"] == 10_000
+    assert report["engine"] == "vmap" and report["platform"] == jax.default_backend()
+    assert report["seed_steps_per_second"] > 0
+    assert report["wall_seconds"] > report["compile_seconds"] > 0
+    assert {"gan1010_jax", "jax", "jaxlib", "python"} <= set(report["versions"])
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_no_settled_seed_is_reported_as_none(population):
+    columns = population.columns | {"settled_step": np.full(64, -1, np.int32)}
+    report = gan.convergence_report(dataclasses.replace(population, columns=columns))
+    assert report["settled_step"] is None

@@ -1,0 +1,122 @@
+"""Games: what is real, what counts as success, and which patterns there are."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import gan1010_jax as gan
+
+patterns = st.text(alphabet="01", min_size=1, max_size=16)
+
+
+@given(patterns)
+@settings(max_examples=30, deadline=None)
+def test_the_networks_grow_with_the_pattern(pattern):
+    game = gan.pattern_game(pattern)
+    n = len(pattern)
+    state = jax.eval_shape(lambda key: gan.init(key, game), jax.random.key(0))
+    d, g = state.discriminator.params, state.generator.params
+    assert d["Linear_0"]["Dense_0"]["kernel"].shape == (n, 3)
+    assert d["Linear_1"]["Dense_0"]["kernel"].shape == (3, 1)
+    assert g["Linear_0"]["Dense_0"]["kernel"].shape == (1, 3)
+    assert g["Linear_1"]["Dense_0"]["kernel"].shape == (3, n)
+
+
+@given(st.one_of(st.text().filter(lambda t: set(t) - {"0", "1"} or not 1 <= len(t) <= 16)))
+@settings(max_examples=200)
+def test_any_other_pattern_is_refused(pattern):
+    with pytest.raises(ValueError, match="pattern must be a string of 1 to 16 characters"):
+        gan.pattern_game(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["", "12", "1010\n", "0" * 17, "１０", 1010, None, b"1010"])
+def test_these_patterns_are_refused(pattern):
+    with pytest.raises(gan.InvalidArgument):
+        gan.pattern_game(pattern)
+
+
+def test_games_of_equal_patterns_are_equal_so_that_nothing_compiles_twice():
+    traced = []
+
+    @functools.partial(jax.jit, static_argnames="game")
+    def trace(game):
+        traced.append(game.name)
+
+    for game in (gan.pattern_game(), gan.pattern_game("1010"), gan.pattern_game("0101")):
+        trace(game)
+    assert traced == ["1010", "0101"]
+    assert gan.pattern_game() == gan.pattern_game("1010") != gan.pattern_game("0101")
+
+
+def test_real_samples_lie_in_their_ranges_and_fill_them():
+    game = gan.pattern_game("1010")
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    real = np.asarray(jax.jit(jax.vmap(lambda key: gan.draw_batch(key, game).real))(keys))
+    chex.assert_shape(real, (20_000, 4))
+    chex.assert_type(real, np.float32)
+    for unit, low in enumerate([0.8, 0.0, 0.8, 0.0]):
+        column = real[:, unit]
+        assert column.min() >= np.float32(low)
+        assert column.max() <= np.float32(low + 0.2)
+        assert stats.kstest(column, stats.uniform(low, 0.2).cdf).pvalue > 1e-4
+    assert np.abs(np.corrcoef(real.T) - np.eye(4)).max() < 5 / np.sqrt(len(keys))
+    assert np.all(game.in_support(real))
+
+
+def test_the_latent_is_the_constant_one_half():
+    keys = jax.random.split(jax.random.key(0), 10)
+    latents = jax.vmap(lambda key: gan.draw_batch(key).latent)(keys)
+    np.testing.assert_array_equal(latents, np.full((10, 1), 0.5, np.float32))
+
+
+@given(patterns, st.data())
+@settings(max_examples=60, deadline=None)
+def test_success_is_what_the_definitions_say(pattern, data):
+    game = gan.pattern_game(pattern)
+    edges = [0.0, 0.2, 0.5, 0.8, 1.0]
+    coordinate = st.one_of(st.sampled_from(edges), st.floats(0, 1, width=32))
+    output = data.draw(st.lists(coordinate, min_size=len(pattern), max_size=len(pattern)))
+    output = np.asarray(output, np.float32)
+    matched = all(x > 0.5 if bit == "1" else x < 0.5 for x, bit in zip(output, pattern))
+    in_support = all(
+        np.float32(0.8) <= x <= 1 if bit == "1" else 0 <= x <= np.float32(0.2)
+        for x, bit in zip(output, pattern)
+    )
+    assert bool(game.matched(jnp.asarray(output))) == matched
+    assert bool(game.in_support(jnp.asarray(output))) == in_support
+    assert matched or not in_support
+
+
+def test_an_output_that_is_not_a_number_is_no_success():
+    game = gan.pattern_game("10")
+    output = jnp.array([[jnp.nan, 0.0], [1.0, jnp.nan], [1.0, 0.0]])
+    np.testing.assert_array_equal(game.matched(output), [False, False, True])
+    np.testing.assert_array_equal(game.in_support(output), [False, False, True])
+
+
+def test_a_latent_may_be_random():
+    """Any distribution fits: `generate` draws at its centre unless told otherwise."""
+    reference = gan.pattern_game("1010")
+    game = gan.Game(
+        name="noisy 1010",
+        discriminator=gan.Discriminator(),
+        generator=gan.Generator(),
+        real=reference.real,
+        latent=gan.Uniform((-1.0,), (3.0,)),
+        matched=reference.matched,
+        in_support=reference.in_support,
+    )
+    keys = jax.random.split(jax.random.key(0), 1000)
+    latents = np.asarray(jax.vmap(lambda key: gan.draw_batch(key, game).latent)(keys))
+    assert latents.min() < -0.9 and latents.max() > 2.9
+    state = gan.init(jax.random.key(0), game)
+    np.testing.assert_array_equal(
+        gan.generate(state, game), gan.generate(state, game, jnp.array([1.0]))
+    )

@@ -1,0 +1,87 @@
+"""Figures: each is drawn, labelled, and the same for the same results."""
+
+import dataclasses
+import io
+
+import jax
+import numpy as np
+import pytest
+
+import gan1010_jax as gan
+from gan1010_jax import store
+from gan1010_jax.plotting import plot_population
+
+NAMES = ["generator", "losses", "convergence", "outputs", "settling", "architecture"]
+
+
+def png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def test_every_figure_has_a_title_and_its_axes_have_labels(population):
+    figures = plot_population(population)
+    assert list(figures) == NAMES
+    for name, figure in figures.items():
+        if name != "architecture":
+            titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+            assert any(titles), name
+            drawn = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+            assert all(axes.get_xlabel() for axes in drawn), name
+            assert figure.axes[0].get_ylabel(), name
+        width, _ = figure.get_size_inches() * figure.dpi
+        assert width >= 1200, name
+
+
+def test_figures_show_the_results(population):
+    figures = plot_population(population)
+    image = figures["generator"].axes[0].images[0]
+    np.testing.assert_array_equal(image.get_array(), population.history.output[0].T)
+    assert image.get_cmap().name == "Blues"
+    fraction = figures["convergence"].axes[0].lines[0].get_ydata()
+    np.testing.assert_allclose(fraction, population.curves["matched"] / 64)
+    seed_line = figures["losses"].axes[0].lines[0].get_ydata()
+    np.testing.assert_array_equal(seed_line, population.history.losses.d_real[0])
+    undecided = [axes.lines[-1].get_ydata() for axes in figures["losses"].axes]
+    np.testing.assert_array_equal(undecided, np.full((3, 2), 0.25))
+    settled = sum(patch.get_height() for patch in figures["settling"].axes[0].patches)
+    assert settled == (population.columns["settled_step"] >= 0).sum()
+
+
+def test_identical_results_give_identical_files(population, tmp_path):
+    for out in ("a", "b"):
+        (tmp_path / out).mkdir()
+        store.write_figures(tmp_path / out, plot_population(population))
+    for name in NAMES:
+        a, b = ((tmp_path / out / "figures" / f"{name}.png").read_bytes() for out in "ab")
+        assert a == b, name
+
+
+def test_the_users_own_style_changes_nothing(population):
+    import matplotlib as mpl
+
+    plain = png(plot_population(population)["settling"])
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "figure.dpi": 30}):
+        figure = plot_population(population)["settling"]
+        assert mpl.rcParams["font.size"] == 30
+    assert png(figure) == plain
+
+
+@pytest.mark.parametrize("pattern", ["0", "1111000011110000"])
+def test_the_narrowest_and_widest_patterns_are_drawn(short, pattern):
+    for figure in plot_population(short(range(2), gan.pattern_game(pattern))).values():
+        png(figure)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_population_in_which_nothing_is_finite_is_drawn(population):
+    nowhere = jax.tree.map(
+        lambda leaf: np.full_like(leaf, np.nan) if leaf.dtype == np.float32 else leaf,
+        (population.columns, population.history),
+    )
+    columns, history = nowhere
+    columns["settled_step"] = np.full(64, -1, np.int32)
+    broken = dataclasses.replace(population, columns=columns, history=history)
+    for figure in plot_population(broken).values():
+        png(figure)
