@@ -92,9 +92,9 @@ def train_population(
     """
     seeds = check_seeds(seeds)
     check_run(steps, record_every)
-    check_hyperparams(hyperparams)
-    lanes = spread(hyperparams, len(seeds))
+    check_hyperparams(hyperparams, len(seeds))
     chosen = choose_engine(engine)
+    lanes = Hyperparams(*(spread(value, len(seeds)) for value in hyperparams))
     report_progress = progress or (lambda done: None)
 
     started = time.perf_counter()
@@ -232,17 +232,9 @@ def check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:
     return seeds if isinstance(seeds, range) else array
 
 
-def spread(hyperparams: Hyperparams, seeds: int) -> Hyperparams:
-    """Give every seed its value of each hyperparameter: arrays [seeds] of JAX's float type."""
-
-    def spread_one(name, value):
-        array = np.asarray(value, dtype=jnp.result_type(float))
-        if array.shape not in ((), (seeds,)):
-            allowed = f"a scalar, or one value for each of the {seeds} seeds"
-            raise InvalidArgument(name, value, allowed)
-        return np.broadcast_to(array, (seeds,))
-
-    return Hyperparams(**{n: spread_one(n, value) for n, value in hyperparams._asdict().items()})
+def spread(value: float | np.ndarray, seeds: int) -> np.ndarray:
+    """Give every seed its value of a hyperparameter: an array [seeds] of JAX's float type."""
+    return np.broadcast_to(np.asarray(value, dtype=jnp.result_type(float)), (seeds,))
 
 
 def describe_device() -> str:

@@ -83,7 +83,8 @@ def scan_steps(
         return train_step(state, batch, game, method, hyperparams)
 
     def record(state, first_step):
-        state, losses = jax.lax.scan(step, state, first_step + jnp.arange(record_every))
+        steps_of_record = first_step + jnp.arange(record_every, dtype=jnp.int32)
+        state, losses = jax.lax.scan(step, state, steps_of_record)
         kept = History(
             step=first_step + record_every,
             output=generate(state, game),
@@ -92,8 +93,9 @@ def scan_steps(
         )
         return state, kept
 
-    first_steps = jnp.arange(0, steps, record_every)
-    return jax.lax.scan(record, init(init_key, game, method), first_steps)
+    state = init(init_key, game, method, hyperparams)
+    first_steps = jnp.arange(0, steps, record_every, dtype=jnp.int32)
+    return jax.lax.scan(record, state, first_steps)
 
 
 def all_finite(state: GANState) -> jax.Array:
@@ -128,18 +130,28 @@ def check_run(steps: int, record_every: int) -> None:
         )
 
 
-def check_hyperparams(hyperparams: Hyperparams) -> None:
-    """Refuse numbers that are below zero or not finite as JAX's floats; tracers pass unseen."""
+def check_hyperparams(hyperparams: Hyperparams, seeds: int | None = None) -> None:
+    """Refuse numbers that are below zero or not finite as JAX's floats; tracers' values pass.
+
+    Each must be a scalar or, where there are many seeds, may be an array [seeds].
+    """
     for name, value in hyperparams._asdict().items():
-        if isinstance(value, jax.core.Tracer):
-            continue
-        array = np.asarray(value)
-        if array.dtype.kind in "iuf":
-            with np.errstate(over="ignore"):
-                array = array.astype(jnp.result_type(float))
-            if np.all(np.isfinite(array) & (array >= 0)):
-                continue
-        raise InvalidArgument(name, value, "a finite number, zero or more")
+        shape = np.shape(value)
+        if shape not in ((), (seeds,)):
+            each = "" if seeds is None else f", or one for each of the {seeds} seeds"
+            raise InvalidArgument(name, value, f"a scalar{each}")
+        if not isinstance(value, jax.core.Tracer) and not is_at_least_zero(value):
+            raise InvalidArgument(name, value, "a finite number, zero or more")
+
+
+def is_at_least_zero(value: object) -> bool:
+    """Whether all of a value's numbers are finite, as JAX's floats, and zero or more."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        return False
+    with np.errstate(over="ignore"):
+        array = array.astype(jnp.result_type(float))
+    return bool(np.all(np.isfinite(array) & (array >= 0)))
 
 
 def is_whole(value: object) -> bool:

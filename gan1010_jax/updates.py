@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import optax
 
+from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
 
@@ -48,15 +49,23 @@ jit = partial(jax.jit, static_argnames=("game", "method"))
 
 
 @jit
-def init(key: jax.Array, game: Game = pattern_game("1010"), method: Method = Method()) -> GANState:
-    """Initialise both players from one key."""
+def init(
+    key: jax.Array,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+) -> GANState:
+    """Initialise both players from one key.
+
+    The hyperparameters matter to an optimiser that keeps its learning rate in its state, such as
+    `optax.inject_hyperparams`, and to no other.
+    """
     d_key, g_key = jax.random.split(key)
     d_params = game.discriminator.init(d_key, game.real.center)["params"]
     g_params = game.generator.init(g_key, game.latent.center)["params"]
-    optimizer = method.optimizer(0.0)  # no optimiser's initial state depends on its learning rate
     return GANState(
-        discriminator=Player(d_params, optimizer.init(d_params)),
-        generator=Player(g_params, optimizer.init(g_params)),
+        discriminator=Player(d_params, method.optimizer(hyperparams.d_lr).init(d_params)),
+        generator=Player(g_params, method.optimizer(hyperparams.g_lr).init(g_params)),
     )
 
 
@@ -95,7 +104,12 @@ def discriminator_update(
 
     Returns:
       The state in which only D has moved, and D's loss (a scalar) before it did.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) if there is no sample at all.
     """
+    if real is None and fake is None:
+        raise InvalidArgument("real", None, "a sample, unless fake is one")
 
     def loss_fn(params):
         def logit(sample):

@@ -46,6 +46,15 @@ def test_any_optax_optimizer_is_taken():
     assert all(any(np.any(np.asarray(leaf)) for leaf in leaves) for leaves in traces)
 
 
+def test_an_optimizer_that_keeps_its_learning_rate_in_its_state_trains_with_the_one_given():
+    hyperparams = gan.Hyperparams(d_lr=0.3, g_lr=0.2)
+    key = jax.random.key(0)
+    kept = gan.Method(optimizer=optax.inject_hyperparams(optax.sgd))
+    _, history = gan.train(key, method=kept, hyperparams=hyperparams, steps=20)
+    _, expected = gan.train(key, hyperparams=hyperparams, steps=20)
+    np.testing.assert_allclose(history.output, expected.output, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("setting", "allowed"),
     [

@@ -123,6 +123,7 @@ def test_parameters_that_are_not_finite_are_recorded():
         ({"hyperparams": gan.Hyperparams(d_lr=-1.0)}, "d_lr must be a finite number"),
         ({"hyperparams": gan.Hyperparams(g_lr=1e39)}, "g_lr must be a finite number"),
         ({"hyperparams": gan.Hyperparams(g_lr="fast")}, "g_lr must be a finite number"),
+        ({"hyperparams": gan.Hyperparams(g_lr=np.ones(3))}, "g_lr must be a scalar"),
         ({"key": 17}, "key must be one typed key"),
         ({"key": np.zeros(2, np.uint32)}, "key must be one typed key"),
         ({"key": jax.random.split(jax.random.key(0))}, "key must be one typed key"),

@@ -99,6 +99,11 @@ def test_a_joint_discriminator_update_descends_the_sum_of_both_losses():
     chex.assert_trees_all_close(joint, separate, atol=1e-7)
 
 
+def test_a_discriminator_update_without_a_sample_is_refused():
+    with pytest.raises(ValueError, match="real must be a sample, unless fake is one"):
+        gan.discriminator_update(STATE)
+
+
 def test_learning_rates_of_zero_hold_each_player_still():
     frozen_d, _ = gan.train_step(STATE, BATCH, hyperparams=gan.Hyperparams(d_lr=0.0))
     assert moved(STATE.discriminator, frozen_d.discriminator) == {False}
