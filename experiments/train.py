@@ -14,7 +14,7 @@ from gan1010_jax.command_line import keep_compiled_programs, number, progress_ba
 from gan1010_jax.engines import choose_engine
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import seed_range
-from gan1010_jax.training import check_hyperparams, check_run
+from gan1010_jax.training import as_floats, check_run
 
 
 @dataclass(frozen=True)
@@ -55,28 +55,27 @@ def main(options: Train) -> None:
     seeds = seed_range(options.seeds, options.first_seed)
     game = gan.pattern_game(options.pattern)
     hyperparams = gan.Hyperparams(d_lr=options.d_lr, g_lr=options.g_lr)
-    check_run(options.steps, options.record_every)
-    check_hyperparams(hyperparams)
+    as_floats(hyperparams)
+    check_run(game, gan.Method(), hyperparams, options.steps, options.record_every)
     choose_engine(options.engine)
-    store.create_run(options.out)
 
-    keep_compiled_programs()
-    with progress_bar(len(seeds)) as progress:
-        population = gan.train_population(
-            seeds,
-            game,
-            hyperparams=hyperparams,
-            steps=options.steps,
-            record_every=options.record_every,
-            engine=options.engine,
-            progress=progress,
-        )
-
-    store.write_population(options.out, population.columns)
-    if options.figures:
-        store.write_figures(options.out, plot_population(population))
-    report = gan.convergence_report(population)
-    store.write_report(options.out, report)
+    with store.new_run(options.out):
+        keep_compiled_programs()
+        with progress_bar(len(seeds)) as progress:
+            population = gan.train_population(
+                seeds,
+                game,
+                hyperparams=hyperparams,
+                steps=options.steps,
+                record_every=options.record_every,
+                engine=options.engine,
+                progress=progress,
+            )
+        store.write_population(options.out, population.columns)
+        if options.figures:
+            store.write_figures(options.out, plot_population(population))
+        report = gan.convergence_report(population)
+        store.write_report(options.out, report)
     print_report(report, options.out)
 
 
@@ -108,9 +107,9 @@ def print_report(report: dict, out: Path) -> None:
     facts.add_row("device", f"{report['device']}, engine {report['engine']}")
     facts.add_row("written to", str(out))
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False)
     console.print(outcomes)
-    console.print(facts)
+    console.print(facts, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,14 @@ def run(options: type[Options], main: Callable[[Options], None]) -> NoReturn:
     The exit code is 0; or 2 after a bad value, with one sentence that names the option, the value
     and what is allowed; or 130 after an interrupt.
     """
+    sys.stdout.reconfigure(errors="replace")  # a terminal without – is no reason to fail
     try:
         main(tyro.cli(options))
     except InvalidArgument as error:
         refuse(error)
     except KeyboardInterrupt:
-        fail("interrupted; nothing was kept", code=130)
+        print("error: interrupted; nothing was kept", file=sys.stderr, flush=True)
+        os._exit(130)  # at once: an orderly exit would wait for what XLA is still doing, or crash
     sys.exit(0)
 
 
@@ -77,8 +79,12 @@ def keep_compiled_programs() -> None:
     comes first.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        directory = os.path.join(platformdirs.user_cache_dir("gan1010_jax"), "compiled")
-        jax.config.update("jax_compilation_cache_dir", directory)
+        directory = platformdirs.user_cache_path("gan1010_jax") / "compiled"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return  # no place to keep them
+        jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

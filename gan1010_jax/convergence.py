@@ -106,10 +106,10 @@ def convergence_report(population: "Population") -> dict[str, Any]:
     Returns:
       `matched`, `in_support`, `forgot` and `diverged`, each `{count, fraction, ci_low, ci_high}`
       with the 95 % Wilson interval; `settled_step`, `{p5, p50, p95}` over the seeds that settled,
-      or None if none did; `seeds` (how many), `steps`, `record_every`, `pattern`'s name as `game`,
-      the hyperparameters, `engine`, `platform`, `device`; `wall_seconds` for the whole training,
-      `compile_seconds` of it before the first step, `seed_steps_per_second` after that;
-      `versions`.
+      or None if none did; what was run: `seeds` (how many), `first_seed`, `steps`, `record_every`,
+      `game` (its name), `hyperparams`, `engine`, `platform`, `device`, `versions`; and
+      `wall_seconds` for the whole training, `compile_seconds` of it before the first step,
+      `seed_steps_per_second` after that.
     """
     columns = population.columns
     seeds = len(columns["seed"])
@@ -132,8 +132,13 @@ def convergence_report(population: "Population") -> dict[str, Any]:
         "steps": population.steps,
         **{name: proportion(name) for name in outcomes},
         "settled_step": quantiles or None,
+        "first_seed": int(columns["seed"][0]),
         "record_every": population.record_every,
         "game": population.game.name,
+        "hyperparams": {
+            name: np.asarray(value).tolist()
+            for name, value in population.hyperparams._asdict().items()
+        },
         "engine": population.engine,
         "platform": population.platform,
         "device": population.device,

@@ -38,7 +38,9 @@ def vmap_block(game: Game, method: Method, steps: int, record_every: int) -> Blo
     """The plain engine: `train`, under `vmap` over the seeds."""
 
     def run(seed, hyperparams):
-        return scan_steps(jax.random.key(seed), game, method, hyperparams, steps, record_every)
+        # Named, since under `vmap` another generator may draw a lane by its place in the block.
+        key = jax.random.key(seed, impl="threefry2x32")
+        return scan_steps(key, game, method, hyperparams, steps, record_every)
 
     return jax.vmap(run)
 
@@ -54,11 +56,10 @@ def choose_engine(name: str) -> Engine:
     Raises:
       InvalidArgument: (a `ValueError`) for a name that is none of them.
     """
-    if name == "auto":
-        return ENGINES["vmap"]
-    if name not in ENGINES:
-        raise InvalidArgument("engine", name, f"one of auto, {', '.join(ENGINES)}")
-    return ENGINES[name]
+    choices = {"auto": ENGINES["vmap"], **ENGINES}
+    if not isinstance(name, str) or name not in choices:
+        raise InvalidArgument("engine", name, f"one of {', '.join(choices)}")
+    return choices[name]
 
 
 def compiler_options() -> dict[str, int]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -20,7 +21,7 @@ class Distribution(Protocol):
     def center(self) -> jax.Array:
         """A typical sample, [units]: the one a network is initialised with and drawn at."""
 
-    def sample(self, key: jax.Array) -> jax.Array:
+    def sample(self, key: chex.PRNGKey) -> jax.Array:
         """Draw one sample, [units]."""
 
 
@@ -35,7 +36,7 @@ class Constant:
         """The point itself."""
         return jnp.asarray(self.value)
 
-    def sample(self, key: jax.Array) -> jax.Array:
+    def sample(self, key: chex.PRNGKey) -> jax.Array:
         """Return the point, whatever the key."""
         del key
         return self.center
@@ -53,7 +54,7 @@ class Uniform:
         """The middle of the box."""
         return (jnp.asarray(self.low) + jnp.asarray(self.high)) / 2
 
-    def sample(self, key: jax.Array) -> jax.Array:
+    def sample(self, key: chex.PRNGKey) -> jax.Array:
         """Draw one sample, [units]."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
         return jax.random.uniform(key, low.shape, minval=low, maxval=high)

@@ -2,7 +2,9 @@
 
 import math
 
+import chex
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 
@@ -14,21 +16,30 @@ def symmetric_uniform(fan_in: int) -> nn.initializers.Initializer:
     """
     bound = 1 / math.sqrt(fan_in)
 
-    def initialize(key, shape, dtype=None):
+    def initialize(key: chex.PRNGKey, shape: chex.Shape, dtype: chex.ArrayDType) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return initialize
 
 
 class Linear(nn.Module):
-    """`flax.linen.Dense`, initialised as `torch.nn.Linear`: [..., inputs] -> [..., features]."""
+    """`flax.linen.Dense`, initialised as `torch.nn.Linear`: [..., inputs] -> [..., features].
+
+    Its parameters are of JAX's default float type: float32, or float64 in the x64 mode.
+    """
 
     features: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
         initialize = symmetric_uniform(fan_in=x.shape[-1])
-        return nn.Dense(self.features, kernel_init=initialize, bias_init=initialize)(x)
+        dense = nn.Dense(
+            self.features,
+            kernel_init=initialize,
+            bias_init=initialize,
+            param_dtype=jnp.result_type(float),
+        )
+        return dense(x)
 
 
 class Discriminator(nn.Module):

@@ -1,7 +1,8 @@
 """Every figure: each function takes results and returns a `matplotlib.figure.Figure`.
 
 Nothing here touches pyplot or any global state, and equal results give equal figures. The colours
-are Okabe and Ito's, which stay apart for every kind of colour vision.
+are Okabe and Ito's, which stay apart for every kind of colour vision. The real samples of the game
+are `Uniform`, and its networks fully connected.
 """
 
 import functools
@@ -11,13 +12,14 @@ from collections.abc import Callable
 import jax
 import matplotlib as mpl
 import numpy as np
+from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from gan1010_jax.convergence import wilson_interval
-from gan1010_jax.games import Game
+from gan1010_jax.games import Constant, Distribution, Game, Matches
 from gan1010_jax.methods import Method
 from gan1010_jax.population import Population
 from gan1010_jax.training import History
@@ -82,7 +84,7 @@ def plot_generator(history: History, game: Game, seed: int) -> Figure:
     )
     heat.set_title("output at every record")
     show_steps(heat, history.step[-1])
-    figure.colorbar(image, ax=heat, pad=0.02)
+    figure.colorbar(image, ax=heat, pad=0.02, label="output")
 
     final = np.asarray(history.output[-1])
     coordinates = 1 + np.arange(final.size)
@@ -99,8 +101,8 @@ def plot_generator(history: History, game: Game, seed: int) -> Figure:
         columnspacing=1,
     )
     for axes in (heat, ranges):
-        axes.set_yticks(coordinates, [f"{c}  ({bit})" for c, bit in zip(coordinates, game.name)])
-    heat.set_ylabel("coordinate (its bit)")
+        axes.set_yticks(coordinates, coordinate_labels(game, "  "))
+    heat.set_ylabel(coordinate_title(game))
     return figure
 
 
@@ -152,12 +154,13 @@ def plot_convergence(population: Population) -> Figure:
     ):
         count = population.curves[name]
         low, high = wilson_interval(count, seeds)
-        axes.fill_between(steps, low, high, color=color, alpha=0.25, lw=0, label="95 % interval")
+        axes.fill_between(steps, low, high, color=color, alpha=0.25, lw=0)
         axes.plot(steps, count / seeds, color=color, ls=line, label=label)
     axes.set(ylabel="fraction of seeds", ylim=(-0.02, 1.02))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.fill_between([], [], color=GREY, alpha=0.25, lw=0, label="95 % interval")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     show_steps(axes, steps[-1])
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -190,9 +193,8 @@ def plot_outputs(population: Population) -> Figure:
             label="seeds (width: √count)" if unit == 0 else None,
         )
     axes.axhline(0.5, color=GREY, lw=1, ls=":", label="0.5, the border of a match")
-    coordinates = 1 + np.arange(len(game.real.low))
-    axes.set_xticks(coordinates, [f"{c}\n({bit})" for c, bit in zip(coordinates, game.name)])
-    axes.set(xlabel="coordinate (its bit)", ylabel="output", ylim=(-0.02, 1.02))
+    axes.set_xticks(1 + np.arange(len(game.real.low)), coordinate_labels(game, "\n"))
+    axes.set(xlabel=coordinate_title(game), ylabel="output", ylim=(-0.02, 1.02))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -227,13 +229,15 @@ def plot_architecture(game: Game) -> Figure:
     figure = Figure(figsize=(10, 6.4), layout="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(0, 6.4))
     axes.set_axis_off()
-    units = len(game.real.low)
 
-    draw_network(axes, {1.3: 1, 2.6: 3, 3.9: units}, f"Generator G: 1-3-{units}", GREEN)
-    draw_network(axes, {6.1: units, 7.4: 3, 8.7: 1}, f"Discriminator D: {units}-3-1", BLUE)
+    draw_network(axes, (1.3, 3.9), layer_sizes(game.generator, game.latent), "Generator G", GREEN)
+    draw_network(
+        axes, (6.1, 8.7), layer_sizes(game.discriminator, game.real), "Discriminator D", BLUE
+    )
     draw_arrow(axes, (4.3, 4.8), (5.7, 4.8), "black")
+    constant = isinstance(game.latent, Constant) and len(game.latent.value) == 1
     for x, label in (
-        (1.3, "latent z\n(always 0.5)"),
+        (1.3, f"latent z\n(always {game.latent.value[0]})" if constant else "latent z\n(random)"),
         (3.9, "fake sample\nG(z)"),
         (5.0, "or a real\nsample"),
         (6.1, "sample x,\nreal or fake"),
@@ -260,25 +264,32 @@ def plot_architecture(game: Game) -> Figure:
     return figure
 
 
-def draw_network(axes: Axes, layers: dict[float, int], title: str, color: str) -> None:
-    """Draw a fully connected network: where each layer stands, and how many units it has."""
+def layer_sizes(network: nn.Module, inputs: Distribution) -> list[int]:
+    """How many units each layer of a fully connected network has, inputs first."""
+    params = jax.eval_shape(network.init, jax.random.key(0), inputs.center)
+    kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
+    return [kernels[0][0], *(units for _, units in kernels)]
+
+
+def draw_network(
+    axes: Axes, ends: tuple[float, float], sizes: list[int], title: str, color: str
+) -> None:
+    """Draw a fully connected network of layers of these sizes from one end to the other."""
     center, height = 4.8, 1.7
-    axes.text(np.mean(list(layers)), 6.05, title, ha="center", va="center", fontsize=13)
-    columns = {
-        x: center + height * ((np.arange(units) + 0.5) / units - 0.5)
-        if units > 3
-        else center + 0.55 * (np.arange(units) - (units - 1) / 2)
-        for x, units in layers.items()
-    }
-    for (left, ys), (right, next_ys) in itertools.pairwise(columns.items()):
-        for y, next_y in itertools.product(ys, next_ys):
-            axes.plot((left, right), (y, next_y), color=GREY, lw=0.6, zorder=1)
-    for x, ys in columns.items():
-        radius = min(0.16, 0.42 * height / len(ys))
-        for y in ys:
+    title = f"{title}: {'-'.join(map(str, sizes))}"
+    axes.text(np.mean(ends), 6.05, title, ha="center", va="center", fontsize=13)
+    columns = []
+    for x, units in zip(np.linspace(*ends, len(sizes)), sizes):
+        spacing = min(0.55, height / units)
+        columns.append((x, center + spacing * (np.arange(units) - (units - 1) / 2)))
+        for y in columns[-1][1]:
+            radius = min(0.16, 0.42 * spacing)
             axes.add_patch(
                 Circle((x, y), radius, facecolor="white", edgecolor=color, lw=1.8, zorder=2)
             )
+    for (left, ys), (right, next_ys) in itertools.pairwise(columns):
+        for y, next_y in itertools.product(ys, next_ys):
+            axes.plot((left, right), (y, next_y), color=GREY, lw=0.6, zorder=1)
 
 
 def draw_update(axes: Axes, y: float, target: int, chain: tuple[str, ...], moves: str) -> None:
@@ -344,6 +355,18 @@ def draw_arrow(
             shrinkB=2,
         )
     )
+
+
+def coordinate_labels(game: Game, separator: str) -> list[str]:
+    """Name each coordinate by its number, from 1 on, and its bit where the game has bits."""
+    if not isinstance(game.matched, Matches):
+        return [str(1 + unit) for unit in range(len(game.real.low))]
+    return [f"{1 + unit}{separator}({bit})" for unit, bit in enumerate(game.matched.bits)]
+
+
+def coordinate_title(game: Game) -> str:
+    """What `coordinate_labels` shows."""
+    return "coordinate (its bit)" if isinstance(game.matched, Matches) else "coordinate"
 
 
 def show_steps(axes: Axes, steps: int) -> None:

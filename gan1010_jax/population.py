@@ -16,7 +16,7 @@ from gan1010_jax.engines import Engine, choose_engine, compiler_options
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.training import History, check_hyperparams, check_run, is_whole
+from gan1010_jax.training import History, as_floats, check_run, is_whole
 from gan1010_jax.version import versions
 
 MAX_SEED = 2**32 - 1
@@ -31,7 +31,7 @@ class Population:
       columns: one row per seed, in the order given, as NumPy arrays [seeds]: `seed` (uint32);
         `matched`, `in_support`, `forgot`, `diverged` (bool); `first_match_step`, `settled_step`
         (int32, -1 where there is none); `output_0` … `output_{n-1}`, `d_loss_real`,
-        `d_loss_fake`, `g_loss` (float32) at the end.
+        `d_loss_fake`, `g_loss` (float32, or float64 in JAX's x64 mode) at the end.
       curves: one entry per record, as NumPy arrays [records]: `step`, and how many seeds were
         `matched`, `in_support` and `diverged` there.
       history: the full `History` of the first 1,024 seeds, each leaf [seeds, records, ...].
@@ -91,10 +91,11 @@ def train_population(
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
     seeds = check_seeds(seeds)
-    check_run(steps, record_every)
-    check_hyperparams(hyperparams, len(seeds))
+    check_run(game, method, hyperparams, steps, record_every)
+    steps, record_every = int(steps), int(record_every)
+    numbers = as_floats(hyperparams, len(seeds))
+    lanes = jax.tree.map(lambda number: np.broadcast_to(number, (len(seeds),)), numbers)
     chosen = choose_engine(engine)
-    lanes = Hyperparams(*(spread(value, len(seeds)) for value in hyperparams))
     report_progress = progress or (lambda done: None)
 
     started = time.perf_counter()
@@ -149,7 +150,7 @@ class Block(NamedTuple):
     history: History | None  # [seeds, records, ...]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def compile_block(
     engine: Engine, game: Game, method: Method, steps: int, record_every: int, dtype: np.dtype
 ) -> Callable:
@@ -178,7 +179,8 @@ def train_block(
     results = jax.device_get(run_block(*filled))
     history, verdict, curves = jax.tree.map(lambda leaf: leaf[: len(seeds)], results)
     matched, in_support = curves
-    last = jax.tree.map(lambda leaf: leaf[:, -1], history)
+    # Copies, so that the columns do not hold on to the history.
+    last = jax.tree.map(lambda leaf: leaf[:, -1].copy(), history)
     return Block(
         columns={
             "seed": seeds,
@@ -219,7 +221,11 @@ def seed_range(seeds: int, first_seed: int = 0) -> range:
 
 def check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:
     """Refuse what is not a list of seeds; a range stays one, however long it is."""
-    array = np.asarray(seeds if not isinstance(seeds, range) else seeds[:: max(1, len(seeds) - 1)])
+    few = [seeds[0], seeds[-1]] if isinstance(seeds, range) and seeds else seeds
+    try:
+        array = np.asarray(few)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
     if (
         array.ndim != 1
         or array.size == 0
@@ -230,11 +236,6 @@ def check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:
         allowed = f"one or more whole numbers from 0 to {MAX_SEED}, such as range(64)"
         raise InvalidArgument("seeds", seeds, allowed)
     return seeds if isinstance(seeds, range) else array
-
-
-def spread(value: float | np.ndarray, seeds: int) -> np.ndarray:
-    """Give every seed its value of a hyperparameter: an array [seeds] of JAX's float type."""
-    return np.broadcast_to(np.asarray(value, dtype=jnp.result_type(float)), (seeds,))
 
 
 def describe_device() -> str:

@@ -6,8 +6,9 @@ OUT/figures/*.png
 """
 
 import json
-import tempfile
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from matplotlib.figure import Figure
 from gan1010_jax.errors import InvalidArgument
 
 
-def create_run(out: Path) -> None:
-    """Make the directory of a new run.
+@contextmanager
+def new_run(out: Path) -> Iterator[None]:
+    """Claim a directory for a run; if the run is interrupted, leave nothing in it.
 
     Raises:
       InvalidArgument: (a `ValueError`) if it is a file, holds anything, or cannot be written;
@@ -31,15 +33,20 @@ def create_run(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise InvalidArgument("out", str(out), f"{allowed} (this one holds files already)")
-        with tempfile.TemporaryFile(dir=out):
-            pass
+        (out / "population").mkdir()  # only one of two runs that start together gets here
     except OSError as error:
         raise InvalidArgument("out", str(out), f"{allowed} ({error.strerror})") from error
+    try:
+        yield
+    except KeyboardInterrupt:
+        for path in (out / "population", out / "figures"):
+            shutil.rmtree(path, ignore_errors=True)
+        (out / "report.json").unlink(missing_ok=True)
+        raise
 
 
 def write_population(out: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write the per-seed table, one Parquet column for each array [seeds]."""
-    (out / "population").mkdir(exist_ok=True)
     pq.write_table(pa.table(dict(columns)), out / "population" / "part-0.parquet")
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.updates import GANState, Losses, draw_batch, generate, init, train_step
 
 MAX_STEPS = 2**31 - 1
+MAX_RECORDS = 100_000
 
 
 class History(NamedTuple):
@@ -32,7 +34,7 @@ class History(NamedTuple):
 
 
 def train(
-    key: jax.Array,
+    key: chex.PRNGKey,
     game: Game = pattern_game("1010"),
     method: Method = Method(),
     hyperparams: Hyperparams = Hyperparams(),
@@ -52,7 +54,8 @@ def train(
       method: how it is trained.
       hyperparams: its numbers, scalars.
       steps: how many steps, a positive multiple of `record_every`.
-      record_every: how many steps from record to record; the last step is always recorded.
+      record_every: how many steps from record to record; the last step is always recorded. There
+        may be 100,000 records at most, for they are kept in memory.
 
     Returns:
       The final state and the `History`.
@@ -61,14 +64,14 @@ def train(
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
     check_key(key)
-    check_run(steps, record_every)
-    check_hyperparams(hyperparams)
-    return scan_steps(key, game, method, hyperparams, steps, record_every)
+    check_run(game, method, hyperparams, steps, record_every)
+    numbers = as_floats(hyperparams)
+    return scan_steps(key, game, method, numbers, int(steps), int(record_every))
 
 
 @partial(jax.jit, static_argnames=("game", "method", "steps", "record_every"))
 def scan_steps(
-    key: jax.Array,
+    key: chex.PRNGKey,
     game: Game,
     method: Method,
     hyperparams: Hyperparams,
@@ -104,7 +107,7 @@ def all_finite(state: GANState) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in params]).all()
 
 
-def check_key(key: jax.Array) -> None:
+def check_key(key: chex.PRNGKey) -> None:
     """Refuse what is not one typed key."""
     if not (
         isinstance(key, jax.Array)
@@ -114,44 +117,59 @@ def check_key(key: jax.Array) -> None:
         raise InvalidArgument("key", key, "one typed key, such as jax.random.key(0)")
 
 
-def check_run(steps: int, record_every: int) -> None:
-    """Refuse a length of run, or a distance between records, that has no meaning."""
+def check_run(
+    game: Game, method: Method, hyperparams: Hyperparams, steps: int, record_every: int
+) -> None:
+    """Refuse what cannot be run; the hyperparameters' values are for `as_floats`.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for the first argument outside its limits.
+    """
+    for name, value, kind in (
+        ("game", game, Game),
+        ("method", method, Method),
+        ("hyperparams", hyperparams, Hyperparams),
+    ):
+        if not isinstance(value, kind):
+            raise InvalidArgument(name, value, f"a {kind.__name__}")
     if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
         raise InvalidArgument("steps", steps, f"a whole number from 1 to {MAX_STEPS}")
-    if not is_whole(record_every) or not 1 <= record_every <= steps:
-        raise InvalidArgument(
-            "record_every", record_every, f"a whole number from 1 to the number of steps, {steps}"
-        )
+    least = -(-int(steps) // MAX_RECORDS)
+    if not is_whole(record_every) or not least <= record_every <= steps:
+        allowed = f"a whole number from {least} to the number of steps, {steps}"
+        raise InvalidArgument("record_every", record_every, allowed)
     if steps % record_every:
-        raise InvalidArgument(
-            "steps",
-            steps,
-            f"a multiple of the record interval, {record_every}, so that the last step is recorded",
-        )
+        allowed = f"a multiple of the record interval, {record_every}, to be recorded to the end"
+        raise InvalidArgument("steps", steps, allowed)
 
 
-def check_hyperparams(hyperparams: Hyperparams, seeds: int | None = None) -> None:
-    """Refuse numbers that are below zero or not finite as JAX's floats; tracers' values pass.
+def as_floats(hyperparams: Hyperparams, seeds: int | None = None) -> Hyperparams:
+    """Hyperparameters in JAX's default float type; with many seeds, arrays [seeds] may be given.
 
-    Each must be a scalar or, where there are many seeds, may be an array [seeds].
+    Raises:
+      InvalidArgument: (a `ValueError`) for another shape, or a number that is not finite or is
+        below zero. The value of a tracer is not seen.
     """
-    for name, value in hyperparams._asdict().items():
-        shape = np.shape(value)
-        if shape not in ((), (seeds,)):
-            each = "" if seeds is None else f", or one for each of the {seeds} seeds"
-            raise InvalidArgument(name, value, f"a scalar{each}")
-        if not isinstance(value, jax.core.Tracer) and not is_at_least_zero(value):
+    return Hyperparams(*(as_float(*item, seeds) for item in hyperparams._asdict().items()))
+
+
+def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndarray:
+    """One of `as_floats`."""
+    dtype = jnp.result_type(float)
+    if isinstance(value, jax.core.Tracer):
+        array = value.astype(dtype)
+    else:
+        try:
+            with np.errstate(over="ignore"):
+                array = np.asarray(value, dtype)
+        except (TypeError, ValueError):
+            array = np.asarray(np.nan)
+        if not np.all(np.isfinite(array) & (array >= 0)):
             raise InvalidArgument(name, value, "a finite number, zero or more")
-
-
-def is_at_least_zero(value: object) -> bool:
-    """Whether all of a value's numbers are finite, as JAX's floats, and zero or more."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf":
-        return False
-    with np.errstate(over="ignore"):
-        array = array.astype(jnp.result_type(float))
-    return bool(np.all(np.isfinite(array) & (array >= 0)))
+    if array.shape not in ((), (seeds,)):
+        each = "" if seeds is None else f", or one for each of the {seeds} seeds"
+        raise InvalidArgument(name, value, f"a scalar{each}")
+    return array
 
 
 def is_whole(value: object) -> bool:

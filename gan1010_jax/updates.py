@@ -7,6 +7,7 @@ Everything here is a pure function of its arguments. Randomness enters only thro
 from functools import partial
 from typing import NamedTuple
 
+import chex
 import jax
 import optax
 
@@ -18,7 +19,7 @@ from gan1010_jax.methods import Hyperparams, Method
 class Player(NamedTuple):
     """One network's parameters (Flax's `params` collection) and the state of its optimiser."""
 
-    params: optax.Params
+    params: chex.ArrayTree
     opt_state: optax.OptState
 
 
@@ -45,12 +46,12 @@ class Losses(NamedTuple):
 
 
 # A game and a method are settings, not data: each pair of them is a program of its own.
-jit = partial(jax.jit, static_argnames=("game", "method"))
+SETTINGS = ("game", "method")
 
 
-@jit
+@partial(jax.jit, static_argnames=SETTINGS)
 def init(
-    key: jax.Array,
+    key: chex.PRNGKey,
     game: Game = pattern_game("1010"),
     method: Method = Method(),
     hyperparams: Hyperparams = Hyperparams(),
@@ -69,9 +70,9 @@ def init(
     )
 
 
-@jit
+@partial(jax.jit, static_argnames=SETTINGS)
 def draw_batch(
-    key: jax.Array, game: Game = pattern_game("1010"), method: Method = Method()
+    key: chex.PRNGKey, game: Game = pattern_game("1010"), method: Method = Method()
 ) -> Batch:
     """Draw what one step of the method consumes, from one key."""
     real_key, latent_key = jax.random.split(key)
@@ -90,7 +91,7 @@ def generate(
     return game.generator.apply({"params": state.generator.params}, latent)
 
 
-@jit
+@partial(jax.jit, static_argnames=SETTINGS)
 def discriminator_update(
     state: GANState,
     game: Game = pattern_game("1010"),
@@ -124,7 +125,7 @@ def discriminator_update(
     return state._replace(discriminator=discriminator), loss
 
 
-@jit
+@partial(jax.jit, static_argnames=SETTINGS)
 def generator_update(
     state: GANState,
     latent: jax.Array,
@@ -156,7 +157,7 @@ def descend(
     return Player(optax.apply_updates(player.params, updates), opt_state)
 
 
-@jit
+@partial(jax.jit, static_argnames=SETTINGS)
 def train_step(
     state: GANState,
     batch: Batch,

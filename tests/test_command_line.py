@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gan1010_jax as gan
+from gan1010_jax import store
 
 PROGRAM = Path(__file__).parent.parent / "experiments" / "train.py"
 
@@ -29,6 +30,7 @@ BAD = {
     "--record-every 0": "--record-every must be a whole number from 1 to",
     "--record-every 20000": "--record-every must be a whole number from 1 to",
     "--steps 105": "--steps must be a multiple of the record interval, 10",
+    "--steps 2147483640": "--record-every must be a whole number from 21475 to",
     "--pattern 12": "--pattern must be a string of 1 to 16 characters, each 0 or 1; got '12'",
     "--pattern=": "--pattern must be a string of 1 to 16 characters, each 0 or 1; got ''",
     "--d-lr nan": "--d-lr must be a finite number, zero or more; got nan",
@@ -54,11 +56,11 @@ def environment(compilation_cache):
 def train(environment):
     """Run the program with some options in some directory."""
 
-    def run(options, cwd):
+    def run(options, cwd, **variables):
         return subprocess.run(
             [sys.executable, PROGRAM, *options],
             cwd=cwd,
-            env=environment,
+            env=environment | variables,
             capture_output=True,
             text=True,
             timeout=120,
@@ -167,22 +169,49 @@ def test_bad_input_is_no_traceback_in_a_process_of_its_own(train, workplace, opt
     assert_untouched(workplace)
 
 
-def test_an_interrupt_exits_with_130_and_leaves_no_half_run(environment, tmp_path):
+LONG_BLOCK = "--seeds 1 --steps 10000000 --record-every 1000000"
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ("--seeds 1000000", "trained"),
+        (LONG_BLOCK, "trained"),
+        (f"{LONG_BLOCK} --pattern 011", "compiling"),
+    ],
+)
+def test_an_interrupt_ends_the_process_with_130_and_leaves_nothing(
+    environment, tmp_path, options, after
+):
     process = subprocess.Popen(
-        [sys.executable, PROGRAM, "--seeds", "1000000", "--out", tmp_path / "run"],
+        [sys.executable, PROGRAM, *options.split(), "--out", tmp_path / "run"],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
     )
     for line in process.stderr:
-        if "trained" in line:
+        if after in line:
             break
-    time.sleep(0.2)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "interrupted" in errors and "Traceback" not in errors
+    assert "interrupted; nothing was kept" in errors and "Traceback" not in errors
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_name_like_markup_and_an_ascii_terminal_are_no_trouble(train, tmp_path):
+    options = "--seeds 2 --steps 500 --record-every 50 --pattern 10 --no-figures --out"
+    process = train([*options.split(), "ü[/red]"], tmp_path, PYTHONIOENCODING="ascii")
+    assert process.returncode == 0, process.stderr
+    assert "?[/red]" in process.stdout
+    assert (tmp_path / "ü[/red]" / "report.json").is_file()
+
+
+def test_of_two_runs_that_start_together_one_is_refused(tmp_path):
+    with store.new_run(tmp_path), pytest.raises(ValueError, match="out must be a new or empty"):
+        with store.new_run(tmp_path):
+            pass
 
 
 def test_help_names_every_option_and_the_cache(train, tmp_path):

@@ -85,3 +85,20 @@ def test_a_population_in_which_nothing_is_finite_is_drawn(population):
     broken = dataclasses.replace(population, columns=columns, history=history)
     for figure in plot_population(broken).values():
         png(figure)
+
+
+def test_a_game_without_bits_is_labelled_by_its_numbers_and_drawn_by_its_sizes(short):
+    reference = gan.pattern_game("10")
+    game = dataclasses.replace(
+        reference,
+        name="wide and noisy",
+        discriminator=gan.Discriminator(hidden=5),
+        generator=gan.Generator(units=2, hidden=8),
+        latent=gan.Uniform((-1.0,), (1.0,)),
+        matched=reference.in_support,
+    )
+    figures = plot_population(short(range(2), game))
+    ticks = [label.get_text() for label in figures["outputs"].axes[0].get_xticklabels()]
+    assert ticks == ["1", "2"]
+    texts = [text.get_text() for text in figures["architecture"].axes[0].texts]
+    assert {"Generator G: 1-8-2", "Discriminator D: 2-5-1", "latent z\n(random)"} <= set(texts)

@@ -6,6 +6,7 @@ import pytest
 
 import gan1010_jax as gan
 from gan1010_jax.engines import ENGINES
+from gan1010_jax.population import compile_block, train_block
 
 COLUMNS = {
     "seed": np.uint32,
@@ -109,6 +110,26 @@ def test_a_seed_that_diverges_is_counted_and_leaves_its_neighbours_alone(short):
     assert gan.convergence_report(together)["diverged"]["count"] == 1
 
 
+def test_the_columns_do_not_hold_on_to_the_histories():
+    """Else memory would grow with seeds times records."""
+    width = ENGINES["vmap"].block
+    run = compile_block(
+        ENGINES["vmap"], gan.pattern_game("1010"), gan.Method(), 200, 10, np.float32
+    )
+    lane = np.full(width, 0.01, np.float32)
+    block = train_block(run, width, np.arange(width, dtype=np.uint32), gan.Hyperparams(lane, lane))
+    for column in block.columns.values():
+        for leaf in jax.tree.leaves(block.history):
+            assert not np.shares_memory(column, leaf)
+
+
+def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is():
+    with jax.default_prng_impl("rbg"):
+        population = gan.train_population(range(3), steps=30)
+    _, history = gan.train(jax.random.key(2), steps=30)
+    np.testing.assert_allclose(population.history.output[2], history.output, atol=1e-6)
+
+
 def test_the_first_1024_histories_are_kept(short):
     population = short(range(1100))
     assert population.history.output.shape == (1024, 20, 4)
@@ -141,6 +162,11 @@ def test_progress_goes_from_compiled_to_done(short):
         ({"seeds": [0.5]}, "seeds must be"),
         ({"seeds": [[1, 2]]}, "seeds must be"),
         ({"seeds": ["ten"]}, "seeds must be"),
+        ({"seeds": [[1, 2], [3]]}, "seeds must be"),
+        ({"seeds": range(2**70)}, "seeds must be"),
+        ({"seeds": jax.random.split(jax.random.key(0))}, "seeds must be"),
+        ({"engine": ["vmap"]}, "engine must be one of auto, vmap"),
+        ({"game": "1010"}, "game must be a Game"),
         ({"steps": 0}, "steps must be"),
         ({"record_every": 3}, "steps must be a multiple"),
         ({"engine": "warp"}, "engine must be one of auto, vmap"),

@@ -94,6 +94,27 @@ def test_a_grid_of_hyperparameters_is_a_vmap():
         chex.assert_trees_all_close(histories.output[cell], single.output, atol=1e-6)
 
 
+@pytest.mark.parametrize("one", [1, np.uint8(1), np.float64(1), jnp.bfloat16(1), jnp.int32(1)])
+def test_a_number_of_any_type_is_the_same_learning_rate(one):
+    _, history = gan.train(KEY, hyperparams=gan.Hyperparams(d_lr=one), steps=100)
+    _, expected = gan.train(KEY, hyperparams=gan.Hyperparams(d_lr=1.0), steps=100)
+    chex.assert_trees_all_equal(history, expected)
+
+
+def test_in_the_x64_mode_everything_is_float64(x64):
+    state, history = gan.train(KEY, steps=20)
+    floats = [leaf for leaf in jax.tree.leaves((state, history)) if leaf.dtype.kind == "f"]
+    chex.assert_type(floats, np.float64)
+    assert history.step.dtype == np.int32
+
+
+@pytest.fixture
+def x64():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
 def test_it_runs_under_jit():
     inside = jax.jit(lambda key: gan.train(key, steps=100))(KEY)
     chex.assert_trees_all_close(inside, gan.train(KEY, steps=100), atol=1e-6)
@@ -124,6 +145,11 @@ def test_parameters_that_are_not_finite_are_recorded():
         ({"hyperparams": gan.Hyperparams(g_lr=1e39)}, "g_lr must be a finite number"),
         ({"hyperparams": gan.Hyperparams(g_lr="fast")}, "g_lr must be a finite number"),
         ({"hyperparams": gan.Hyperparams(g_lr=np.ones(3))}, "g_lr must be a scalar"),
+        ({"hyperparams": gan.Hyperparams(g_lr=[[1], [2, 3]])}, "g_lr must be a finite number"),
+        ({"hyperparams": {"d_lr": 0.1}}, "hyperparams must be a Hyperparams"),
+        ({"game": "1010"}, "game must be a Game"),
+        ({"method": "mse"}, "method must be a Method"),
+        ({"steps": 10**6, "record_every": 1}, "record_every must be a whole number from 10 to"),
         ({"key": 17}, "key must be one typed key"),
         ({"key": np.zeros(2, np.uint32)}, "key must be one typed key"),
         ({"key": jax.random.split(jax.random.key(0))}, "key must be one typed key"),
