@@ -74,7 +74,7 @@ def good(train, tmp_path_factory):
     """One good run, of 40 seeds and 500 steps."""
     cwd = tmp_path_factory.mktemp("good")
     options = "--seeds 40 --first-seed 7 --steps 500 --record-every 50 --pattern 10".split()
-    return cwd / "run", train([*options, "--d-lr", "0.02", "--out", "run"], cwd)
+    return cwd / "run", train([*options, "--d-lr", "0.02", "--g-lr", "0.03", "--out", "run"], cwd)
 
 
 def test_a_good_run_prints_its_table_and_exits_with_0(good):
@@ -99,7 +99,7 @@ def test_a_good_run_leaves_its_report_its_table_and_its_figures(good):
     expected = gan.train_population(
         range(7, 47),
         gan.pattern_game("10"),
-        hyperparams=gan.Hyperparams(d_lr=0.02),
+        hyperparams=gan.Hyperparams(d_lr=0.02, g_lr=0.03),
         steps=500,
         record_every=50,
     )
@@ -118,6 +118,17 @@ def test_a_good_run_leaves_its_report_its_table_and_its_figures(good):
         "settling",
         "architecture",
     }
+
+
+def test_the_printed_table_is_the_report(good):
+    out, process = good
+    report = json.loads((out / "report.json").read_text())
+    for name in ("matched", "in_support", "forgot", "diverged"):
+        row, label = report[name], name.replace("_", " ")
+        lines = [line.strip("│┃ ") for line in process.stdout.splitlines()]
+        (line,) = [line for line in lines if line.startswith(label)]
+        shown = [f"{row[key]:.2%}" for key in ("fraction", "ci_low", "ci_high")]
+        assert f" {row['count']} " in line and all(text in line for text in shown), line
 
 
 def test_the_directory_has_a_default_and_figures_can_be_left_out(train, tmp_path):
@@ -188,13 +199,18 @@ def test_an_interrupt_ends_the_process_with_130_and_leaves_nothing(
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
+        # A background shell job ignores the signal, and would hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    for line in process.stderr:
-        if after in line:
-            break
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        for line in process.stderr:
+            if after in line:
+                break
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted; nothing was kept" in errors and "Traceback" not in errors
     assert list((tmp_path / "run").iterdir()) == []
@@ -223,14 +239,39 @@ def test_help_names_every_option_and_the_cache(train, tmp_path):
         assert text in process.stdout
 
 
-def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
+@pytest.mark.parametrize("theirs", [None, "mine"])
+def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path, theirs):
     environment = {name: v for name, v in os.environ.items() if not name.startswith("JAX_")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    if theirs:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / theirs)
+    options = "--seeds 1 --steps 10 --pattern 1 --no-figures --out run"
     subprocess.run(
-        [sys.executable, PROGRAM, "--seeds", "1", "--steps", "10", "--no-figures", "--out", "run"],
+        [sys.executable, PROGRAM, *options.split()],
         cwd=tmp_path,
         env=environment,
         check=True,
         capture_output=True,
     )
-    assert any(path.is_file() for path in tmp_path.rglob("gan1010_jax/compiled/*"))
+    ours = [path for path in tmp_path.rglob("gan1010_jax/compiled/*") if path.is_file()]
+    assert bool(ours) == (theirs is None)
+    assert theirs is None or any((tmp_path / theirs).iterdir())
+
+
+def test_the_report_is_written_last(tmp_path):
+    """An interrupt while the figures are drawn leaves no report, and nothing else."""
+    with pytest.raises(KeyboardInterrupt), store.new_run(tmp_path):
+        (tmp_path / "population" / "part-0.parquet").touch()
+        (tmp_path / "figures").mkdir()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    source = PROGRAM.read_text()
+    order = [source.index(f"store.write_{name}(") for name in ("population", "figures", "report")]
+    assert order == sorted(order)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="out must be"), store.new_run(tmp_path):
+        pass

@@ -36,15 +36,20 @@ def test_every_figure_has_a_title_and_its_axes_have_labels(population):
 
 def test_figures_show_the_results(population):
     figures = plot_population(population)
-    image = figures["generator"].axes[0].images[0]
+    heat, ranges, _ = figures["generator"].axes
+    (image,) = heat.images
     np.testing.assert_array_equal(image.get_array(), population.history.output[0].T)
     assert image.get_cmap().name == "Blues"
-    fraction = figures["convergence"].axes[0].lines[0].get_ydata()
-    np.testing.assert_allclose(fraction, population.curves["matched"] / 64)
-    seed_line = figures["losses"].axes[0].lines[0].get_ydata()
-    np.testing.assert_array_equal(seed_line, population.history.losses.d_real[0])
-    undecided = [axes.lines[-1].get_ydata() for axes in figures["losses"].axes]
-    np.testing.assert_array_equal(undecided, np.full((3, 2), 0.25))
+    assert image.origin == "upper" and list(image.get_extent()) == [0, 10_000, 4.5, 0.5]
+    np.testing.assert_array_equal(ranges.lines[0].get_xdata(), population.history.output[0, -1])
+    for line, name in zip(figures["convergence"].axes[0].lines, ("matched", "in_support")):
+        np.testing.assert_allclose(line.get_ydata(), population.curves[name] / 64)
+    for axes, loss in zip(figures["losses"].axes, population.history.losses):
+        np.testing.assert_array_equal(axes.lines[0].get_ydata(), loss[0])
+        np.testing.assert_array_equal(axes.lines[-1].get_ydata(), 0.25)
+    for bit, histogram in zip("1010", figures["outputs"].axes[0].collections):
+        x, y = histogram.get_paths()[0].vertices.T
+        assert (y[np.argmax(x)] > 0.5) == (bit == "1")
     settled = sum(patch.get_height() for patch in figures["settling"].axes[0].patches)
     assert settled == (population.columns["settled_step"] >= 0).sum()
 

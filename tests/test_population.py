@@ -98,6 +98,22 @@ def test_every_seed_may_have_its_own_hyperparameters(short):
     assert len(set(grid.columns["output_0"].tolist())) == 5
 
 
+def test_every_seed_has_its_own_hyperparameters_in_every_block(short):
+    lrs = np.linspace(0.0, 1.0, 130)
+    grid = short([3] * 130, hyperparams=gan.Hyperparams(d_lr=lrs))
+    alone = short([3, 3], hyperparams=gan.Hyperparams(d_lr=lrs[128:]))
+    for name, column in alone.columns.items():
+        np.testing.assert_array_equal(grid.columns[name][128:], column, err_msg=name)
+
+
+def test_curves_count_every_block(short):
+    population = short(range(300))
+    curves = gan.success_curves(population.history, population.game)
+    for name, successes in zip(("matched", "in_support"), curves):
+        np.testing.assert_array_equal(population.curves[name], np.sum(successes, axis=0))
+    assert population.curves["matched"][-1] > 0
+
+
 def test_a_seed_that_diverges_is_counted_and_leaves_its_neighbours_alone(short):
     lrs = np.array([0.01, 10.0, 0.01])
     together = short([0, 1, 2], method=SQUARE, hyperparams=gan.Hyperparams(d_lr=lrs))
@@ -159,6 +175,8 @@ def test_progress_goes_from_compiled_to_done(short):
         ({"seeds": [-1]}, "seeds must be"),
         ({"seeds": [2**32]}, "seeds must be"),
         ({"seeds": range(2**32, 2**32 + 10)}, "seeds must be"),
+        ({"seeds": range(2**32 - 2, 2**32 + 2)}, "seeds must be"),
+        ({"seeds": range(2, -2, -1)}, "seeds must be"),
         ({"seeds": [0.5]}, "seeds must be"),
         ({"seeds": [[1, 2]]}, "seeds must be"),
         ({"seeds": ["ten"]}, "seeds must be"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gan1010_jax as gan
+from gan1010_jax.training import all_finite
 
 KEY = jax.random.key(17)
 
@@ -92,6 +93,15 @@ def test_a_grid_of_hyperparameters_is_a_vmap():
     for cell, (d_lr, g_lr) in enumerate([(0.01, 0.02), (0.1, 0.0)]):
         _, single = gan.train(KEY, hyperparams=gan.Hyperparams(d_lr, g_lr), steps=200)
         chex.assert_trees_all_close(histories.output[cell], single.output, atol=1e-6)
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_one_player_that_is_not_finite_is_enough(player):
+    state = gan.init(KEY)
+    params = jax.tree.map(lambda leaf: leaf * jnp.nan, getattr(state, player).params)
+    broken = getattr(state, player)._replace(params=params)
+    assert all_finite(state)
+    assert not all_finite(state._replace(**{player: broken}))
 
 
 @pytest.mark.parametrize("one", [1, np.uint8(1), np.float64(1), jnp.bfloat16(1), jnp.int32(1)])

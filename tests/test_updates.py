@@ -1,5 +1,7 @@
 """The updates: shapes, purity, who moves, and the arithmetic against one written by hand."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -120,6 +122,19 @@ def test_a_step_is_its_three_updates_in_order():
     stepped, losses = gan.train_step(STATE, BATCH)
     chex.assert_trees_all_close(stepped, state, atol=1e-7)
     chex.assert_trees_all_close(losses, gan.Losses(d_real, d_fake, g), atol=1e-7)
+
+
+def test_a_step_uses_the_latent_of_its_batch():
+    game = dataclasses.replace(gan.pattern_game("1010"), latent=gan.Uniform((-1.0,), (3.0,)))
+    state, batch = gan.init(jax.random.key(0), game), gan.draw_batch(jax.random.key(1), game)
+    lr = gan.Hyperparams(3.0, 3.0)
+    fake = gan.generate(state, game, batch.latent)
+    by_hand, _ = gan.discriminator_update(state, game, hyperparams=lr, real=batch.real)
+    by_hand, d_fake = gan.discriminator_update(by_hand, game, hyperparams=lr, fake=fake)
+    by_hand, g = gan.generator_update(by_hand, batch.latent, game, hyperparams=lr)
+    stepped, losses = gan.train_step(state, batch, game, hyperparams=lr)
+    chex.assert_trees_all_close(stepped, by_hand, atol=1e-6)
+    chex.assert_trees_all_close((losses.d_fake, losses.g), (d_fake, g), atol=1e-6)
 
 
 def test_a_step_is_deterministic():
