@@ -50,8 +50,8 @@ def test_an_optimizer_that_keeps_its_learning_rate_in_its_state_trains_with_the_
     hyperparams = gan.Hyperparams(d_lr=0.3, g_lr=0.2)
     key = jax.random.key(0)
     kept = gan.Method(optimizer=optax.inject_hyperparams(optax.sgd))
-    _, history = gan.train(key, method=kept, hyperparams=hyperparams, steps=20)
-    _, expected = gan.train(key, hyperparams=hyperparams, steps=20)
+    _, history = gan.train(key, method=kept, hyperparams=hyperparams, steps=60)
+    _, expected = gan.train(key, hyperparams=hyperparams, steps=60)
     np.testing.assert_allclose(history.output, expected.output, atol=1e-6)
 
 

@@ -27,7 +27,7 @@ def train_by_hand(key, steps, record_every):
     return state, jax.tree.map(lambda *leaves: np.stack(leaves), *records)
 
 
-@pytest.mark.parametrize(("steps", "record_every"), [(60, 10), (60, 1), (60, 60), (7, 7)])
+@pytest.mark.parametrize(("steps", "record_every"), [(60, 10), (60, 1), (7, 7)])
 def test_a_history_holds_what_a_loop_of_steps_gives(steps, record_every):
     state, history = gan.train(KEY, steps=steps, record_every=record_every)
     state_by_hand, history_by_hand = train_by_hand(KEY, steps, record_every)
@@ -65,26 +65,25 @@ def test_the_reference_learns_1010_and_d_ends_undecided():
 
 def test_a_longer_run_begins_with_the_shorter_one():
     """To rounding: the number of steps is compiled in, so that each length is its own program."""
-    _, long = gan.train(KEY, steps=400)
-    _, short = gan.train(KEY, steps=100)
-    chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[:10], long), short, atol=1e-6)
+    _, long = gan.train(KEY, steps=200)
+    _, short = gan.train(KEY, steps=60)
+    chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[:6], long), short, atol=1e-6)
 
 
 def test_recording_more_often_changes_nothing_else():
-    state, rare = gan.train(KEY, steps=200, record_every=50)
-    same_state, often = gan.train(KEY, steps=200, record_every=5)
+    state, rare = gan.train(KEY, steps=60, record_every=10)
+    same_state, often = gan.train(KEY, steps=60, record_every=1)
     chex.assert_trees_all_close(state, same_state, atol=1e-6)
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[9::10], often), rare, atol=1e-6)
 
 
 def test_vmap_over_seeds_gives_each_seed_its_own_run():
-    """10,000 steps; 2e-7 was the most seen over 128 seeds, 1e-5 is the promise."""
+    """Over 200 steps; `test_a_row_is_the_single_run_of_its_seed` does it over 10,000."""
     seeds = jnp.arange(8, dtype=jnp.uint32)
-    states, histories = jax.vmap(lambda seed: gan.train(jax.random.key(seed)))(seeds)
+    runs = jax.vmap(lambda seed: gan.train(jax.random.key(seed), steps=200))(seeds)
     for seed in range(8):
-        single = gan.train(jax.random.key(seed))
-        lane = jax.tree.map(lambda leaf, seed=seed: leaf[seed], (states, histories))
-        chex.assert_trees_all_close(single, lane, atol=1e-5)
+        lane = jax.tree.map(lambda leaf, seed=seed: leaf[seed], runs)
+        chex.assert_trees_all_close(gan.train(jax.random.key(seed), steps=200), lane, atol=1e-6)
 
 
 def test_a_grid_of_hyperparameters_is_a_vmap():
@@ -106,8 +105,8 @@ def test_one_player_that_is_not_finite_is_enough(player):
 
 @pytest.mark.parametrize("one", [1, np.uint8(1), np.float64(1), jnp.bfloat16(1), jnp.int32(1)])
 def test_a_number_of_any_type_is_the_same_learning_rate(one):
-    _, history = gan.train(KEY, hyperparams=gan.Hyperparams(d_lr=one), steps=100)
-    _, expected = gan.train(KEY, hyperparams=gan.Hyperparams(d_lr=1.0), steps=100)
+    _, history = gan.train(KEY, hyperparams=gan.Hyperparams(d_lr=one), steps=60)
+    _, expected = gan.train(KEY, hyperparams=gan.Hyperparams(d_lr=1.0), steps=60)
     chex.assert_trees_all_equal(history, expected)
 
 
@@ -126,8 +125,8 @@ def x64():
 
 
 def test_it_runs_under_jit():
-    inside = jax.jit(lambda key: gan.train(key, steps=100))(KEY)
-    chex.assert_trees_all_close(inside, gan.train(KEY, steps=100), atol=1e-6)
+    inside = jax.jit(lambda key: gan.train(key, steps=60))(KEY)
+    chex.assert_trees_all_close(inside, gan.train(KEY, steps=60), atol=1e-6)
 
 
 def test_parameters_that_are_not_finite_are_recorded():
