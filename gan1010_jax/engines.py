@@ -13,7 +13,7 @@ import jax
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.training import History, scan_steps
+from gan1010_jax.training import History, train
 from gan1010_jax.updates import GANState
 
 # seeds uint32 [block], hyperparameters of [block] -> states and histories, each leaf [block, ...]
@@ -40,7 +40,7 @@ def vmap_block(game: Game, method: Method, steps: int, record_every: int) -> Blo
     def run(seed, hyperparams):
         # Named, since under `vmap` another generator may draw a lane by its place in the block.
         key = jax.random.key(seed, impl="threefry2x32")
-        return scan_steps(key, game, method, hyperparams, steps, record_every)
+        return train(key, game, method, hyperparams, steps=steps, record_every=record_every)
 
     return jax.vmap(run)
 

@@ -65,21 +65,23 @@ def train(
     """
     check_key(key)
     check_run(game, method, hyperparams, steps, record_every)
-    numbers = as_floats(hyperparams)
-    return scan_steps(key, game, method, numbers, int(steps), int(record_every))
+    hyperparams = as_floats(hyperparams)
+    init_key, data_key = jax.random.split(key)
+    state = init(init_key, game, method, hyperparams)
+    return scan_steps(state, data_key, game, method, hyperparams, int(steps), int(record_every))
 
 
 @partial(jax.jit, static_argnames=("game", "method", "steps", "record_every"))
 def scan_steps(
-    key: chex.PRNGKey,
+    state: GANState,
+    data_key: chex.PRNGKey,
     game: Game,
     method: Method,
     hyperparams: Hyperparams,
     steps: int,
     record_every: int,
 ) -> tuple[GANState, History]:
-    """`train`, its arguments taken as checked."""
-    init_key, data_key = jax.random.split(key)
+    """The steps of `train` from a state on, its arguments taken as checked."""
 
     def step(state, t):
         batch = draw_batch(jax.random.fold_in(data_key, t), game, method)
@@ -96,7 +98,6 @@ def scan_steps(
         )
         return state, kept
 
-    state = init(init_key, game, method, hyperparams)
     first_steps = jnp.arange(0, steps, record_every, dtype=jnp.int32)
     return jax.lax.scan(record, state, first_steps)
 

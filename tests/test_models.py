@@ -10,8 +10,8 @@ from scipy import stats
 import gan1010_jax as gan
 
 
-@pytest.mark.parametrize("units", [1, 4, 16])
-@pytest.mark.parametrize("batch", [(), (5,), (2, 3)])
+@pytest.mark.parametrize("units", [1, 16])
+@pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_the_networks_map_batches_of_any_shape(units, batch):
     discriminator, generator = gan.Discriminator(), gan.Generator(units=units)
     sample, latent = jnp.zeros((*batch, units)), jnp.zeros((*batch, 1))
