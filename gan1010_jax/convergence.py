@@ -4,12 +4,12 @@ Evaluated on the generator's output at every record: it *matches* if the game sa
 support* if it could be a real sample; once a parameter is not finite it counts as neither.
 """
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtri
 
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game
@@ -91,7 +91,7 @@ def wilson_interval(
         raise InvalidArgument("count", count, f"from 0 to the total, {total}")
     if not 0 < confidence < 1:
         raise InvalidArgument("confidence", confidence, "between 0 and 1")
-    z = ndtri((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     p = count / total
     center = p + z**2 / (2 * total)
     half_width = z * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
