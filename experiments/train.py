@@ -96,7 +96,7 @@ def print_report(report: dict, out: Path) -> None:
         )
 
     settled = report["settled_step"] or {}
-    quantiles = " / ".join(f"{step:,.0f}" for step in settled.values())
+    quantiles = " / ".join(f"{step:,}" for step in settled.values())
     facts = Table.grid(padding=(0, 2))
     facts.add_row("settling step, 5 / 50 / 95 %", quantiles or "none settled")
     facts.add_row(

@@ -100,6 +100,19 @@ def wilson_interval(
     return np.where(count == 0, 0.0, low), np.where(count == total, 1.0, high)
 
 
+def settling_quantiles(settled_step: np.ndarray) -> dict[int, int]:
+    """The 5, 50 and 95 % quantiles of the settling step [seeds] over the seeds that settled.
+
+    Each is the smallest step by which at least so many of them had settled. Empty if none did.
+    """
+    settled = settled_step[settled_step >= 0]
+    if not settled.size:
+        return {}
+    percents = (5, 50, 95)
+    steps = np.percentile(settled, percents, method="inverted_cdf")
+    return {percent: int(step) for percent, step in zip(percents, steps)}
+
+
 def convergence_report(population: "Population") -> dict[str, Any]:
     """How often a population converged, as a dict that `json` can write.
 
@@ -124,14 +137,13 @@ def convergence_report(population: "Population") -> dict[str, Any]:
             "ci_high": float(high),
         }
 
-    settled = columns["settled_step"][columns["settled_step"] >= 0]
-    quantiles = {f"p{p}": float(np.percentile(settled, p)) for p in (5, 50, 95) if settled.size}
+    quantiles = settling_quantiles(columns["settled_step"])
     outcomes = ("matched", "in_support", "forgot", "diverged")
     return {
         "seeds": seeds,
         "steps": population.steps,
         **{name: proportion(name) for name in outcomes},
-        "settled_step": quantiles or None,
+        "settled_step": {f"p{percent}": step for percent, step in quantiles.items()} or None,
         "first_seed": int(columns["seed"][0]),
         "record_every": population.record_every,
         "game": population.game.name,

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from gan1010_jax.convergence import wilson_interval
+from gan1010_jax.convergence import settling_quantiles, wilson_interval
 from gan1010_jax.games import Constant, Distribution, Game, Matches
 from gan1010_jax.methods import Method
 from gan1010_jax.population import Population
@@ -149,8 +149,8 @@ def plot_convergence(population: Population) -> Figure:
     axes.set_title(f"How many of {seeds:,} seeds have learned {population.game.name}", fontsize=13)
     steps = population.curves["step"]
     for name, label, color, line in (
-        ("matched", "matched: all on their bit's side of 0.5", BLUE, "-"),
-        ("in_support", "in support: all in their real range", ORANGE, "--"),
+        ("matched", "matched: on their bits' sides", BLUE, "-"),
+        ("in_support", "in support: in the real ranges", ORANGE, "--"),
     ):
         count = population.curves[name]
         low, high = wilson_interval(count, seeds)
@@ -160,7 +160,7 @@ def plot_convergence(population: Population) -> Figure:
     axes.fill_between([], [], color=GREY, alpha=0.25, lw=0, label="95 % interval")
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     show_steps(axes, steps[-1])
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.5)
     return figure
 
 
@@ -213,9 +213,9 @@ def plot_settling(population: Population) -> Figure:
     )
     if settled.size:
         axes.hist(settled, np.linspace(0, population.steps, 51), color=BLUE)
-        for percent, line in ((5, ":"), (50, "-"), (95, ":")):
-            step = np.percentile(settled, percent)
-            axes.axvline(step, color=ORANGE, ls=line, label=f"{percent} %: step {step:,.0f}")
+        for percent, step in settling_quantiles(settled).items():
+            line = "-" if percent == 50 else ":"
+            axes.axvline(step, color=ORANGE, ls=line, label=f"{percent} %: step {step:,}")
         axes.legend(loc="best")
     axes.set(ylabel="seeds", xlabel="step")
     show_steps(axes, population.steps)

@@ -54,6 +54,20 @@ def test_figures_show_the_results(population):
     assert settled == (population.columns["settled_step"] >= 0).sum()
 
 
+def assert_nothing_is_cut_off(name, figure):
+    """Every title, label, tick and legend lies within the picture."""
+    drawn = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    left, bottom, right, top = drawn.extents
+    width, height = figure.bbox.size
+    assert left >= -1 and bottom >= -1 and right <= width + 1 and top <= height + 1, name
+
+
+def test_nothing_is_cut_off(population):
+    for name, figure in plot_population(population).items():
+        png(figure)
+        assert_nothing_is_cut_off(name, figure)
+
+
 def test_identical_results_give_identical_files(population, tmp_path):
     for out in ("a", "b"):
         (tmp_path / out).mkdir()
@@ -75,8 +89,9 @@ def test_the_users_own_style_changes_nothing(population):
 
 @pytest.mark.parametrize("pattern", ["0", "1111000011110000"])
 def test_the_narrowest_and_widest_patterns_are_drawn(short, pattern):
-    for figure in plot_population(short(range(2), gan.pattern_game(pattern))).values():
+    for name, figure in plot_population(short(range(2), gan.pattern_game(pattern))).items():
         png(figure)
+        assert_nothing_is_cut_off(name, figure)
 
 
 @pytest.mark.filterwarnings("error")
