@@ -44,13 +44,8 @@ def run(options: type[Options], main: Callable[[Options], None]) -> NoReturn:
 def refuse(error: InvalidArgument) -> NoReturn:
     """Say what is wrong with an option, in one sentence, and end the process with 2."""
     option = "--" + error.name.replace("_", "-")
-    fail(f"{option} must be {error.allowed}; got {error.value!r}", code=2)
-
-
-def fail(sentence: str, code: int) -> NoReturn:
-    """Say why on standard error, and end the process."""
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(code)
+    print(f"error: {option} must be {error.allowed}; got {error.value!r}", file=sys.stderr)
+    sys.exit(2)
 
 
 def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.PrimitiveConstructorSpec:

@@ -260,16 +260,26 @@ def test_a_cache_directory_that_the_user_chose_stays(compilation_cache):
     assert jax.config.jax_compilation_cache_dir == compilation_cache
 
 
-def test_the_report_is_written_last(tmp_path):
-    """An interrupt while the figures are drawn leaves no report, and nothing else."""
+def test_an_interrupt_while_results_are_written_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), store.new_run(tmp_path):
         (tmp_path / "population" / "part-0.parquet").touch()
         (tmp_path / "figures").mkdir()
+        (tmp_path / "report.json").touch()
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
-    source = PROGRAM.read_text()
-    order = [source.index(f"store.write_{name}(") for name in ("population", "figures", "report")]
-    assert order == sorted(order)
+
+
+def test_the_report_is_written_last(tmp_path, monkeypatch):
+    def full_disk(out, figures):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(store, "write_figures", full_disk)
+    options = f"--seeds 2 --steps 500 --record-every 50 --pattern 10 --out {tmp_path / 'run'}"
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *options.split()])
+    with pytest.raises(OSError, match="no space left"):
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    assert (tmp_path / "run" / "population" / "part-0.parquet").is_file()
+    assert not (tmp_path / "run" / "report.json").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
