@@ -160,6 +160,7 @@ def test_parameters_that_are_not_finite_are_recorded():
         ({"method": "mse"}, "method must be a Method"),
         ({"steps": 10**6, "record_every": 1}, "record_every must be a whole number from 10 to"),
         ({"key": 17}, "key must be one typed key"),
+        ({"key": jnp.uint32(17)}, "key must be one typed key"),
         ({"key": np.zeros(2, np.uint32)}, "key must be one typed key"),
         ({"key": jax.random.split(jax.random.key(0))}, "key must be one typed key"),
     ],
