@@ -217,9 +217,8 @@ def plot_settling(population: Population) -> Figure:
             line = "-" if percent == 50 else ":"
             axes.axvline(step, color=ORANGE, ls=line, label=f"{percent} %: step {step:,}")
         axes.legend(loc="best")
-    axes.set(ylabel="seeds", xlabel="step")
     show_steps(axes, population.steps)
-    axes.set_xlabel("settling step: it matches at every record from here on")
+    axes.set(xlabel="settling step: it matches at every record from here on", ylabel="seeds")
     return figure
 
 
@@ -294,20 +293,21 @@ def draw_network(
 
 def draw_update(axes: Axes, y: float, target: int, chain: tuple[str, ...], moves: str) -> None:
     """Draw one update as a row: values to the right, gradients back to the player that moves."""
-    ends_at = {"z": 4.0, "G": 5.3, "real x": 5.3, "D": 6.9, "loss": 9.0}
+    centers = {"z": 4.0, "G": 5.3, "real x": 5.3, "D": 6.9, "loss": 9.0}
     half = {"z": 0.25, "G": 0.3, "real x": 0.45, "D": 0.3, "loss": 0.75}
     for name in chain:
-        draw_box(axes, ends_at[name], y, name, moves=name == moves, width=2 * half[name])
-    draw_box(axes, ends_at["loss"], y, f"loss, target {target}", moves=False, width=1.5)
+        draw_box(axes, centers[name], y, name, moves=name == moves, width=2 * half[name])
+    label = f"loss, target {target}"
+    draw_box(axes, centers["loss"], y, label, moves=False, width=2 * half["loss"])
     nodes = (*chain, "loss")
     for left, right in itertools.pairwise(nodes):
-        start, end = ends_at[left] + half[left], ends_at[right] - half[right]
+        start, end = centers[left] + half[left], centers[right] - half[right]
         draw_arrow(axes, (start, y + 0.09), (end, y + 0.09), "black")
         if nodes.index(left) >= chain.index(moves):
             draw_arrow(axes, (end, y - 0.12), (start, y - 0.12), ORANGE)
         elif right == moves and left == "G":
             middle = (start + end) / 2
-            axes.plot((middle, middle), (y - 0.25, y + 0.0), color=ORANGE, lw=3)
+            axes.plot((middle, middle), (y - 0.25, y), color=ORANGE, lw=3)
             axes.plot((middle, end), (y - 0.12, y - 0.12), color=ORANGE, lw=1.8)
             axes.text(
                 middle, y - 0.36, "stopped", color=ORANGE, ha="center", va="center", fontsize=9

@@ -82,7 +82,7 @@ def train_population(
       method: how it is trained.
       hyperparams: its numbers; each a scalar, or an array [seeds] with a value for each seed.
       steps: how many steps each, a positive multiple of `record_every`.
-      record_every: how many steps from record to record.
+      record_every: how many steps from record to record; 100,000 records at most.
       engine: `"vmap"`, or `"auto"` for the fastest that this machine has.
       progress: called with how many seeds are done: 0 when the program is compiled, then after
         every block.

@@ -11,7 +11,7 @@ import numpy as np
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.updates import GANState, Losses, draw_batch, generate, init, train_step
+from gan1010_jax.updates import SETTINGS, GANState, Losses, draw_batch, generate, init, train_step
 
 MAX_STEPS = 2**31 - 1
 MAX_RECORDS = 100_000
@@ -71,7 +71,7 @@ def train(
     return scan_steps(state, data_key, game, method, hyperparams, int(steps), int(record_every))
 
 
-@partial(jax.jit, static_argnames=("game", "method", "steps", "record_every"))
+@partial(jax.jit, static_argnames=(*SETTINGS, "steps", "record_every"))
 def scan_steps(
     state: GANState,
     data_key: chex.PRNGKey,
