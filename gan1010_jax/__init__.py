@@ -13,7 +13,6 @@ from gan1010_jax.convergence import (
     Verdict,
     convergence_report,
     judge,
-    success_curves,
     wilson_interval,
 )
 from gan1010_jax.errors import InvalidArgument
@@ -21,6 +20,7 @@ from gan1010_jax.games import Constant, Game, Matches, Uniform, Within, pattern_
 from gan1010_jax.methods import Hyperparams, Method, Objective
 from gan1010_jax.models import Discriminator, Generator
 from gan1010_jax.population import Population, train_population
+from gan1010_jax.scalarize import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
 from gan1010_jax.training import History, train
 from gan1010_jax.updates import (
     Batch,
@@ -46,6 +46,7 @@ __all__ = [
     "History",
     "Hyperparams",
     "InvalidArgument",
+    "Lanes",
     "Losses",
     "Matches",
     "Method",
@@ -53,18 +54,21 @@ __all__ = [
     "Player",
     "Population",
     "Uniform",
+    "UnsupportedPrimitive",
     "Verdict",
     "Within",
     "__version__",
     "convergence_report",
     "discriminator_update",
     "draw_batch",
+    "from_lanes",
     "generate",
     "generator_update",
     "init",
     "judge",
     "pattern_game",
-    "success_curves",
+    "scalarize",
+    "to_lanes",
     "train",
     "train_population",
     "train_step",

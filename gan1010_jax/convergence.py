@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Game
 from gan1010_jax.training import History
 
 if TYPE_CHECKING:
@@ -39,16 +38,9 @@ class Verdict(NamedTuple):
     settled_step: jax.Array
 
 
-def success_curves(history: History, game: Game) -> tuple[jax.Array, jax.Array]:
-    """Whether a run matches, and whether it is in support, at each record: two bool [records]."""
-    matched = game.matched(history.output) & history.finite
-    in_support = game.in_support(history.output) & history.finite
-    return matched, in_support
-
-
-def judge(history: History, game: Game) -> Verdict:
+def judge(history: History) -> Verdict:
     """Judge one run by its records."""
-    matched, in_support = success_curves(history, game)
+    matched = history.matched
     ever_matched = matched.any()
     # From the record after the last miss on, every record matches.
     records = jnp.arange(matched.size)
@@ -56,7 +48,7 @@ def judge(history: History, game: Game) -> Verdict:
     settled_step = history.step[jnp.minimum(settled, matched.size - 1)]
     return Verdict(
         matched=matched[-1],
-        in_support=in_support[-1],
+        in_support=history.in_support[-1],
         forgot=ever_matched & ~matched[-1],
         diverged=~history.finite[-1],
         first_match_step=jnp.where(ever_matched, history.step[jnp.argmax(matched)], -1),

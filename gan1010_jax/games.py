@@ -21,8 +21,8 @@ class Distribution(Protocol):
     def center(self) -> jax.Array:
         """A typical sample, [units]: the one a network is initialised with and drawn at."""
 
-    def sample(self, key: chex.PRNGKey) -> jax.Array:
-        """Draw one sample, [units]."""
+    def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
+        """Draw a sample, [units]: the one of an index, in the stream of samples of a key."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,18 @@ class Constant:
         """The point itself."""
         return jnp.asarray(self.value)
 
-    def sample(self, key: chex.PRNGKey) -> jax.Array:
-        """Return the point, whatever the key."""
-        del key
+    def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
+        """Return the point, whatever the key and index."""
+        del key, index
         return self.center
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Independent uniform coordinates in [low, high), each a tuple of `units` numbers."""
+    """Independent uniform coordinates in [low, high), each a tuple of `units` numbers.
+
+    A coordinate takes 24 random bits, low + (high - low) k/2²⁴, whatever the float type.
+    """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -54,10 +57,13 @@ class Uniform:
         """The middle of the box."""
         return (jnp.asarray(self.low) + jnp.asarray(self.high)) / 2
 
-    def sample(self, key: chex.PRNGKey) -> jax.Array:
-        """Draw one sample, [units]."""
+    def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
+        """Draw a sample, [units], of every bit that Threefry makes: two coordinates a block."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
-        return jax.random.uniform(key, low.shape, minval=low, maxval=high)
+        keys = jax.random.split(key, -(-low.size // 2))
+        words = jax.random.key_data(jax.vmap(jax.random.fold_in, (0, None))(keys, index))
+        k = (words.reshape(-1)[: low.size] >> 8).astype(jnp.int32)
+        return low + k * ((high - low) / 2**24)
 
 
 @dataclass(frozen=True)

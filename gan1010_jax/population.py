@@ -3,24 +3,31 @@
 import functools
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan1010_jax.convergence import judge, success_curves
-from gan1010_jax.engines import Engine, choose_engine, compiler_options
+from gan1010_jax.convergence import Verdict, judge
+from gan1010_jax.engines import ENGINES, Engine, block_runner, choose_engine, compiler_options
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
+from gan1010_jax.scalarize import UnsupportedPrimitive
 from gan1010_jax.training import History, as_floats, check_run, is_whole
+from gan1010_jax.updates import init
 from gan1010_jax.version import versions
 
 MAX_SEED = 2**32 - 1
 KEPT_HISTORIES = 1024
+MAX_WORKERS = 1024
+# Each takes about 10 ms to compile on lanes, and gains the less the larger the products are.
+MAX_PARAMETERS_ON_LANES = 300
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ def train_population(
     steps: int = 10_000,
     record_every: int = 10,
     engine: str = "auto",
+    workers: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Population:
     """Train many GANs; seed i's run is `train(jax.random.key(i), ...)`.
@@ -83,7 +91,9 @@ def train_population(
       hyperparams: its numbers; each a scalar, or an array [seeds] with a value for each seed.
       steps: how many steps each, a positive multiple of `record_every`.
       record_every: how many steps from record to record; 100,000 records at most.
-      engine: `"vmap"`, or `"auto"` for the fastest that this machine has.
+      engine: one of `"vmap"`, `"fused"` and `"pallas"`, or `"auto"` for the fastest that this
+        machine has and that the game and the method allow.
+      workers: how many blocks of seeds are run at a time; by default, one on each core of a CPU.
       progress: called with how many seeds are done: 0 when the program is compiled, then after
         every block.
 
@@ -95,24 +105,33 @@ def train_population(
     steps, record_every = int(steps), int(record_every)
     numbers = as_floats(hyperparams, len(seeds))
     lanes = jax.tree.map(lambda number: np.broadcast_to(number, (len(seeds),)), numbers)
-    chosen = choose_engine(engine)
+    choose_engine(engine)
+    workers = check_workers(workers)
     report_progress = progress or (lambda done: None)
 
     started = time.perf_counter()
-    run_block = compile_block(chosen, game, method, steps, record_every, lanes.d_lr.dtype)
+    setting = (game, method, steps, record_every, lanes.d_lr.dtype)
+    chosen, run_block = compile_engine(engine, *setting)
     compiled = time.perf_counter()
     report_progress(0)
 
-    blocks = []
-    for first in range(0, len(seeds), chosen.block):
+    def run(first):
         rows = slice(first, first + chosen.block)
-        lanes_here = jax.tree.map(lambda lane, rows=rows: lane[rows], lanes)
+        lanes_here = jax.tree.map(lambda lane: lane[rows], lanes)
         seeds_here = np.asarray(seeds[rows], dtype=np.uint32)
-        block = train_block(run_block, chosen.block, seeds_here, lanes_here)
-        if first >= KEPT_HISTORIES:
-            block = block._replace(history=None)
-        blocks.append(block)
-        report_progress(first + len(seeds_here))
+        kept = max(0, min(len(seeds_here), KEPT_HISTORIES - first))
+        return train_block(run_block, chosen.block, seeds_here, lanes_here, kept)
+
+    blocks, done = [], 0
+    pool = ThreadPoolExecutor(workers, initializer=share_precision(jax.config.jax_enable_x64))
+    try:
+        for block in pool.map(run, range(0, len(seeds), chosen.block)):
+            blocks.append(block)
+            done += len(block.columns["seed"])
+            report_progress(done)
+    finally:
+        # An interrupt is not kept waiting for the blocks that are running.
+        pool.shutdown(wait=False, cancel_futures=True)
     finished = time.perf_counter()
 
     return Population(
@@ -134,7 +153,7 @@ def train_population(
             **{name: sum(block.counts[name] for block in blocks) for name in blocks[0].counts},
         },
         history=jax.tree.map(
-            lambda *leaves: np.concatenate(leaves)[:KEPT_HISTORIES],
+            lambda *leaves: np.concatenate(leaves),
             *(block.history for block in blocks if block.history is not None),
         ),
         wall_seconds=finished - started,
@@ -147,7 +166,41 @@ class Block(NamedTuple):
 
     columns: dict[str, np.ndarray]  # [seeds]
     counts: dict[str, np.ndarray]  # [records]
-    history: History | None  # [seeds, records, ...]
+    history: History | None  # of the seeds whose history is kept, [seeds, records, ...]
+
+
+class BlockResults(NamedTuple):
+    """What a compiled block gives, lanes last: each leaf [..., block], but counts [records]."""
+
+    history: History
+    last: History
+    verdict: Verdict
+    counts: dict[str, jax.Array]
+
+
+def compile_engine(
+    engine: str, game: Game, method: Method, *setting: Any
+) -> tuple[Engine, Callable]:
+    """An engine by its name, and its compiled program; `"auto"` settles for one that works."""
+    chosen, plain = choose_engine(engine), ENGINES["vmap"]
+    if engine != "auto":
+        return chosen, compile_block(chosen, game, method, *setting)
+    parameters = count_parameters(game, method)
+    if parameters > MAX_PARAMETERS_ON_LANES:
+        reason = f"{parameters} parameters would take long to compile for the {chosen.name} engine"
+    else:
+        try:
+            return chosen, compile_block(chosen, game, method, *setting)
+        except UnsupportedPrimitive as error:
+            reason = str(error)
+    warnings.warn(f"{reason}, so the vmap engine runs this", stacklevel=3)
+    return plain, compile_block(plain, game, method, *setting)
+
+
+def count_parameters(game: Game, method: Method) -> int:
+    """How many parameters both players have."""
+    state = jax.eval_shape(lambda: init(jax.random.key(0), game, method))
+    return sum(leaf.size for player in state for leaf in jax.tree.leaves(player.params))
 
 
 @functools.lru_cache(maxsize=64)
@@ -155,53 +208,85 @@ def compile_block(
     engine: Engine, game: Game, method: Method, steps: int, record_every: int, dtype: np.dtype
 ) -> Callable:
     """Compile what runs and judges a block of an engine, its hyperparameters being of `dtype`."""
-    run = engine.build(game, method, steps, record_every)
+    run = block_runner(engine, game, method, steps, record_every)
 
-    def run_and_judge(seeds, hyperparams):
+    def run_and_judge(seeds, live, hyperparams):
         _, history = run(seeds, hyperparams)
-        verdict, curves = jax.vmap(lambda h: (judge(h, game), success_curves(h, game)))(history)
-        return history, verdict, curves
+        successes = {
+            "matched": history.matched,
+            "in_support": history.in_support,
+            "diverged": ~history.finite,
+        }
+        return BlockResults(
+            history=history,
+            last=jax.tree.map(lambda leaf: leaf[-1], history),
+            verdict=jax.vmap(judge, in_axes=-1)(history),
+            counts={name: jnp.sum(these & live, axis=-1) for name, these in successes.items()},
+        )
 
-    seeds = jax.ShapeDtypeStruct((engine.block,), jnp.uint32)
-    number = jax.ShapeDtypeStruct((engine.block,), dtype)
-    hyperparams = jax.tree.map(lambda _: number, Hyperparams())
+    def lane(dtype):
+        return jax.ShapeDtypeStruct((engine.block,), dtype)
+
+    hyperparams = jax.tree.map(lambda _: lane(dtype), Hyperparams())
     program = jax.jit(run_and_judge, compiler_options=compiler_options())
-    return program.lower(seeds, hyperparams).compile()
+    return program.lower(lane(np.uint32), lane(np.bool_), hyperparams).compile()
 
 
 def train_block(
-    run_block: Callable, width: int, seeds: np.ndarray, hyperparams: Hyperparams
+    run_block: Callable, width: int, seeds: np.ndarray, hyperparams: Hyperparams, kept: int
 ) -> Block:
-    """Run up to `width` seeds; empty lanes repeat the last one, and what they give is dropped."""
-    filled = jax.tree.map(
+    """Run up to `width` seeds, and keep the history of the first `kept`.
+
+    Empty lanes repeat the last seed, and what they give is dropped.
+    """
+    live = np.arange(width) < len(seeds)
+    filled_seeds, filled = jax.tree.map(
         lambda lane: np.pad(lane, (0, width - len(seeds)), mode="edge"), (seeds, hyperparams)
     )
-    results = jax.device_get(run_block(*filled))
-    history, verdict, curves = jax.tree.map(lambda leaf: leaf[: len(seeds)], results)
-    matched, in_support = curves
-    # Copies, so that the columns do not hold on to the history.
-    last = jax.tree.map(lambda leaf: leaf[:, -1].copy(), history)
+    results = run_block(filled_seeds, live, filled)
+    verdict, last = jax.tree.map(
+        lambda leaf: np.array(leaf[..., : len(seeds)]),
+        jax.device_get((results.verdict, results.last)),
+    )
     return Block(
         columns={
             "seed": seeds,
-            "matched": verdict.matched,
-            "in_support": verdict.in_support,
-            "forgot": verdict.forgot,
-            "diverged": verdict.diverged,
-            "first_match_step": verdict.first_match_step,
-            "settled_step": verdict.settled_step,
-            **{f"output_{unit}": output for unit, output in enumerate(last.output.T)},
+            **verdict._asdict(),
+            **{f"output_{unit}": output for unit, output in enumerate(last.output)},
             "d_loss_real": last.losses.d_real,
             "d_loss_fake": last.losses.d_fake,
             "g_loss": last.losses.g,
         },
-        counts={
-            "matched": matched.sum(axis=0),
-            "in_support": in_support.sum(axis=0),
-            "diverged": (~history.finite).sum(axis=0),
-        },
-        history=history,
+        counts=jax.device_get(results.counts),
+        history=None
+        if not kept
+        else jax.tree.map(
+            lambda leaf: np.moveaxis(np.asarray(leaf)[..., :kept], -1, 0), results.history
+        ),
     )
+
+
+def share_precision(x64: bool) -> Callable[[], None]:
+    """What a new thread must do to be in the x64 mode or not, which is each thread's own."""
+    return lambda: jax.enable_x64(x64).__enter__()
+
+
+def check_workers(workers: int | None) -> int:
+    """How many blocks to run at a time."""
+    if workers is None:
+        return count_cores() if jax.default_backend() == "cpu" else 1
+    if not is_whole(workers) or not 1 <= workers <= MAX_WORKERS:
+        raise InvalidArgument(
+            "workers", workers, f"a whole number from 1 to {MAX_WORKERS}, or None"
+        )
+    return int(workers)
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def seed_range(seeds: int, first_seed: int = 0) -> range:

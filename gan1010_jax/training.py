@@ -25,12 +25,16 @@ class History(NamedTuple):
       output: [records, units], the generator's output after that step.
       losses: `Losses` of [records], the three losses in that step.
       finite: bool [records], whether every parameter is finite after that step.
+      matched: bool [records], whether the output matches, and every parameter is finite.
+      in_support: bool [records], whether it could be a real sample, likewise.
     """
 
     step: jax.Array
     output: jax.Array
     losses: Losses
     finite: jax.Array
+    matched: jax.Array
+    in_support: jax.Array
 
 
 def train(
@@ -45,7 +49,7 @@ def train(
     """Train one GAN from scratch; `train(jax.random.key(i))` is the reference's run of seed i.
 
     The random stream: `init_key, data_key = split(key)`; `init` takes the first, and step t,
-    counted from 0, draws its batch from `fold_in(data_key, t)`. It depends on nothing else, so
+    counted from 0, takes `draw_batch(data_key, game, method, t)`. It depends on nothing else, so
     a longer run begins with the shorter one.
 
     Args:
@@ -66,40 +70,72 @@ def train(
     check_key(key)
     check_run(game, method, hyperparams, steps, record_every)
     hyperparams = as_floats(hyperparams)
-    init_key, data_key = jax.random.split(key)
-    state = init(init_key, game, method, hyperparams)
-    return scan_steps(state, data_key, game, method, hyperparams, int(steps), int(record_every))
+    return scan_records(key, game, method, hyperparams, int(steps), int(record_every))
 
 
 @partial(jax.jit, static_argnames=(*SETTINGS, "steps", "record_every"))
-def scan_steps(
-    state: GANState,
-    data_key: chex.PRNGKey,
+def scan_records(
+    key: chex.PRNGKey,
     game: Game,
     method: Method,
     hyperparams: Hyperparams,
     steps: int,
     record_every: int,
 ) -> tuple[GANState, History]:
-    """The steps of `train` from a state on, its arguments taken as checked."""
+    """The whole of `train`, its arguments taken as checked."""
+    run, data_key = start(key, game, method, hyperparams)
 
-    def step(state, t):
-        batch = draw_batch(jax.random.fold_in(data_key, t), game, method)
-        return train_step(state, batch, game, method, hyperparams)
+    def record(run, first_step):
+        return train_record(run, data_key, first_step, game, method, hyperparams, record_every)
 
-    def record(state, first_step):
-        steps_of_record = first_step + jnp.arange(record_every, dtype=jnp.int32)
-        state, losses = jax.lax.scan(step, state, steps_of_record)
-        kept = History(
-            step=first_step + record_every,
-            output=generate(state, game),
-            losses=jax.tree.map(lambda loss: loss[-1], losses),
-            finite=all_finite(state),
-        )
-        return state, kept
+    run, history = jax.lax.scan(record, run, jnp.arange(0, steps, record_every, dtype=jnp.int32))
+    return run.state, history
 
-    first_steps = jnp.arange(0, steps, record_every, dtype=jnp.int32)
-    return jax.lax.scan(record, state, first_steps)
+
+class Run(NamedTuple):
+    """A run under way: the state, and the losses in the step that led to it."""
+
+    state: GANState
+    losses: Losses
+
+
+def start(
+    key: chex.PRNGKey, game: Game, method: Method, hyperparams: Hyperparams
+) -> tuple[Run, chex.PRNGKey]:
+    """A run that has not taken a step yet, and the key of its batches."""
+    init_key, data_key = jax.random.split(key)
+    no_losses = Losses(*[jnp.zeros((), jnp.result_type(float))] * 3)
+    return Run(init(init_key, game, method, hyperparams), no_losses), data_key
+
+
+def train_record(
+    run: Run,
+    data_key: chex.PRNGKey,
+    first_step: jax.Array,
+    game: Game,
+    method: Method,
+    hyperparams: Hyperparams,
+    record_every: int,
+) -> tuple[Run, History]:
+    """The steps from `first_step` on to the next record, and that record: a `History` of one."""
+
+    def step(t, run):
+        batch = draw_batch(data_key, game, method, first_step + t)
+        return Run(*train_step(run.state, batch, game, method, hyperparams))
+
+    run = jax.lax.fori_loop(0, record_every, step, run)
+    output, finite = generate(run.state, game), all_finite(run.state)
+    matched, in_support = success(output, finite, game)
+    step = first_step + record_every
+    return run, History(step, output, run.losses, finite, matched, in_support)
+
+
+def success(output: jax.Array, finite: jax.Array, game: Game) -> tuple[jax.Array, jax.Array]:
+    """Whether outputs [..., units] match, and are in support, where all is finite: two bool [...].
+
+    Once a parameter is not finite, an output is neither.
+    """
+    return game.matched(output) & finite, game.in_support(output) & finite
 
 
 def all_finite(state: GANState) -> jax.Array:

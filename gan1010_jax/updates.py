@@ -72,11 +72,14 @@ def init(
 
 @partial(jax.jit, static_argnames=SETTINGS)
 def draw_batch(
-    key: chex.PRNGKey, game: Game = pattern_game("1010"), method: Method = Method()
+    key: chex.PRNGKey,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    step: chex.Numeric = 0,
 ) -> Batch:
-    """Draw what one step of the method consumes, from one key."""
+    """Draw what one step of the method consumes: a key has a batch for every step."""
     real_key, latent_key = jax.random.split(key)
-    return Batch(real=game.real.sample(real_key), latent=game.latent.sample(latent_key))
+    return Batch(real=game.real.sample(real_key, step), latent=game.latent.sample(latent_key, step))
 
 
 @partial(jax.jit, static_argnames="game")

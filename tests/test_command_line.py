@@ -39,7 +39,7 @@ BAD = {
     "--d-lr -1": "--d-lr must be a finite number, zero or more; got -1.0",
     "--g-lr 1e39": "--g-lr must be a finite number, zero or more; got 1e+39",
     "--g-lr fast": "--g-lr must be a number; got 'fast'",
-    "--engine warp": "--engine must be one of auto, vmap; got 'warp'",
+    "--engine warp": "--engine must be one of auto, vmap, fused, pallas; got 'warp'",
     "--out FILE": "--out must be a new or empty directory that can be written to",
     "--out FILE/deeper": "--out must be a new or empty directory that can be written to",
     "--out OLD_RUN": "--out must be a new or empty directory that can be written to",
@@ -84,7 +84,7 @@ def test_a_good_run_prints_its_table_and_exits_with_0(good):
     assert process.returncode == 0, process.stderr
     for text in ("matched", "in support", "forgot", "diverged", "95 %", "settling step"):
         assert text in process.stdout
-    for text in ("seed-steps per second", "device", "vmap", "written to", "run"):
+    for text in ("seed-steps per second", "device", "fused", "written to", "run"):
         assert text in process.stdout
     assert "trained 40 of 40 seeds" in process.stderr
     assert "Warning" not in process.stderr
@@ -183,7 +183,7 @@ def test_bad_input_is_no_traceback_in_a_process_of_its_own(train, workplace, opt
 
 
 # One block, which takes minutes and sees no Python.
-LONG_BLOCK = "--seeds 1 --steps 10000000 --record-every 1000000"
+LONG_BLOCK = "--seeds 1 --steps 100000000 --record-every 1000000"
 
 
 @pytest.fixture

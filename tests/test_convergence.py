@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gan1010_jax as gan
+from gan1010_jax.training import success
 
 GAME = gan.pattern_game("1")
 MISS, MATCH, SUPPORT = 0.3, 0.7, 0.9
@@ -22,12 +23,11 @@ def history_of(outputs, finite=None):
     """A history, recorded every 10 steps, of a generator with one output."""
     records = len(outputs)
     zeros = jnp.zeros(records)
-    return gan.History(
-        step=10 * (1 + jnp.arange(records)),
-        output=jnp.asarray(outputs, jnp.float32)[:, None],
-        losses=gan.Losses(zeros, zeros, zeros),
-        finite=jnp.ones(records, bool) if finite is None else jnp.asarray(finite),
-    )
+    step = 10 * (1 + jnp.arange(records))
+    output = jnp.asarray(outputs, jnp.float32)[:, None]
+    finite = jnp.ones(records, bool) if finite is None else jnp.asarray(finite)
+    losses = gan.Losses(zeros, zeros, zeros)
+    return gan.History(step, output, losses, finite, *success(output, finite, GAME))
 
 
 @pytest.mark.parametrize(
@@ -46,19 +46,19 @@ def history_of(outputs, finite=None):
     ],
 )
 def test_the_definitions(outputs, matched, in_support, forgot, first, settled):
-    verdict = gan.judge(history_of(outputs), GAME)
+    verdict = gan.judge(history_of(outputs))
     assert verdict == (matched, in_support, forgot, False, first, settled)
 
 
 def test_a_run_that_diverged_never_counts_as_converged():
-    verdict = gan.judge(history_of([SUPPORT] * 3, finite=[True, True, False]), GAME)
+    verdict = gan.judge(history_of([SUPPORT] * 3, finite=[True, True, False]))
     assert verdict == (False, False, True, True, 10, -1)
-    never = gan.judge(history_of([SUPPORT] * 3, finite=[False] * 3), GAME)
+    never = gan.judge(history_of([SUPPORT] * 3, finite=[False] * 3))
     assert never == (False, False, False, True, -1, -1)
 
 
 def test_outputs_that_are_not_numbers_are_misses():
-    verdict = gan.judge(history_of([SUPPORT, float("nan")], finite=[True, False]), GAME)
+    verdict = gan.judge(history_of([SUPPORT, float("nan")], finite=[True, False]))
     assert verdict == (False, False, True, True, 10, -1)
 
 
@@ -78,18 +78,18 @@ def test_the_definitions_hold_on_every_trajectory(outputs, diverges_at):
     assert verdict.settled_step == (settled[0] if settled else -1)
 
 
-JUDGE = jax.jit(lambda history: gan.judge(history, GAME))
+JUDGE = jax.jit(gan.judge)
 
 
 def test_shapes_and_dtypes_also_under_vmap():
     history = history_of([MISS, MATCH])
-    verdict, curves = gan.judge(history, GAME), gan.success_curves(history, GAME)
+    verdict, curves = gan.judge(history), (history.matched, history.in_support)
     chex.assert_shape(list(verdict), ())
     chex.assert_type(list(verdict), [bool, bool, bool, bool, int, int])
     chex.assert_shape(list(curves), (2,))
     chex.assert_type(list(curves), bool)
     many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), history)
-    chex.assert_shape(list(jax.vmap(lambda h: gan.judge(h, GAME))(many)), (3,))
+    chex.assert_shape(list(jax.vmap(gan.judge)(many)), (3,))
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
@@ -127,7 +127,7 @@ def test_the_report_counts_the_columns(population):
             "ci_high": pytest.approx(interval.high, abs=1e-12),
         }
     assert report["seeds"] == 64 and report["steps"] == 10_000
-    assert report["engine"] == "vmap" and report["platform"] == jax.default_backend()
+    assert report["engine"] == "fused" and report["platform"] == jax.default_backend()
     assert report["hyperparams"] == {"d_lr": 0.01, "g_lr": 0.01} and report["first_seed"] == 0
     assert report["wall_seconds"] > report["compile_seconds"] > 0
     assert {"gan1010_jax", "jax", "jaxlib", "python"} <= set(report["versions"])

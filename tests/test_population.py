@@ -49,7 +49,7 @@ def test_a_row_is_the_single_run_of_its_seed(population, seed):
     np.testing.assert_allclose(outputs, history.output[-1], atol=1e-5)
     losses = [row["d_loss_real"], row["d_loss_fake"], row["g_loss"]]
     np.testing.assert_allclose(losses, [loss[-1] for loss in history.losses], atol=1e-5)
-    verdict = gan.judge(history, gan.pattern_game("1010"))
+    verdict = gan.judge(history)
     assert verdict == tuple(row[name] for name in gan.Verdict._fields)
 
 
@@ -108,8 +108,8 @@ def test_every_seed_has_its_own_hyperparameters_in_every_block(short):
 
 def test_curves_count_every_block(short):
     population = short(range(300))
-    curves = gan.success_curves(population.history, population.game)
-    for name, successes in zip(("matched", "in_support"), curves):
+    for name in ("matched", "in_support"):
+        successes = getattr(population.history, name)
         np.testing.assert_array_equal(population.curves[name], np.sum(successes, axis=0))
     assert population.curves["matched"][-1] > 0
 
@@ -128,15 +128,16 @@ def test_a_seed_that_diverges_is_counted_and_leaves_its_neighbours_alone(short):
 
 def test_the_columns_do_not_hold_on_to_the_histories():
     """Else memory would grow with seeds times records."""
-    width = ENGINES["vmap"].block
-    run = compile_block(
-        ENGINES["vmap"], gan.pattern_game("1010"), gan.Method(), 200, 10, np.float32
+    engine = ENGINES["fused"]
+    run = compile_block(engine, gan.pattern_game("1010"), gan.Method(), 200, 10, np.float32)
+    seeds, lane = np.arange(engine.block, dtype=np.uint32), np.full(engine.block, 0.01, np.float32)
+    kept = train_block(run, engine.block, seeds, gan.Hyperparams(lane, lane), kept=5)
+    for column in kept.columns.values():
+        for leaf in jax.tree.leaves(kept.history):
+            assert not np.shares_memory(column, leaf) and leaf.shape[0] == 5
+    assert (
+        train_block(run, engine.block, seeds, gan.Hyperparams(lane, lane), kept=0).history is None
     )
-    lane = np.full(width, 0.01, np.float32)
-    block = train_block(run, width, np.arange(width, dtype=np.uint32), gan.Hyperparams(lane, lane))
-    for column in block.columns.values():
-        for leaf in jax.tree.leaves(block.history):
-            assert not np.shares_memory(column, leaf)
 
 
 def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
@@ -183,11 +184,13 @@ def test_progress_goes_from_compiled_to_done(short):
         ({"seeds": [[1, 2], [3]]}, "seeds must be"),
         ({"seeds": range(2**70)}, "seeds must be"),
         ({"seeds": jax.random.split(jax.random.key(0))}, "seeds must be"),
-        ({"engine": ["vmap"]}, "engine must be one of auto, vmap"),
+        ({"engine": ["vmap"]}, "engine must be one of auto, vmap, fused, pallas"),
+        ({"workers": 0}, "workers must be a whole number from 1"),
+        ({"workers": 1.5}, "workers must be"),
         ({"game": "1010"}, "game must be a Game"),
         ({"steps": 0}, "steps must be"),
         ({"record_every": 3}, "steps must be a multiple"),
-        ({"engine": "warp"}, "engine must be one of auto, vmap"),
+        ({"engine": "warp"}, "engine must be one of auto, vmap, fused, pallas"),
         ({"hyperparams": gan.Hyperparams(d_lr=-1.0)}, "d_lr must be"),
         (
             {"hyperparams": gan.Hyperparams(d_lr=[0.1, 0.2])},
@@ -198,13 +201,3 @@ def test_progress_goes_from_compiled_to_done(short):
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         gan.train_population(**{"seeds": range(4)} | arguments)
-
-
-def test_an_engine_gives_states_and_histories_of_its_block():
-    engine = ENGINES["vmap"]
-    run = engine.build(gan.pattern_game("10"), gan.Method(), 20, 10)
-    seeds = jax.ShapeDtypeStruct((engine.block,), np.uint32)
-    lane = jax.ShapeDtypeStruct((engine.block,), np.float32)
-    states, history = jax.eval_shape(run, seeds, gan.Hyperparams(lane, lane))
-    assert {leaf.shape[0] for leaf in jax.tree.leaves((states, history))} == {engine.block}
-    assert history.output.shape == (engine.block, 2, 2)

@@ -18,12 +18,12 @@ def train_by_hand(key, steps, record_every):
     state = gan.init(init_key)
     records = []
     for t in range(steps):
-        batch = gan.draw_batch(jax.random.fold_in(data_key, t))
+        batch = gan.draw_batch(data_key, step=t)
         state, losses = gan.train_step(state, batch)
         if (t + 1) % record_every == 0:
-            records.append(
-                gan.History(np.int32(t + 1), gan.generate(state), losses, np.bool_(True))
-            )
+            output, game = gan.generate(state), gan.pattern_game("1010")
+            success = (np.bool_(True), game.matched(output), game.in_support(output))
+            records.append(gan.History(np.int32(t + 1), output, losses, *success))
     return state, jax.tree.map(lambda *leaves: np.stack(leaves), *records)
 
 

@@ -1,0 +1,216 @@
+"""Engines: three ways to run a block of seeds, one result."""
+
+import dataclasses
+from functools import partial
+from types import SimpleNamespace
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+import gan1010_jax as gan
+from gan1010_jax.engines import (
+    ENGINES,
+    PALLAS_SHIFTS_ON_GPU,
+    Engine,
+    block_runner,
+    choose_engine,
+    has_pallas,
+    pallas_loop,
+)
+from gan1010_jax.population import compile_block
+from gan1010_jax.scalarize import UnsupportedPrimitive
+from gan1010_jax.updates import descend
+
+GAME, METHOD = gan.pattern_game("1010"), gan.Method()
+
+
+@pytest.fixture(scope="module")
+def fused():
+    """1,024 seeds of the reference, which is one block of the widest engine."""
+    return gan.train_population(range(1024), engine="fused")
+
+
+@pytest.mark.parametrize("engine", ["vmap", "pallas"])
+def test_engines_agree_after_10_000_steps(fused, engine):
+    """Within 1e-5 for every seed: sums are added in another order. 4e-7 is the most seen."""
+    other = gan.train_population(range(1024), engine=engine)
+    numbers = [name for name in fused.columns if name.startswith(("output", "d_loss", "g_loss"))]
+    for name in numbers:
+        np.testing.assert_allclose(other.columns[name], fused.columns[name], rtol=0, atol=1e-5)
+    outputs = np.stack([fused.columns[f"output_{unit}"] for unit in range(4)])
+    for verdict, boundaries in {"matched": [0.5], "in_support": [0, 0.2, 0.8, 1]}.items():
+        distance = np.abs(outputs[..., None] - np.array(boundaries)).min(axis=(0, 2))
+        clear = distance > 1e-5
+        assert clear.sum() > 1000
+        np.testing.assert_array_equal(other.columns[verdict][clear], fused.columns[verdict][clear])
+
+
+@pytest.mark.parametrize("engine", ["vmap", "fused"])
+def test_a_row_is_the_same_to_the_bit_in_any_population_place_and_worker(engine):
+    run = partial(gan.train_population, steps=20, engine=engine)
+    everyone = run(range(5000), workers=2).columns
+    for seeds in (range(1), range(7), range(64), range(1000), range(4321, 4200, -1)):
+        for workers in (1, 2):
+            for name, column in run(seeds, workers=workers).columns.items():
+                np.testing.assert_array_equal(column, everyone[name][list(seeds)], err_msg=name)
+
+
+class Own(nn.Module):
+    """A network of a user's own, with what the reference's lack."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm()(nn.gelu(nn.Dense(3)(x)))
+        return nn.sigmoid(nn.Dense(self.features)(x + nn.tanh(nn.Dense(3)(x))))
+
+
+class OwnLogit(nn.Module):
+    """A discriminator of a user's own."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.relu(nn.Dense(5)(x))).squeeze(-1)
+
+
+OWN_GAME = gan.Game(
+    "own",
+    discriminator=OwnLogit(),
+    generator=Own(3),
+    real=gan.Uniform((0.8, 0.0, 0.5), (1.0, 0.2, 0.6)),
+    latent=gan.Uniform((0.0,), (1.0,)),
+    matched=gan.Matches((1, 0, 1)),
+    in_support=gan.Within((0.8, 0.0, 0.5), (1.0, 0.2, 0.6)),
+)
+
+
+@pytest.mark.parametrize(
+    ("game", "optimizer"),
+    [(OWN_GAME, optax.adam), (gan.pattern_game("1"), optax.inject_hyperparams(optax.sgd))],
+)
+def test_networks_and_optimisers_of_a_users_own_run_on_lanes(game, optimizer):
+    run = partial(gan.train_population, range(9), game, gan.Method(optimizer=optimizer), steps=60)
+    plain, fused = run(engine="vmap"), run(engine="fused")
+    for name, column in plain.columns.items():
+        np.testing.assert_allclose(fused.columns[name], column, atol=1e-5, err_msg=name)
+
+
+class Sorting(nn.Module):
+    """A discriminator with a primitive that has no meaning on lanes."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(jnp.sort(x)).squeeze(-1)
+
+
+SORTING = dataclasses.replace(GAME, discriminator=Sorting())
+
+
+def test_auto_runs_what_has_no_rule_on_the_vmap_engine_and_says_so():
+    with pytest.warns(UserWarning, match=r"record uses .*'sort'.*vmap engine") as warned:
+        population = gan.train_population(range(3), SORTING, steps=20)
+    assert population.engine == "vmap" and len(warned) == 1
+    with pytest.raises(UnsupportedPrimitive, match="'sort'"):
+        gan.train_population(range(3), SORTING, steps=20, engine="fused")
+
+
+def test_auto_takes_the_fastest_engine_of_the_device():
+    assert choose_engine("auto").name == ("pallas" if has_pallas(jax.devices()[0]) else "fused")
+    devices = {
+        ("cpu", None): False,
+        ("tpu", None): True,
+        ("gpu", "8.9"): False,
+        ("gpu", "9.0"): PALLAS_SHIFTS_ON_GPU,
+        ("gpu", "10.0"): PALLAS_SHIFTS_ON_GPU,
+        ("gpu", "gfx942"): False,
+    }
+    for (platform, capability), expected in devices.items():
+        device = SimpleNamespace(platform=platform)
+        if capability is not None:
+            device.compute_capability = capability
+        assert has_pallas(device) is expected, (platform, capability)
+
+
+def r1_record(run, data_key, hyperparams, first_step):
+    """A record of ten steps whose D is penalised by ‖∂D/∂x‖² on the real sample."""
+
+    def loss_fn(params, real):
+        def logit(sample):
+            return GAME.discriminator.apply({"params": params}, sample)
+
+        return METHOD.objective.d_real(logit(real)) + 0.1 * jnp.sum(jax.grad(logit)(real) ** 2)
+
+    def step(t, run):
+        batch = gan.draw_batch(data_key, GAME, METHOD, first_step + t)
+        player = run.state.discriminator
+        gradient = jax.grad(loss_fn)(player.params, batch.real)
+        player = descend(player, gradient, METHOD.optimizer(hyperparams.d_lr))
+        state, losses = gan.train_step(run.state._replace(discriminator=player), batch)
+        return run._replace(state=state, losses=losses)
+
+    run = jax.lax.fori_loop(0, 10, step, run)
+    return run, gan.generate(run.state)
+
+
+@pytest.mark.parametrize("method", ["reference", "r1"])
+@pytest.mark.parametrize(("platform", "name"), [("gpu", "cuda"), ("tpu", "tpu")])
+def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform, name, method):
+    if platform == "gpu" and not PALLAS_SHIFTS_ON_GPU:
+        pytest.skip("this JAX's Pallas cannot shift integers on a GPU")
+
+    def loop(record, first_steps):
+        chosen = r1_record if method == "r1" else record
+        return pallas_loop(chosen, first_steps, platform=platform)
+
+    run = block_runner(Engine("pallas", loop, 1024, 1024), GAME, METHOD, 100, 10)
+    lane = jax.ShapeDtypeStruct((1024,), np.float32)
+    seeds = jax.ShapeDtypeStruct((1024,), np.uint32)
+    exported = jax.export.export(jax.jit(run), platforms=[name])(seeds, gan.Hyperparams(lane, lane))
+    assert exported.platforms == (name,)
+    kernel = {"gpu": "mosaic_gpu", "tpu": "tpu_custom_call"}[platform]
+    assert kernel in exported.mlir_module()
+
+
+def test_an_r1_penalty_is_the_same_on_every_engine():
+    results = []
+    for engine in ENGINES.values():
+        replaced = engine._replace(loop=lambda _, steps, loop=engine.loop: loop(r1_record, steps))
+        run = block_runner(replaced, GAME, METHOD, 200, 10)
+        lane = np.full(engine.block, 0.01, np.float32)
+        seeds = np.arange(engine.block, dtype=np.uint32)
+        _, outputs = jax.jit(run)(seeds, gan.Hyperparams(lane, lane))
+        results.append(np.asarray(outputs)[..., :128])
+    plain, *others = results
+    assert plain.shape == (20, 4, 128)
+    for other in others:
+        np.testing.assert_allclose(other, plain, atol=1e-5)
+
+
+def test_memory_grows_with_the_records_and_not_with_the_steps():
+    def bytes_used(steps, record_every):
+        setting = (GAME, METHOD, steps, record_every, np.dtype(np.float32))
+        memory = compile_block(ENGINES["fused"], *setting).memory_analysis()
+        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+    assert bytes_used(100_000, 10_000) == pytest.approx(bytes_used(100, 10), rel=0.01)
+
+
+def test_auto_leaves_large_networks_to_the_vmap_engine_and_says_so():
+    large = dataclasses.replace(GAME, discriminator=gan.Discriminator(hidden=60))
+    with pytest.warns(UserWarning, match="383 parameters.*vmap engine"):
+        assert gan.train_population(range(3), large, steps=20).engine == "vmap"
+
+
+def test_the_double_precision_mode_works_on_lanes():
+    with jax.enable_x64(True):
+        run = partial(gan.train_population, range(5), steps=50)
+        plain, fused = run(engine="vmap"), run(engine="fused")
+    assert fused.columns["output_0"].dtype == np.float64
+    for name, column in plain.columns.items():
+        np.testing.assert_allclose(fused.columns[name], column, atol=1e-13, err_msg=name)
