@@ -27,7 +27,11 @@ EXPRESSIONS = ELEMENTWISE | FREE | {"complex", "jit", "pjit"}
 
 
 def call_kernel(fn: Callable, *args: Any) -> Any:
-    """Call a function as one LLVM function, without dispatch inside; on CPU, under `jit`."""
+    """Call a function as one LLVM function, without dispatch inside; on CPU, under `jit`.
+
+    For lane vectors of a few hundred lanes: XLA shares the loops over much longer ones between
+    threads, and then fails to compile, since it cannot do that inside a kernel.
+    """
     with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
         return jax.jit(fn)(*args)
 
