@@ -43,7 +43,7 @@ class Train:
     g_lr: Annotated[float, number("g_lr", float)] = 0.01
     """The generator's learning rate, zero or more."""
     engine: str = "auto"
-    """How the seeds are run: vmap, or auto for the fastest that this machine has."""
+    """How the seeds are run: vmap, fused, pallas, or auto for the fastest that this machine has."""
     out: Path = field(default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     """Where to write: a new or empty directory."""
     figures: bool = True

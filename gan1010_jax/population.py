@@ -14,7 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan1010_jax.convergence import Verdict, judge
-from gan1010_jax.engines import ENGINES, Engine, block_runner, choose_engine, compiler_options
+from gan1010_jax.engines import (
+    ENGINES,
+    Engine,
+    choose_engine,
+    compiler_options,
+    loop_block,
+    start_block,
+)
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
@@ -207,11 +214,14 @@ def count_parameters(game: Game, method: Method) -> int:
 def compile_block(
     engine: Engine, game: Game, method: Method, steps: int, record_every: int, dtype: np.dtype
 ) -> Callable:
-    """Compile what runs and judges a block of an engine, its hyperparameters being of `dtype`."""
-    run = block_runner(engine, game, method, steps, record_every)
+    """Compile what runs and judges a block of an engine, its hyperparameters being of `dtype`.
 
-    def run_and_judge(seeds, live, hyperparams):
-        _, history = run(seeds, hyperparams)
+    It is two programs, what starts a block and the rest, that are compiled at the same time.
+    """
+    start, loop = start_block(game, method), loop_block(engine, game, method, steps, record_every)
+
+    def run_and_judge(runs, data_keys, live, hyperparams):
+        _, history = loop(runs, data_keys, hyperparams)
         successes = {
             "matched": history.matched,
             "in_support": history.in_support,
@@ -227,9 +237,22 @@ def compile_block(
     def lane(dtype):
         return jax.ShapeDtypeStruct((engine.block,), dtype)
 
+    seeds, live = lane(np.uint32), lane(np.bool_)
     hyperparams = jax.tree.map(lambda _: lane(dtype), Hyperparams())
-    program = jax.jit(run_and_judge, compiler_options=compiler_options())
-    return program.lower(lane(np.uint32), lane(np.bool_), hyperparams).compile()
+    runs, data_keys = jax.eval_shape(start, seeds, hyperparams)
+    options = {"compiler_options": compiler_options()}
+    lowered = [
+        jax.jit(start, **options).lower(seeds, hyperparams),
+        jax.jit(run_and_judge, **options).lower(runs, data_keys, live, hyperparams),
+    ]
+    with ThreadPoolExecutor(len(lowered)) as pool:
+        start_program, loop_program = pool.map(lambda program: program.compile(), lowered)
+
+    def run_block(seeds, live, hyperparams):
+        runs, data_keys = start_program(seeds, hyperparams)
+        return loop_program(runs, data_keys, live, hyperparams)
+
+    return run_block
 
 
 def train_block(

@@ -713,7 +713,7 @@ def threefry_rule(equation, *operands):
     shape = lanes_shape(operands)
     arrays = broadcast(operands)
     blocks = [threefry2x32(*spread(words, shape)) for words in zip(*(a.flat for a in arrays))]
-    return [Lanes(arrange(words, arrays[0].shape)) for words in zip(*blocks)]
+    return [Lanes(arrange([block[i] for block in blocks], arrays[0].shape)) for i in range(2)]
 
 
 @jax.jit

@@ -17,12 +17,12 @@ from gan1010_jax.engines import (
     ENGINES,
     PALLAS_SHIFTS_ON_GPU,
     Engine,
-    block_runner,
     choose_engine,
     has_pallas,
+    loop_block,
     pallas_loop,
+    start_block,
 )
-from gan1010_jax.population import compile_block
 from gan1010_jax.scalarize import UnsupportedPrimitive
 from gan1010_jax.updates import descend
 
@@ -137,6 +137,12 @@ def test_auto_takes_the_fastest_engine_of_the_device():
         assert has_pallas(device) is expected, (platform, capability)
 
 
+def block_runner(engine, steps):
+    """Seeds and hyperparameters [block] to histories, recorded every 10 steps."""
+    begin, loop = start_block(GAME, METHOD), loop_block(engine, GAME, METHOD, steps, 10)
+    return lambda seeds, numbers: loop(*begin(seeds, numbers), numbers)[1]
+
+
 def r1_record(run, data_key, hyperparams, first_step):
     """A record of ten steps whose D is penalised by ‖∂D/∂x‖² on the real sample."""
 
@@ -168,7 +174,7 @@ def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform
         chosen = r1_record if method == "r1" else record
         return pallas_loop(chosen, first_steps, platform=platform)
 
-    run = block_runner(Engine("pallas", loop, 1024, 1024), GAME, METHOD, 100, 10)
+    run = block_runner(Engine("pallas", loop, 1024, 1024), 100)
     lane = jax.ShapeDtypeStruct((1024,), np.float32)
     seeds = jax.ShapeDtypeStruct((1024,), np.uint32)
     exported = jax.export.export(jax.jit(run), platforms=[name])(seeds, gan.Hyperparams(lane, lane))
@@ -181,10 +187,10 @@ def test_an_r1_penalty_is_the_same_on_every_engine():
     results = []
     for engine in ENGINES.values():
         replaced = engine._replace(loop=lambda _, steps, loop=engine.loop: loop(r1_record, steps))
-        run = block_runner(replaced, GAME, METHOD, 200, 10)
+        run = block_runner(replaced, 200)
         lane = np.full(engine.block, 0.01, np.float32)
         seeds = np.arange(engine.block, dtype=np.uint32)
-        _, outputs = jax.jit(run)(seeds, gan.Hyperparams(lane, lane))
+        outputs = jax.jit(run)(seeds, gan.Hyperparams(lane, lane))
         results.append(np.asarray(outputs)[..., :128])
     plain, *others = results
     assert plain.shape == (20, 4, 128)
@@ -194,8 +200,12 @@ def test_an_r1_penalty_is_the_same_on_every_engine():
 
 def test_memory_grows_with_the_records_and_not_with_the_steps():
     def bytes_used(steps, record_every):
-        setting = (GAME, METHOD, steps, record_every, np.dtype(np.float32))
-        memory = compile_block(ENGINES["fused"], *setting).memory_analysis()
+        engine = ENGINES["fused"]
+        loop = loop_block(engine, GAME, METHOD, steps, record_every)
+        lane = jax.ShapeDtypeStruct((engine.block,), np.float32)
+        seeds, numbers = lane.update(dtype=np.uint32), gan.Hyperparams(lane, lane)
+        runs, keys = jax.eval_shape(start_block(GAME, METHOD), seeds, numbers)
+        memory = jax.jit(loop).lower(runs, keys, numbers).compile().memory_analysis()
         return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
     assert bytes_used(100_000, 10_000) == pytest.approx(bytes_used(100, 10), rel=0.01)

@@ -1,0 +1,136 @@
+"""The reference GAN in PyTorch: one seed at a time, as a textbook writes it, and many at once.
+
+The first half is in the manner of Tariq Rashid, *Make Your First GAN With PyTorch* (2020), whose
+first GAN this is: a class for each network, with its loss and its optimiser inside. The second half
+is the same step as a pure function of the parameters, which `torch.func.vmap` maps over seeds and
+`torch.compile` compiles. Neither keeps records.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+LEARNING_RATE = 0.01
+LOW, WIDTH = (0.8, 0.0, 0.8, 0.0), 0.2  # of the real samples' coordinates
+LATENT = 0.5
+
+Params = dict[str, torch.Tensor]
+
+
+def draw_real(*seeds: int, device: str = "cpu") -> torch.Tensor:
+    """Draw real samples, [*seeds, 4]."""
+    return torch.tensor(LOW, device=device) + WIDTH * torch.rand(*seeds, 4, device=device)
+
+
+# One seed at a time
+
+
+class Discriminator(nn.Module):
+    """D, 4-3-1: a sample [4] -> the belief [1] that it is real."""
+
+    def __init__(self):
+        """Draw the parameters."""
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 1), nn.Sigmoid())
+        self.loss = nn.MSELoss()
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=LEARNING_RATE)
+
+    def forward(self, sample: torch.Tensor) -> torch.Tensor:
+        """Judge a sample."""
+        return self.layers(sample)
+
+    def learn(self, sample: torch.Tensor, target: torch.Tensor) -> None:
+        """Move towards answering the target [1] to the sample [4]."""
+        loss = self.loss(self(sample), target)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+class Generator(nn.Module):
+    """G, 1-3-4: a latent [1] -> a sample [4]."""
+
+    def __init__(self):
+        """Draw the parameters."""
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, 3), nn.Sigmoid(), nn.Linear(3, 4), nn.Sigmoid())
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=LEARNING_RATE)
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        """Make a sample."""
+        return self.layers(latent)
+
+    def learn(self, discriminator: Discriminator, latent: torch.Tensor, target: torch.Tensor):
+        """Move towards samples to which the discriminator answers the target [1]."""
+        loss = discriminator.loss(discriminator(self(latent)), target)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def train_step(discriminator: Discriminator, generator: Generator, real: torch.Tensor) -> None:
+    """One step: D on a real sample [4], D on a fake one, then G through the new D."""
+    latent = torch.tensor([LATENT])
+    discriminator.learn(real, torch.tensor([1.0]))
+    discriminator.learn(generator(latent).detach(), torch.tensor([0.0]))
+    generator.learn(discriminator, latent, torch.tensor([1.0]))
+
+
+def train(steps: int) -> tuple[Discriminator, Generator]:
+    """Train one GAN from scratch, from PyTorch's global generator of random numbers."""
+    discriminator, generator = Discriminator(), Generator()
+    for _ in range(steps):
+        train_step(discriminator, generator, draw_real())
+    return discriminator, generator
+
+
+# Many seeds at a time
+
+D, G = Discriminator(), Generator()  # the formulas; the parameters come as arguments
+
+
+def init_seeds(seeds: int, device: str = "cpu") -> tuple[Params, Params]:
+    """The parameters of D and of G for many seeds, each leaf [seeds, ...], as `nn.Linear` draws."""
+
+    def draw(network: nn.Module) -> Params:
+        params = {}
+        for name, value in network.named_parameters():
+            weight = network.get_parameter(name.replace("bias", "weight"))
+            noise = 2 * torch.rand(seeds, *value.shape, device=device) - 1
+            params[name] = noise / weight.shape[1] ** 0.5
+        return params
+
+    return draw(D), draw(G)
+
+
+def step_of_params(d: Params, g: Params, real: torch.Tensor) -> tuple[Params, Params]:
+    """`train_step` of one seed as a pure function: the new parameters of D and of G."""
+    latent = real.new_full((1,), LATENT)
+
+    def d_loss(d, sample, target):
+        return ((functional_call(D, d, (sample,)) - target) ** 2).mean()
+
+    def g_loss(g):
+        return d_loss(d, functional_call(G, g, (latent,)), 1.0)
+
+    d = descend(d, grad(d_loss)(d, real, 1.0))
+    d = descend(d, grad(d_loss)(d, functional_call(G, g, (latent,)), 0.0))
+    return d, descend(g, grad(g_loss)(g))
+
+
+def descend(params: Params, gradient: Params) -> Params:
+    """One step of gradient descent."""
+    return {name: value - LEARNING_RATE * gradient[name] for name, value in params.items()}
+
+
+def step_of_seeds(d: Params, g: Params) -> tuple[Params, Params]:
+    """One step of every seed, on real samples drawn here."""
+    some = next(iter(d.values()))
+    return vmap(step_of_params)(d, g, draw_real(len(some), device=some.device))
+
+
+def compile_step() -> Callable[[Params, Params], tuple[Params, Params]]:
+    """`step_of_seeds` under `torch.compile`, which compiles it at its first call."""
+    return torch.compile(step_of_seeds, fullgraph=True, dynamic=False)
