@@ -1,6 +1,5 @@
 """`scalarize`: on lanes, every primitive and what is built of them give what `vmap` gives."""
 
-from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
