@@ -32,11 +32,12 @@ from rich.table import Column, Table
 
 import gan1010_jax as gan
 from gan1010_jax import outline, store
+from gan1010_jax.blocks import count_cores
 from gan1010_jax.command_line import number, run
 from gan1010_jax.engines import ENGINES, compiler_options
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.plotting import BLUE, GREEN, GREY, ORANGE, styled
-from gan1010_jax.population import check_workers, count_cores, describe_device
+from gan1010_jax.population import describe_device
 from gan1010_jax.scalarize import scalarize, to_lanes
 from gan1010_jax.training import is_whole
 from gan1010_jax.version import versions
@@ -750,7 +751,7 @@ def measure_peak(seconds: float = 0.1, repeats: int = 10) -> float:
             calls += 1
         return calls
 
-    workers, rates = check_workers(None), []
+    workers, rates = count_cores(), []
     with ThreadPoolExecutor(workers) as pool:
         for _ in range(repeats):
             started = time.perf_counter()

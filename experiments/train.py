@@ -1,28 +1,32 @@
 """Train many 1010-GANs and say how often the generator converges to 1010."""
 
+import shlex
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import tyro
 from rich.console import Console
 from rich.table import Column, Table
 
 import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.command_line import keep_compiled_programs, number, progress_bar, run
-from gan1010_jax.engines import choose_engine
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import seed_range
-from gan1010_jax.training import as_floats, check_run
+from gan1010_jax.processes import is_first, join_processes
 
 
 @dataclass(frozen=True)
 class Train:
     """Train many 1010-GANs and say how often the generator converges to 1010.
 
-    Writes a directory: report.json (the numbers of the table printed at the end),
-    population/part-0.parquet (one row per seed) and figures/*.png.
+    Writes a directory: manifest.json (what is run), population/ (Parquet, one row per seed),
+    curves/ and histories/ (how it went over training), report.json (the numbers of the table
+    printed at the end) and figures/*.png. What is finished is on disk at once: a run that was
+    interrupted, or killed, goes on with --resume.
 
     Compiled programs are kept in the user's cache directory, so that a second run starts sooner;
     set JAX_COMPILATION_CACHE_DIR for another place, JAX_ENABLE_COMPILATION_CACHE=false for none.
@@ -44,43 +48,98 @@ class Train:
     """The generator's learning rate, zero or more."""
     engine: str = "auto"
     """How the seeds are run: vmap, fused, pallas, or auto for the fastest that this machine has."""
+    workers: Annotated[int | None, number("workers", int)] = None
+    """How many blocks of seeds run at a time; else one on each core, or two on an accelerator."""
+    chunk: Annotated[int | None, number("chunk", int)] = None
+    """How many seeds are written, and resumed, as one unit; else 8192 (more on accelerators)."""
     out: Path = field(default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     """Where to write: a new or empty directory."""
+    resume: Path | None = None
+    """A directory to go on with. It knows its options; --seeds may be larger than before."""
+    repair: bool = False
+    """With --resume: move damaged files to set-aside/, and train their seeds again."""
     figures: bool = True
     """Whether to draw the figures."""
+    distributed: bool = False
+    """Share the work with other processes, started alike under SLURM, MPI, Kubernetes or on a TPU
+    pod; elsewhere, with the next three options. All must see the same directory."""
+    coordinator: str | None = None
+    """With --distributed: HOST:PORT of process 0, with a free port."""
+    num_processes: Annotated[int | None, number("num_processes", int)] = None
+    """With --distributed: how many processes there are."""
+    process_id: Annotated[int | None, number("process_id", int)] = None
+    """With --distributed: which one this is, from 0."""
 
 
 def main(options: Train) -> None:
     """Check every option, train, write the results, print the table."""
+    if options.resume is not None:
+        options = go_on(options.resume)
     seeds = seed_range(options.seeds, options.first_seed)
     game = gan.pattern_game(options.pattern)
-    hyperparams = gan.Hyperparams(d_lr=options.d_lr, g_lr=options.g_lr)
-    as_floats(hyperparams)
-    check_run(game, gan.Method(), hyperparams, options.steps, options.record_every)
-    choose_engine(options.engine)
+    if options.distributed:
+        join_processes(options.coordinator, options.num_processes, options.process_id)
 
-    with store.new_run(options.out):
-        keep_compiled_programs()
-        with progress_bar(len(seeds)) as progress:
+    keep_compiled_programs()
+    try:
+        with progress_bar() as progress:
             population = gan.train_population(
                 seeds,
                 game,
-                hyperparams=hyperparams,
+                hyperparams=gan.Hyperparams(d_lr=options.d_lr, g_lr=options.g_lr),
                 steps=options.steps,
                 record_every=options.record_every,
                 engine=options.engine,
+                workers=options.workers,
+                chunk=options.chunk,
+                out=options.out,
+                resume=options.resume is not None,
+                repair=options.repair,
                 progress=progress,
             )
-        store.write_population(options.out, population.columns)
+        if not is_first():
+            return
         if options.figures:
             store.write_figures(options.out, plot_population(population))
-        report = gan.convergence_report(population)
-        store.write_report(options.out, report)
-    print_report(report, options.out)
+    except (KeyboardInterrupt, OSError, gan.UnfinishedRun) as error:
+        begun = store.is_begun(options.out)
+        error.add_note(f"to go on: {command_to_go_on(options)}" if begun else "nothing is kept")
+        raise
+    print_report(gan.convergence_report(population), options.out)
+
+
+def go_on(out: Path) -> Train:
+    """The options of a run that was begun in a directory, but where the command line has others."""
+    manifest = store.read_manifest(out)
+    begun = manifest["configuration"]
+    default = Train(
+        seeds=manifest["seeds"],
+        first_seed=begun["first_seed"],
+        steps=begun["steps"],
+        record_every=begun["record_every"],
+        pattern=begun["game"]["name"],
+        engine=begun["engine"],
+        chunk=manifest["chunk"],
+        out=out,
+        **begun["hyperparams"],
+    )
+    options = tyro.cli(Train, default=default)
+    if options.out != out:
+        raise gan.InvalidArgument("out", str(options.out), "left out with --resume")
+    return options
+
+
+def command_to_go_on(options: Train) -> str:
+    """The command that resumes a run."""
+    command = ["python", sys.argv[0], "--resume", str(options.out)]
+    if options.distributed:
+        command.append("--distributed")
+    return shlex.join(command)
 
 
 def print_report(report: dict, out: Path) -> None:
     """Print the report as two tables on standard output."""
+    digits = max(2, len(str(report["seeds"])) - 3)  # as many as the interval is wide
     outcomes = Table(
         f"{report['seeds']:,} GANs, {report['steps']:,} steps each",
         Column("seeds", justify="right"),
@@ -90,20 +149,19 @@ def print_report(report: dict, out: Path) -> None:
     )
     for name in ("matched", "in_support", "forgot", "diverged"):
         row = report[name]
-        interval = f"{row['ci_low']:.2%} – {row['ci_high']:.2%}"
-        outcomes.add_row(
-            name.replace("_", " "), f"{row['count']:,}", f"{row['fraction']:.2%}", interval
+        fraction, low, high = (
+            f"{row[key]:.{digits}%}" for key in ("fraction", "ci_low", "ci_high")
         )
+        outcomes.add_row(name.replace("_", " "), f"{row['count']:,}", fraction, f"{low} – {high}")
 
     settled = report["settled_step"] or {}
     quantiles = " / ".join(f"{step:,}" for step in settled.values())
     facts = Table.grid(padding=(0, 2))
     facts.add_row("settling step, 5 / 50 / 95 %", quantiles or "none settled")
-    facts.add_row(
-        "training",
-        f"{report['wall_seconds']:.1f} s, {report['compile_seconds']:.1f} s of it compiling",
-    )
-    facts.add_row("seed-steps per second", f"{report['seed_steps_per_second']:,.0f}")
+    if report["seed_steps_per_second"]:
+        wall, compiling = report["wall_seconds"], report["compile_seconds"]
+        facts.add_row("training", f"{wall:.1f} s, {compiling:.1f} s of it compiling")
+        facts.add_row("seed-steps per second", f"{report['seed_steps_per_second']:,.0f}")
     facts.add_row("device", f"{report['device']}, engine {report['engine']}")
     facts.add_row("written to", str(out))
 

@@ -10,16 +10,17 @@
 """
 
 from gan1010_jax.convergence import (
+    Tally,
     Verdict,
     convergence_report,
     judge,
     wilson_interval,
 )
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.games import Constant, Game, Matches, Uniform, Within, pattern_game
 from gan1010_jax.methods import Hyperparams, Method, Objective
 from gan1010_jax.models import Discriminator, Generator
-from gan1010_jax.population import Population, train_population
+from gan1010_jax.population import Population, load_population, train_population
 from gan1010_jax.scalarize import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
 from gan1010_jax.training import History, train
 from gan1010_jax.updates import (
@@ -37,6 +38,7 @@ from gan1010_jax.updates import (
 from gan1010_jax.version import __version__
 
 __all__ = [
+    "BadFile",
     "Batch",
     "Constant",
     "Discriminator",
@@ -53,6 +55,8 @@ __all__ = [
     "Objective",
     "Player",
     "Population",
+    "Tally",
+    "UnfinishedRun",
     "Uniform",
     "UnsupportedPrimitive",
     "Verdict",
@@ -66,6 +70,7 @@ __all__ = [
     "generator_update",
     "init",
     "judge",
+    "load_population",
     "pattern_game",
     "scalarize",
     "to_lanes",

@@ -1,9 +1,13 @@
 """What the programs in `experiments/` share: options, errors, progress, the compilation cache."""
 
+import itertools
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 import jax
@@ -13,32 +17,64 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
-    TimeElapsedColumn,
+    TimeRemainingColumn,
 )
+from rich.progress import Progress as ProgressBar
+from rich.text import Text
 
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
+from gan1010_jax.population import Progress
 
 Options = TypeVar("Options")
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to end: the signal SIGTERM."""
 
 
 def run(options: type[Options], main: Callable[[Options], None]) -> NoReturn:
     """Read the command line into a dataclass, hand it to `main`, and end the process.
 
-    The exit code is 0; or 2 after a bad value, with one sentence that names the option, the value
-    and what is allowed; or 130 after an interrupt.
+    The exit code is 0; or 2 after a bad value or a bad file, with one sentence that names it and
+    says what is wrong; or 1 if the run could not go on; or 130 after an interrupt and 143 after
+    SIGTERM. What an error was told in its notes is printed after it.
     """
     sys.stdout.reconfigure(errors="replace")  # a terminal without – is no reason to fail
+    signal.signal(signal.SIGTERM, terminate)
     try:
         main(tyro.cli(options))
     except InvalidArgument as error:
         refuse(error)
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was kept", file=sys.stderr, flush=True)
-        os._exit(130)  # at once: an orderly exit would wait for what XLA is still doing, or crash
+    except BadFile as error:
+        explain(str(error), error)
+        sys.exit(2)
+    except OSError as error:
+        explain(f"{error.filename or 'a file'}: {error.strerror or error}", error)
+        sys.exit(1)
+    except UnfinishedRun as error:
+        explain(str(error), error)
+        sys.exit(1)
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        explain("terminated" if terminated else "interrupted", error)
+        # At once: an orderly exit would wait for what XLA is still doing, or crash.
+        os._exit(143 if terminated else 130)
     sys.exit(0)
+
+
+def terminate(signal_number: int, frame: object) -> NoReturn:
+    """Take SIGTERM for an interrupt."""
+    raise Terminated
+
+
+def explain(message: str, error: BaseException) -> None:
+    """Say what went wrong, and what the error was told on its way."""
+    print(f"error: {message}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+    sys.stderr.flush()
 
 
 def refuse(error: InvalidArgument) -> NoReturn:
@@ -62,7 +98,7 @@ def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.Primit
         nargs=1,
         metavar="INT" if kind is int else "FLOAT",
         instance_from_str=read,
-        is_instance=lambda value: isinstance(value, kind),
+        is_instance=lambda value: value is None or isinstance(value, kind),
         str_from_instance=lambda value: [str(value)],
     )
 
@@ -83,19 +119,29 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+class RateColumn(ProgressColumn):
+    """How many seeds are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        """As text, once it is known."""
+        return Text(
+            f"{task.speed:,.0f} a second" if task.speed else "", style="progress.data.speed"
+        )
+
+
 @contextmanager
-def progress_bar(seeds: int) -> Iterator[Callable[[int], None]]:
-    """Show how many of the seeds are trained, on standard error.
+def progress_bar() -> Iterator[Progress]:
+    """Show how many seeds are trained, how fast, and how long it will take, on standard error.
 
     A bar on a terminal; elsewhere a plain line at every tenth.
 
     Yields:
-      What to call with the number of seeds done so far, 0 when the program is compiled.
+      What to call with the number of seeds done so far and of all: before the program is compiled,
+      when it is, and from then on.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        print("compiling", file=sys.stderr)
-        yield print_tenths(seeds)
+        yield print_tenths()
         return
     columns = (
         SpinnerColumn(),
@@ -103,22 +149,41 @@ def progress_bar(seeds: int) -> Iterator[Callable[[int], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("seeds"),
-        TimeElapsedColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("compiling", total=seeds)
-        yield lambda done: bar.update(task, description="training", completed=done)
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task, calls = bar.add_task("starting", total=None), itertools.count()
+
+        def update(done: int, total: int) -> None:
+            if (call := next(calls)) < 2:
+                description = ("compiling", "training")[call]
+                bar.reset(task, description=description, total=total, completed=done)
+            bar.update(task, completed=done)
+
+        yield update
 
 
-def print_tenths(seeds: int) -> Callable[[int], None]:
+def print_tenths() -> Progress:
     """Make what prints a line whenever another tenth of the seeds is done."""
-    printed = -1
+    printed, began, before = None, 0.0, 0
 
-    def update(done: int) -> None:
-        nonlocal printed
-        tenth = 10 * done // seeds
-        if tenth > printed:
-            printed = tenth
-            print(f"trained {done:,} of {seeds:,} seeds", file=sys.stderr)
+    def update(done: int, total: int) -> None:
+        nonlocal printed, began, before
+        if printed is None:
+            printed = -1
+            print("compiling", file=sys.stderr)
+            return
+        now, tenth = time.monotonic(), 10 * done // total
+        if printed < 0:
+            began, before = now, done
+        if tenth <= printed:
+            return
+        printed, line = tenth, f"trained {done:,} of {total:,} seeds"
+        if done > before and now > began:
+            rate = (done - before) / (now - began)
+            left = timedelta(seconds=round((total - done) / rate))
+            line += f", {rate:,.0f} a second, {left} left"
+        print(line, file=sys.stderr)
 
     return update

@@ -4,6 +4,7 @@ Evaluated on the generator's output at every record: it *matches* if the game sa
 support* if it could be a real sample; once a parameter is not finite it counts as neither.
 """
 
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,17 +93,56 @@ def wilson_interval(
     return np.where(count == 0, 0.0, low), np.where(count == total, 1.0, high)
 
 
-def settling_quantiles(settled_step: np.ndarray) -> dict[int, int]:
-    """The 5, 50 and 95 % quantiles of the settling step [seeds] over the seeds that settled.
+class Tally(NamedTuple):
+    """What is counted over the rows of a population; the tallies of its parts add up to its own.
 
-    Each is the smallest step by which at least so many of them had settled. Empty if none did.
+    Attributes:
+      seeds: how many rows.
+      matched: how many match at the end.
+      in_support: how many are in support at the end.
+      forgot: how many matched once, and do not at the end.
+      diverged: how many have a parameter that is not finite.
+      settled: int64 [records], how many settled at each record.
+      outputs: int64 [units, 50], how many final outputs lie in each fiftieth of [0, 1].
     """
-    settled = settled_step[settled_step >= 0]
-    if not settled.size:
+
+    seeds: int
+    matched: int
+    in_support: int
+    forgot: int
+    diverged: int
+    settled: np.ndarray
+    outputs: np.ndarray
+
+
+OUTCOMES = ("matched", "in_support", "forgot", "diverged")
+OUTPUT_EDGES = np.linspace(0, 1, 51)
+
+
+def count_rows(columns: Mapping[str, np.ndarray], steps: np.ndarray) -> Tally:
+    """Count over rows, the columns [seeds] of a population with records at some steps."""
+    settled = columns["settled_step"]
+    outputs = [column for name, column in columns.items() if name.startswith("output_")]
+    return Tally(
+        seeds=len(settled),
+        **{name: int(columns[name].sum()) for name in OUTCOMES},
+        settled=np.bincount(np.searchsorted(steps, settled[settled >= 0]), minlength=len(steps)),
+        outputs=np.stack([np.histogram(output, OUTPUT_EDGES)[0] for output in outputs]),
+    )
+
+
+def settling_quantiles(tally: Tally, steps: np.ndarray) -> dict[int, int]:
+    """The 5, 50 and 95 % quantiles of the settling step over the seeds that settled.
+
+    Each is the step of the first record by which at least so many of them had settled. Empty if
+    none did.
+    """
+    by_then = np.cumsum(tally.settled)
+    if not by_then[-1]:
         return {}
     percents = (5, 50, 95)
-    steps = np.percentile(settled, percents, method="inverted_cdf")
-    return {percent: int(step) for percent, step in zip(percents, steps)}
+    records = [np.searchsorted(100 * by_then, percent * by_then[-1]) for percent in percents]
+    return {percent: int(steps[record]) for percent, record in zip(percents, records)}
 
 
 def convergence_report(population: "Population") -> dict[str, Any]:
@@ -114,29 +154,26 @@ def convergence_report(population: "Population") -> dict[str, Any]:
       or None if none did; what was run: `seeds` (how many), `first_seed`, `steps`, `record_every`,
       `game` (its name), `hyperparams`, `engine`, `platform`, `device`, `versions`; and
       `wall_seconds` for the whole training, `compile_seconds` of it before the first step,
-      `seed_steps_per_second` after that.
+      `seed_steps_per_second` after that (of the last session, if there were several).
     """
-    columns = population.columns
-    seeds = len(columns["seed"])
+    tally = population.tally
 
-    def proportion(name: str) -> dict[str, Any]:
-        count = int(columns[name].sum())
-        low, high = wilson_interval(count, seeds)
+    def proportion(count: int) -> dict[str, Any]:
+        low, high = wilson_interval(count, tally.seeds)
         return {
             "count": count,
-            "fraction": count / seeds,
+            "fraction": count / tally.seeds,
             "ci_low": float(low),
             "ci_high": float(high),
         }
 
-    quantiles = settling_quantiles(columns["settled_step"])
-    outcomes = ("matched", "in_support", "forgot", "diverged")
+    quantiles = settling_quantiles(tally, population.curves["step"])
     return {
-        "seeds": seeds,
+        "seeds": tally.seeds,
         "steps": population.steps,
-        **{name: proportion(name) for name in outcomes},
+        **{name: proportion(getattr(tally, name)) for name in OUTCOMES},
         "settled_step": {f"p{percent}": step for percent, step in quantiles.items()} or None,
-        "first_seed": int(columns["seed"][0]),
+        "first_seed": population.first_seed,
         "record_every": population.record_every,
         "game": population.game.name,
         "hyperparams": {

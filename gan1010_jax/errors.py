@@ -1,5 +1,6 @@
-"""The one error that bad input raises."""
+"""The errors that users meet."""
 
+from pathlib import Path
 from typing import Any
 
 
@@ -16,3 +17,17 @@ class InvalidArgument(ValueError):
         self.name = name
         self.value = value
         self.allowed = allowed
+
+
+class BadFile(ValueError):
+    """A file or directory of results that cannot be used as it is: says which, and why."""
+
+    def __init__(self, path: Path, problem: str):
+        """Say which file it is, and what is wrong with it."""
+        super().__init__(f"{path} {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class UnfinishedRun(RuntimeError):
+    """A run that ended before all of its seeds were trained, through no fault of its own."""

@@ -13,6 +13,8 @@ from flax import linen as nn
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.models import Discriminator, Generator
 
+PATTERN = "[01]{1,16}"
+
 
 class Distribution(Protocol):
     """Where samples come from. Hashable, since a `Game` is static under `jit`."""
@@ -126,7 +128,7 @@ def pattern_game(pattern: str = "1010") -> Game:
     Raises:
       InvalidArgument: (a `ValueError`) for any other pattern.
     """
-    if not isinstance(pattern, str) or not re.fullmatch("[01]{1,16}", pattern):
+    if not isinstance(pattern, str) or not re.fullmatch(PATTERN, pattern):
         raise InvalidArgument("pattern", pattern, "a string of 1 to 16 characters, each 0 or 1")
     bits = tuple(int(bit) for bit in pattern)
     low = tuple(0.8 if bit else 0.0 for bit in bits)

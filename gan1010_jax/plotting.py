@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from gan1010_jax.convergence import settling_quantiles, wilson_interval
+from gan1010_jax.convergence import OUTPUT_EDGES, settling_quantiles, wilson_interval
 from gan1010_jax.games import Constant, Distribution, Game, Matches
 from gan1010_jax.methods import Method
 from gan1010_jax.population import Population
@@ -53,7 +53,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def plot_population(population: Population) -> dict[str, Figure]:
     """Every figure of a population, by name; its first seed stands for a single run."""
-    seed = int(population.columns["seed"][0])
+    seed = population.first_seed
     history = jax.tree.map(lambda leaf: leaf[0], population.history)
     game = population.game
     return {
@@ -143,7 +143,7 @@ def plot_losses(history: History, method: Method, seed: int, others: History) ->
 @styled
 def plot_convergence(population: Population) -> Figure:
     """The fraction of seeds that match and that are in support, at every record."""
-    seeds = len(population.columns["seed"])
+    seeds = population.tally.seeds
     figure = Figure(figsize=(8, 4))
     axes = figure.subplots()
     axes.set_title(f"How many of {seeds:,} seeds have learned {population.game.name}", fontsize=13)
@@ -167,11 +167,10 @@ def plot_convergence(population: Population) -> Figure:
 @styled
 def plot_outputs(population: Population) -> Figure:
     """The final outputs of all seeds, one column of a histogram per coordinate."""
-    game, seeds = population.game, len(population.columns["seed"])
+    game, tally = population.game, population.tally
     figure = Figure(figsize=(8, 4))
     axes = figure.subplots()
-    axes.set_title(f"What {seeds:,} generators draw in the end", fontsize=13)
-    edges = np.linspace(0, 1, 51)
+    axes.set_title(f"What {tally.seeds:,} generators draw in the end", fontsize=13)
     for unit, (low, high) in enumerate(zip(game.real.low, game.real.high)):
         axes.bar(
             unit + 1,
@@ -181,10 +180,10 @@ def plot_outputs(population: Population) -> Figure:
             color=REAL_RANGE,
             label="real range" if unit == 0 else None,
         )
-        counts, _ = np.histogram(population.columns[f"output_{unit}"], edges)
+        counts = tally.outputs[unit]
         width = 0.8 * np.sqrt(counts / max(1, counts.max()))  # so that a single seed is seen
         axes.fill_betweenx(
-            edges,
+            OUTPUT_EDGES,
             unit + 1 - np.append(width, 0) / 2,
             unit + 1 + np.append(width, 0) / 2,
             step="post",
@@ -202,18 +201,19 @@ def plot_outputs(population: Population) -> Figure:
 @styled
 def plot_settling(population: Population) -> Figure:
     """The distribution of the step from which a seed matches for good."""
-    settled = population.columns["settled_step"]
-    seeds, settled = len(settled), settled[settled >= 0]
+    tally, steps = population.tally, population.curves["step"]
+    unsettled = tally.seeds - tally.settled.sum()
     figure = Figure(figsize=(8, 4))
     axes = figure.subplots()
     axes.set_title(
-        f"When {seeds:,} seeds settle on {population.game.name} "
-        f"({seeds - settled.size:,} never did in {population.steps:,} steps)",
+        f"When {tally.seeds:,} seeds settle on {population.game.name} "
+        f"({unsettled:,} never did in {population.steps:,} steps)",
         fontsize=13,
     )
-    if settled.size:
-        axes.hist(settled, np.linspace(0, population.steps, 51), color=BLUE)
-        for percent, step in settling_quantiles(settled).items():
+    if tally.settled.any():
+        bins = np.linspace(0, population.steps, 51)
+        axes.hist(steps, bins, weights=tally.settled, color=BLUE)
+        for percent, step in settling_quantiles(tally, steps).items():
             line = "-" if percent == 50 else ":"
             axes.axvline(step, color=ORANGE, ls=line, label=f"{percent} %: step {step:,}")
         axes.legend(loc="best")

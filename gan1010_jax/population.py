@@ -1,40 +1,54 @@
-"""Many seeds under one method, block after block."""
+"""Many seeds under one method: chunk after chunk, in memory or into a directory."""
 
-import functools
 import os
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gan1010_jax.convergence import Verdict, judge
-from gan1010_jax.engines import (
-    ENGINES,
-    Engine,
-    choose_engine,
-    compiler_options,
-    loop_block,
-    start_block,
+from gan1010_jax import store
+from gan1010_jax.blocks import (
+    Block,
+    Program,
+    compile_engine,
+    count_cores,
+    join_blocks,
+    join_histories,
+    share_precision,
+    train_block,
 )
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.convergence import Tally, convergence_report, count_rows
+from gan1010_jax.engines import choose_engine
+from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.games import Game, pattern_game
+from gan1010_jax.manifest import check_same, configure, recognize_game, recognize_method
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.scalarize import UnsupportedPrimitive
+from gan1010_jax.processes import decided_by_first, is_first, wait_for_all
+from gan1010_jax.tables import StoredColumns, make_tables, read_columns, read_history
 from gan1010_jax.training import History, as_floats, check_run, is_whole
-from gan1010_jax.updates import init
 from gan1010_jax.version import versions
 
 MAX_SEED = 2**32 - 1
 KEPT_HISTORIES = 1024
 MAX_WORKERS = 1024
-# Each takes about 10 ms to compile on lanes, and gains the less the larger the products are.
-MAX_PARAMETERS_ON_LANES = 300
+MAX_CHUNK = 2**24
+# A second or so of work for two cores: little is lost with it, and little is written more often.
+DEFAULT_CHUNK = 8192
+# For so long, in seconds, a file system may hide from one host what another has written.
+FILE_SYSTEM_DELAY = 60
+
+SUCCESSES = ("matched", "in_support", "diverged")
+TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
+
+# Called with how many seeds are done, and how many there are.
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -45,13 +59,19 @@ class Population:
       columns: one row per seed, in the order given, as NumPy arrays [seeds]: `seed` (uint32);
         `matched`, `in_support`, `forgot`, `diverged` (bool); `first_match_step`, `settled_step`
         (int32, -1 where there is none); `output_0` … `output_{n-1}`, `d_loss_real`,
-        `d_loss_fake`, `g_loss` (float32, or float64 in JAX's x64 mode) at the end.
+        `d_loss_fake`, `g_loss` (float32, or float64 in JAX's x64 mode) at the end. Those of a
+        directory are read when they are asked for.
       curves: one entry per record, as NumPy arrays [records]: `step`, and how many seeds were
         `matched`, `in_support` and `diverged` there.
       history: the full `History` of the first 1,024 seeds, each leaf [seeds, records, ...].
+      tally: what the figures and the report need of the rows, counted.
+      first_seed: the seed of the first row.
       device: the processor, in words.
-      wall_seconds: how long the whole training took.
+      wall_seconds: how long the whole training took. In a directory, this and the next two are of
+        the last session, and None until one has ended well.
       compile_seconds: how much of that passed before the first step.
+      seed_steps_per_second: how many steps of one seed were done in a second, compilation left
+        out; None if no seed was trained.
     """
 
     game: Game
@@ -63,16 +83,14 @@ class Population:
     platform: str
     device: str
     versions: dict[str, str]
-    columns: dict[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
     curves: dict[str, np.ndarray]
     history: History
-    wall_seconds: float
-    compile_seconds: float
-
-    @property
-    def seed_steps_per_second(self) -> float:
-        """How many steps of one seed were done in a second, compilation left out."""
-        return len(self.columns["seed"]) * self.steps / (self.wall_seconds - self.compile_seconds)
+    tally: Tally
+    first_seed: int
+    wall_seconds: float | None = None
+    compile_seconds: float | None = None
+    seed_steps_per_second: float | None = None
 
 
 def train_population(
@@ -85,11 +103,21 @@ def train_population(
     record_every: int = 10,
     engine: str = "auto",
     workers: int | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> Population:
+    chunk: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    repair: bool = False,
+    progress: Progress | None = None,
+) -> Population | None:
     """Train many GANs; seed i's run is `train(jax.random.key(i), ...)`.
 
-    On one platform, jaxlib and engine, a seed's row is the same to the bit in any population.
+    On one platform, jaxlib and engine, a seed's row is the same to the bit in any population,
+    whatever the chunk, the workers, the devices and the processes, and whether it was resumed. All
+    local devices are used.
+
+    With `out`, what is trained goes to a directory, chunk after chunk, and memory does not grow
+    with the number of seeds. If several processes were joined by `jax.distributed`, they share the
+    chunks, and all but the first return None.
 
     Args:
       seeds: which ones, such as `range(64)`: one or more whole numbers from 0 to 2³²-1.
@@ -100,216 +128,370 @@ def train_population(
       record_every: how many steps from record to record; 100,000 records at most.
       engine: one of `"vmap"`, `"fused"` and `"pallas"`, or `"auto"` for the fastest that this
         machine has and that the game and the method allow.
-      workers: how many blocks of seeds are run at a time; by default, one on each core of a CPU.
-      progress: called with how many seeds are done: 0 when the program is compiled, then after
-        every block.
+      workers: how many blocks of seeds are run at a time; by default, one on each core of a CPU,
+        and two on an accelerator.
+      chunk: how many seeds are written, and resumed, as one unit.
+      out: a new or empty directory. The seeds must be a range with no gaps, and the
+        hyperparameters scalars.
+      resume: whether `out` may have been begun already, with the same configuration and as many
+        seeds or fewer: then only those are trained that are missing.
+      repair: whether bad files are moved to `out/set-aside/`, and their seeds trained again.
+      progress: called with how many seeds are done, and how many there are: before the program
+        is compiled, when it is, and after every block.
 
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
+      BadFile: (a `ValueError`) for a directory of another configuration, a file in it that is not
+        what its name says, or another run that is writing to it.
+      UnfinishedRun: (a `RuntimeError`) if another process died.
+      OSError: if a file cannot be written. What was finished before is kept.
     """
     seeds = check_seeds(seeds)
     check_run(game, method, hyperparams, steps, record_every)
-    steps, record_every = int(steps), int(record_every)
-    numbers = as_floats(hyperparams, len(seeds))
-    lanes = jax.tree.map(lambda number: np.broadcast_to(number, (len(seeds),)), numbers)
+    as_floats(hyperparams, len(seeds))
     choose_engine(engine)
-    workers = check_workers(workers)
-    report_progress = progress or (lambda done: None)
+    task = Task(seeds, game, method, hyperparams, int(steps), int(record_every))
+    workers = check_count("workers", workers, MAX_WORKERS)
+    chunk = check_count("chunk", chunk, MAX_CHUNK)
+    progress = progress or (lambda done, total: None)
+    if out is None:
+        return train_in_memory(task, engine, workers, chunk, progress)
+    return train_into(Path(out), task, engine, workers, chunk, progress, resume, repair)
 
+
+class Task(NamedTuple):
+    """What is to be trained, taken as checked."""
+
+    seeds: range | np.ndarray
+    game: Game
+    method: Method
+    hyperparams: Hyperparams
+    steps: int
+    record_every: int
+
+    @property
+    def record_steps(self) -> np.ndarray:
+        """The steps at which there is a record, int32 [records]."""
+        return np.arange(self.record_every, self.steps + 1, self.record_every, dtype=np.int32)
+
+    def compile(self, engine: str) -> Program:
+        """Its program."""
+        dtype = as_floats(Hyperparams()).d_lr.dtype
+        return compile_engine(engine, self.game, self.method, self.steps, self.record_every, dtype)
+
+    def configuration(self, engine: str) -> dict[str, Any]:
+        """All that its rows depend on, as JSON."""
+        return configure(
+            self.game,
+            self.method,
+            self.hyperparams,
+            first_seed=int(self.seeds[0]),
+            steps=self.steps,
+            record_every=self.record_every,
+            engine=engine,
+        )
+
+
+def train_in_memory(
+    task: Task, engine: str, workers: int | None, chunk: int | None, progress: Progress
+) -> Population:
+    """Train a population, and keep it in memory."""
     started = time.perf_counter()
-    setting = (game, method, steps, record_every, lanes.d_lr.dtype)
-    chosen, run_block = compile_engine(engine, *setting)
+    progress(0, len(task.seeds))
+    program = task.compile(engine)
     compiled = time.perf_counter()
-    report_progress(0)
-
-    def run(first):
-        rows = slice(first, first + chosen.block)
-        lanes_here = jax.tree.map(lambda lane: lane[rows], lanes)
-        seeds_here = np.asarray(seeds[rows], dtype=np.uint32)
-        kept = max(0, min(len(seeds_here), KEPT_HISTORIES - first))
-        return train_block(run_block, chosen.block, seeds_here, lanes_here, kept)
-
-    blocks, done = [], 0
-    pool = ThreadPoolExecutor(workers, initializer=share_precision(jax.config.jax_enable_x64))
-    try:
-        for block in pool.map(run, range(0, len(seeds), chosen.block)):
-            blocks.append(block)
-            done += len(block.columns["seed"])
-            report_progress(done)
-    finally:
-        # An interrupt is not kept waiting for the blocks that are running.
-        pool.shutdown(wait=False, cancel_futures=True)
+    chunks = store.cut(range(len(task.seeds)), chunk or default_chunk(program))
+    blocks: list[Block] = []
+    run_chunks(program, task, chunks, workers, lambda rows, block: blocks.append(block), progress)
     finished = time.perf_counter()
-
+    block = join_blocks(blocks)
     return Population(
-        game=game,
-        method=method,
-        hyperparams=hyperparams,
-        steps=steps,
-        record_every=record_every,
-        engine=chosen.name,
+        game=task.game,
+        method=task.method,
+        hyperparams=task.hyperparams,
+        steps=task.steps,
+        record_every=task.record_every,
+        engine=program.engine.name,
         platform=jax.default_backend(),
         device=describe_device(),
         versions=versions(),
-        columns={
-            name: np.concatenate([block.columns[name] for block in blocks])
-            for name in blocks[0].columns
-        },
-        curves={
-            "step": np.arange(record_every, steps + 1, record_every, dtype=np.int32),
-            **{name: sum(block.counts[name] for block in blocks) for name in blocks[0].counts},
-        },
-        history=jax.tree.map(
-            lambda *leaves: np.concatenate(leaves),
-            *(block.history for block in blocks if block.history is not None),
-        ),
+        columns=block.columns,
+        curves={"step": task.record_steps, **block.counts},
+        history=block.history,
+        tally=count_rows(block.columns, task.record_steps),
+        first_seed=int(task.seeds[0]),
         wall_seconds=finished - started,
         compile_seconds=compiled - started,
+        seed_steps_per_second=len(task.seeds) * task.steps / (finished - compiled),
     )
 
 
-class Block(NamedTuple):
-    """The results of one block of seeds, on the host, padding dropped."""
+def train_into(
+    out: Path,
+    task: Task,
+    engine: str,
+    workers: int | None,
+    chunk: int | None,
+    progress: Progress,
+    resume: bool,
+    repair: bool,
+) -> Population | None:
+    """Train what a directory lacks of a population, and report on all of it."""
+    if not isinstance(task.seeds, range) or task.seeds.step != 1:
+        allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
+        raise InvalidArgument("seeds", task.seeds, allowed)
+    started = time.perf_counter()
+    with ExitStack() as held:
+        # The first process finds out what is to be done, and writes it down before any starts.
+        plan = decided_by_first(lambda: make_plan(out, task, engine, chunk, resume, repair, held))
+        gaps = [range(*gap) for gap in plan["gaps"]]
+        missing = sum(map(len, gaps))
+        if gaps:
+            progress(len(task.seeds) - missing, len(task.seeds))
+        program = task.compile(plan["engine"]) if gaps else None
+        compiled = time.perf_counter()
+        if program:
+            chunk = decided_by_first(lambda: begin(out, task, program, plan["chunk"]))
+            chunks = [rows for gap in gaps for rows in store.cut(gap, chunk)]
+            train_chunks_into(out, task, program, chunks, workers, progress)
+        dead = wait_for_all()
+        finished = time.perf_counter()
+        if not is_first():
+            return None
+        check_finished(out, len(task.seeds), dead)
+        population = load_population(out, task.game, task.method)
+        if gaps:
+            population = replace(
+                population,
+                device=describe_device(),
+                wall_seconds=finished - started,
+                compile_seconds=compiled - started,
+                seed_steps_per_second=missing * task.steps / (finished - compiled),
+            )
+        store.clean(out)
+        store.write_report(out, convergence_report(population))
+        return population
 
-    columns: dict[str, np.ndarray]  # [seeds]
-    counts: dict[str, np.ndarray]  # [records]
-    history: History | None  # of the seeds whose history is kept, [seeds, records, ...]
+
+def make_plan(
+    out: Path,
+    task: Task,
+    engine: str,
+    chunk: int | None,
+    resume: bool,
+    repair: bool,
+    held: ExitStack,
+) -> dict[str, Any]:
+    """Claim a directory as long as `held` is; which rows it lacks, its engine and its chunk."""
+    task.configuration(engine)  # refuses what cannot be written down
+    held.enter_context(store.claim(out, resume))
+    total = len(task.seeds)
+    if store.is_empty(out):
+        return {"gaps": [[0, total]], "engine": engine, "chunk": chunk}
+    manifest = store.read_manifest(out)
+    configuration = manifest["configuration"]
+    engine = configuration["engine"] if engine == "auto" else engine
+    check_same(out / store.MANIFEST, configuration, task.configuration(engine))
+    if total < manifest["seeds"]:
+        allowed = f"{manifest['seeds']} or more, for so many were begun in {out}"
+        raise InvalidArgument("seeds", total, allowed)
+    parts = [part for part, _ in store.read_chunks(out, configuration, repair)]
+    gaps = [[gap.start, gap.stop] for gap in store.find_gaps(parts, total)]
+    return {"gaps": gaps, "engine": engine, "chunk": chunk or manifest["chunk"]}
 
 
-class BlockResults(NamedTuple):
-    """What a compiled block gives, lanes last: each leaf [..., block], but counts [records]."""
-
-    history: History
-    last: History
-    verdict: Verdict
-    counts: dict[str, jax.Array]
-
-
-def compile_engine(
-    engine: str, game: Game, method: Method, *setting: Any
-) -> tuple[Engine, Callable]:
-    """An engine by its name, and its compiled program; `"auto"` settles for one that works."""
-    chosen, plain = choose_engine(engine), ENGINES["vmap"]
-    if engine != "auto":
-        return chosen, compile_block(chosen, game, method, *setting)
-    parameters = count_parameters(game, method)
-    if parameters > MAX_PARAMETERS_ON_LANES:
-        reason = f"{parameters} parameters would take long to compile for the {chosen.name} engine"
-    else:
-        try:
-            return chosen, compile_block(chosen, game, method, *setting)
-        except UnsupportedPrimitive as error:
-            reason = str(error)
-    warnings.warn(f"{reason}, so the vmap engine runs this", stacklevel=3)
-    return plain, compile_block(plain, game, method, *setting)
+def begin(out: Path, task: Task, program: Program, chunk: int | None) -> int:
+    """Write down what is run, and with which chunk; that chunk."""
+    chunk = chunk or default_chunk(program)
+    manifest = {
+        "seeds": len(task.seeds),
+        "chunk": chunk,
+        "configuration": task.configuration(program.engine.name),
+        "device": describe_device(),
+        "versions": versions(),
+    }
+    store.begin(out, manifest)
+    return chunk
 
 
-def count_parameters(game: Game, method: Method) -> int:
-    """How many parameters both players have."""
-    state = jax.eval_shape(lambda: init(jax.random.key(0), game, method))
-    return sum(leaf.size for player in state for leaf in jax.tree.leaves(player.params))
+def train_chunks_into(
+    out: Path,
+    task: Task,
+    program: Program,
+    chunks: list[range],
+    workers: int | None,
+    progress: Progress,
+) -> None:
+    """Train this process' share of the chunks, and write each as it is done."""
+    configuration = task.configuration(program.engine.name)
+    missing = sum(map(len, chunks))
+    here = chunks[jax.process_index() :: jax.process_count()]
+    before, total = len(task.seeds) - missing, len(task.seeds) - missing + sum(map(len, here))
+    written = []
 
+    def write(rows: range, block: Block) -> None:
+        store.write_chunk(out, rows, configuration, make_tables(block, task.record_steps))
+        written.append(rows)
 
-@functools.lru_cache(maxsize=64)
-def compile_block(
-    engine: Engine, game: Game, method: Method, steps: int, record_every: int, dtype: np.dtype
-) -> Callable:
-    """Compile what runs and judges a block of an engine, its hyperparameters being of `dtype`.
-
-    It is two programs, what starts a block and the rest, that are compiled at the same time.
-    """
-    start, loop = start_block(game, method), loop_block(engine, game, method, steps, record_every)
-
-    def run_and_judge(runs, data_keys, live, hyperparams):
-        _, history = loop(runs, data_keys, hyperparams)
-        successes = {
-            "matched": history.matched,
-            "in_support": history.in_support,
-            "diverged": ~history.finite,
-        }
-        return BlockResults(
-            history=history,
-            last=jax.tree.map(lambda leaf: leaf[-1], history),
-            verdict=jax.vmap(judge, in_axes=-1)(history),
-            counts={name: jnp.sum(these & live, axis=-1) for name, these in successes.items()},
+    try:
+        run_chunks(
+            program, task, here, workers, write, lambda done, _: progress(before + done, total)
         )
-
-    def lane(dtype):
-        return jax.ShapeDtypeStruct((engine.block,), dtype)
-
-    seeds, live = lane(np.uint32), lane(np.bool_)
-    hyperparams = jax.tree.map(lambda _: lane(dtype), Hyperparams())
-    runs, data_keys = jax.eval_shape(start, seeds, hyperparams)
-    options = {"compiler_options": compiler_options()}
-    lowered = [
-        jax.jit(start, **options).lower(seeds, hyperparams),
-        jax.jit(run_and_judge, **options).lower(runs, data_keys, live, hyperparams),
-    ]
-    with ThreadPoolExecutor(len(lowered)) as pool:
-        start_program, loop_program = pool.map(lambda program: program.compile(), lowered)
-
-    def run_block(seeds, live, hyperparams):
-        runs, data_keys = start_program(seeds, hyperparams)
-        return loop_program(runs, data_keys, live, hyperparams)
-
-    return run_block
+    except (KeyboardInterrupt, OSError) as error:
+        kept = before + sum(map(len, set(written)))
+        error.add_note(f"{kept:,} of {total:,} seeds are kept in {out}")
+        raise
 
 
-def train_block(
-    run_block: Callable, width: int, seeds: np.ndarray, hyperparams: Hyperparams, kept: int
-) -> Block:
-    """Run up to `width` seeds, and keep the history of the first `kept`.
+def run_chunks(
+    program: Program,
+    task: Task,
+    chunks: Iterable[range],
+    workers: int | None,
+    use: Callable[[range, Block], None],
+    progress: Progress,
+) -> None:
+    """Run chunks of rows, and use the results of each, in their order, while the next are run.
 
-    Empty lanes repeat the last seed, and what they give is dropped.
+    On an interrupt, the chunks that are complete are used before it goes on its way.
     """
-    live = np.arange(width) < len(seeds)
-    filled_seeds, filled = jax.tree.map(
-        lambda lane: np.pad(lane, (0, width - len(seeds)), mode="edge"), (seeds, hyperparams)
-    )
-    results = run_block(filled_seeds, live, filled)
-    verdict, last = jax.tree.map(
-        lambda leaf: np.array(leaf[..., : len(seeds)]),
-        jax.device_get((results.verdict, results.last)),
-    )
-    return Block(
-        columns={
-            "seed": seeds,
-            **verdict._asdict(),
-            **{f"output_{unit}": output for unit, output in enumerate(last.output)},
-            "d_loss_real": last.losses.d_real,
-            "d_loss_fake": last.losses.d_fake,
-            "g_loss": last.losses.g,
-        },
-        counts=jax.device_get(results.counts),
-        history=None
-        if not kept
-        else jax.tree.map(
-            lambda leaf: np.moveaxis(np.asarray(leaf)[..., :kept], -1, 0), results.history
-        ),
+    chunks = list(chunks)
+    total, done = sum(map(len, chunks)), 0
+    workers = workers or default_workers(program)
+    lanes = jax.tree.map(
+        lambda number: np.broadcast_to(number, (len(task.seeds),)),
+        as_floats(task.hyperparams, len(task.seeds)),
     )
 
+    def run(rows: range) -> Block:
+        place = slice(rows.start, rows.stop)
+        seeds = np.asarray(task.seeds[place], dtype=np.uint32)
+        kept = max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
+        return train_block(program, seeds, jax.tree.map(lambda lane: lane[place], lanes), kept)
 
-def share_precision(x64: bool) -> Callable[[], None]:
-    """What a new thread must do to be in the x64 mode or not, which is each thread's own."""
-    return lambda: jax.enable_x64(x64).__enter__()
+    waiting: deque[tuple[range, list[Future[Block]]]] = deque()
+
+    def use_first() -> None:
+        nonlocal done
+        rows, blocks = waiting[0]
+        results = []
+        for block in blocks:
+            results.append(block.result())
+            done += len(results[-1].columns["seed"])
+            progress(done, total)
+        use(rows, join_blocks(results))
+        waiting.popleft()
+
+    progress(0, total)
+    pool = ThreadPoolExecutor(workers, initializer=share_precision(jax.config.jax_enable_x64))
+    try:
+        for rows in chunks:
+            blocks = [rows[i : i + program.width] for i in range(0, len(rows), program.width)]
+            waiting.append((rows, [pool.submit(run, block) for block in blocks]))
+            # Two blocks a worker beyond the first chunk keep all busy while it is used.
+            while sum(len(blocks) for _, blocks in waiting) - len(waiting[0][1]) >= 2 * workers:
+                use_first()
+        while waiting:
+            use_first()
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for rows, blocks in waiting:
+            if all(block.done() and not block.cancelled() for block in blocks):
+                use(rows, join_blocks([block.result() for block in blocks]))
+        raise
+    finally:
+        # An interrupt is not kept waiting for the blocks that are running.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def check_workers(workers: int | None) -> int:
-    """How many blocks to run at a time."""
-    if workers is None:
-        return count_cores() if jax.default_backend() == "cpu" else 1
-    if not is_whole(workers) or not 1 <= workers <= MAX_WORKERS:
-        raise InvalidArgument(
-            "workers", workers, f"a whole number from 1 to {MAX_WORKERS}, or None"
-        )
-    return int(workers)
+def check_finished(out: Path, total: int, dead: set[int]) -> None:
+    """Refuse a directory that lacks rows, once the file system had the time to show them.
+
+    Raises:
+      UnfinishedRun: (a `RuntimeError`) if it does.
+    """
+    patience = time.monotonic() + (0 if dead else FILE_SYSTEM_DELAY)
+    while gaps := store.find_gaps(list(store.list_parts(out)), total):
+        if time.monotonic() > patience:
+            died = f"process {', '.join(map(str, sorted(dead)))} died, and " if dead else ""
+            missing = sum(map(len, gaps))
+            raise UnfinishedRun(f"{died}{missing:,} of {total:,} seeds are missing in {out}")
+        time.sleep(1)
 
 
-def count_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def load_population(
+    out: str | Path, game: Game | None = None, method: Method | None = None
+) -> Population:
+    """Open a result directory, finished or not, and check every file in it.
+
+    Args:
+      out: the directory.
+      game: what was played, if it is not one that this package makes by a name.
+      method: how it was trained, likewise.
+
+    Raises:
+      BadFile: (a `ValueError`) for the first file that is not what its name says, or if no seed
+        is there yet.
+      InvalidArgument: (a `ValueError`) for another game or method than what was used.
+    """
+    out = Path(out)
+    manifest = store.read_manifest(out)
+    configuration = manifest["configuration"]
+    steps = np.arange(
+        configuration["record_every"],
+        configuration["steps"] + 1,
+        configuration["record_every"],
+        dtype=np.int32,
+    )
+    parts, tallies, curves, histories = [], [], [], []
+    for part, tables in store.read_chunks(out, configuration):
+        parts.append(part)
+        tallies.append(count_rows(read_columns(tables["population"]), steps))
+        curves.append(read_columns(tables["curves"]))
+        if "histories" in tables:
+            histories.append(read_history(tables["histories"], len(steps)))
+    if not parts:
+        raise BadFile(out, "has no trained seeds yet")
+    counts = {name: sum(curve[name] for curve in curves) for name in SUCCESSES}
+    report = store.read_report(out)
+    return Population(
+        game=recognize_game(configuration, game),
+        method=recognize_method(configuration, method),
+        hyperparams=Hyperparams(**configuration["hyperparams"]),
+        steps=configuration["steps"],
+        record_every=configuration["record_every"],
+        engine=configuration["engine"],
+        platform=configuration["platform"],
+        device=manifest["device"],
+        versions=manifest["versions"],
+        columns=StoredColumns([out / store.MAIN_TABLE / part.name for part in parts]),
+        curves={"step": steps, **counts},
+        history=join_histories(histories),
+        tally=Tally(*(sum(numbers) for numbers in zip(*tallies))),
+        first_seed=configuration["first_seed"] + parts[0].first,
+        **{name: report.get(name) for name in TIMES},
+    )
+
+
+def default_chunk(program: Program) -> int:
+    """How many seeds are a chunk, if nobody says."""
+    return max(DEFAULT_CHUNK, program.width)
+
+
+def default_workers(program: Program) -> int:
+    """How many blocks to run at a time, if nobody says."""
+    if jax.default_backend() != "cpu":
+        return 2  # one is computed while the other is brought back
+    return max(1, count_cores() // program.devices)
+
+
+def check_count(name: str, count: int | None, most: int) -> int | None:
+    """Refuse what is not a whole number from 1 to `most`, or None."""
+    if count is None:
+        return None
+    if not is_whole(count) or not 1 <= count <= most:
+        raise InvalidArgument(name, count, f"a whole number from 1 to {most}, or None")
+    return int(count)
 
 
 def seed_range(seeds: int, first_seed: int = 0) -> range:
@@ -348,7 +530,7 @@ def check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:
 
 def describe_device() -> str:
     """The processor that trains, in words."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform == "cpu":
         return f"CPU with {os.cpu_count()} cores"
     return device.device_kind

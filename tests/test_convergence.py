@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gan1010_jax as gan
+from gan1010_jax.convergence import count_rows, settling_quantiles
 from gan1010_jax.training import success
 
 GAME = gan.pattern_game("1")
@@ -134,21 +135,44 @@ def test_the_report_counts_the_columns(population):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_the_reports_quantiles_are_of_the_settled_and_its_speed_is_of_the_training(population):
+def with_settled_steps(population, settled):
+    """A population whose seeds have settled at other steps."""
+    columns = population.columns | {"settled_step": settled}
+    tally = count_rows(columns, population.curves["step"])
+    return dataclasses.replace(population, columns=columns, tally=tally)
+
+
+def test_the_reports_quantiles_are_of_the_settled(population):
     settled = np.full(64, -1, np.int32)
-    settled[:21] = 100 * np.arange(21)
-    made = dataclasses.replace(
-        population,
-        wall_seconds=5.0,
-        compile_seconds=1.0,
-        columns=population.columns | {"settled_step": settled},
-    )
-    report = gan.convergence_report(made)
-    assert report["settled_step"] == {"p5": 100, "p50": 1000, "p95": 1900}
-    assert report["seed_steps_per_second"] == 64 * 10_000 / 4
+    settled[:21] = 100 * np.arange(21) + 10
+    report = gan.convergence_report(with_settled_steps(population, settled))
+    assert report["settled_step"] == {"p5": 110, "p50": 1010, "p95": 1910}
 
 
 def test_no_settled_seed_is_reported_as_none(population):
-    columns = population.columns | {"settled_step": np.full(64, -1, np.int32)}
-    report = gan.convergence_report(dataclasses.replace(population, columns=columns))
-    assert report["settled_step"] is None
+    unsettled = with_settled_steps(population, np.full(64, -1, np.int32))
+    assert gan.convergence_report(unsettled)["settled_step"] is None
+
+
+@given(st.lists(st.sampled_from([-1, *range(10, 201, 10)]), min_size=1, max_size=40))
+def test_quantiles_are_those_of_the_single_steps(settled):
+    settled, steps = np.array(settled), np.arange(10, 201, 10)
+    tally = gan.Tally(0, 0, 0, 0, 0, np.bincount(settled[settled > 0] // 10, minlength=21)[1:], 0)
+    quantiles = settling_quantiles(tally, steps)
+    assert bool(quantiles) == bool(np.any(settled > 0))
+    for percent, step in quantiles.items():
+        expected = np.percentile(settled[settled > 0], percent, method="inverted_cdf")
+        assert step == expected
+
+
+def test_tallies_of_parts_add_up_to_that_of_the_whole(population):
+    steps = population.curves["step"]
+    parts = [
+        {name: column[part] for name, column in population.columns.items()}
+        for part in (slice(0, 10), slice(10, 64))
+    ]
+    total = [sum(counts) for counts in zip(*(count_rows(part, steps) for part in parts))]
+    for whole, summed in zip(population.tally, total):
+        np.testing.assert_array_equal(whole, summed)
+    assert population.tally.outputs.sum(axis=1).tolist() == [64] * 4
+    assert population.tally.settled.sum() == np.sum(population.columns["settled_step"] > 0)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import gan1010_jax as gan
+from gan1010_jax.blocks import compile_program, train_block
 from gan1010_jax.engines import ENGINES
-from gan1010_jax.population import compile_block, train_block
 
 COLUMNS = {
     "seed": np.uint32,
@@ -130,15 +130,13 @@ def test_a_seed_that_diverges_is_counted_and_leaves_its_neighbours_alone(short):
 def test_the_columns_do_not_hold_on_to_the_histories():
     """Else memory would grow with seeds times records."""
     engine = ENGINES["fused"]
-    run = compile_block(engine, gan.pattern_game("1010"), gan.Method(), 200, 10, np.float32)
+    program = compile_program(engine, gan.pattern_game("1010"), gan.Method(), 200, 10, np.float32)
     seeds, lane = np.arange(engine.block, dtype=np.uint32), np.full(engine.block, 0.01, np.float32)
-    kept = train_block(run, engine.block, seeds, gan.Hyperparams(lane, lane), kept=5)
+    kept = train_block(program, seeds, gan.Hyperparams(lane, lane), kept=5)
     for column in kept.columns.values():
         for leaf in jax.tree.leaves(kept.history):
             assert not np.shares_memory(column, leaf) and leaf.shape[0] == 5
-    assert (
-        train_block(run, engine.block, seeds, gan.Hyperparams(lane, lane), kept=0).history is None
-    )
+    assert train_block(program, seeds, gan.Hyperparams(lane, lane), kept=0).history is None
 
 
 def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
@@ -162,10 +160,10 @@ def test_another_pattern_has_as_many_output_columns(short):
     ]
 
 
-def test_progress_goes_from_compiled_to_done(short):
-    done = []
-    short(range(300), progress=done.append)
-    assert done == [0, 256, 300]
+def test_progress_goes_from_compiling_to_done(short):
+    calls = []
+    short(range(300), progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(0, 300), (0, 300), (256, 300), (300, 300)]
 
 
 @pytest.mark.parametrize(

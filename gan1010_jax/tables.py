@@ -1,0 +1,113 @@
+"""The results of seeds as Arrow tables, and back; each column says what it means."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+
+from gan1010_jax.blocks import Block
+from gan1010_jax.training import History
+from gan1010_jax.updates import Losses
+
+# name: unit, meaning
+MEANINGS = {
+    "seed": ("", "the integer that the run started from"),
+    "step": ("steps", "how many steps had been taken"),
+    "seeds": ("seeds", "how many seeds the counts are of"),
+    "matched": ("", "every coordinate of the output is on its bit's side of 0.5"),
+    "in_support": ("", "every coordinate of the output is in its real range"),
+    "forgot": ("", "it matched at some record, and does not at the end"),
+    "diverged": ("", "a parameter is not finite"),
+    "finite": ("", "every parameter is finite"),
+    "first_match_step": ("steps", "the first record that matches, or -1"),
+    "settled_step": ("steps", "the first record from which every later one matches, or -1"),
+    "d_loss_real": ("loss", "the discriminator's loss on a real sample, in the last step"),
+    "d_loss_fake": ("loss", "the discriminator's loss on a fake sample, in the last step"),
+    "g_loss": ("loss", "the generator's loss, in the last step"),
+}
+OUTPUT = ("", "a coordinate of the generator's output")
+
+
+def make_tables(block: Block, steps: np.ndarray) -> dict[str, pa.Table]:
+    """The tables of some seeds with records at some steps [records], by their names.
+
+    `population` has a row for each seed, `curves` one for each record with how many of the seeds
+    have succeeded there, and `histories` one for each seed and record, of the seeds whose history
+    is kept.
+    """
+    seeds = block.columns["seed"]
+    curves = {"step": steps, "seeds": np.full(len(steps), len(seeds)), **block.counts}
+    tables = {"population": block.columns, "curves": curves}
+    if block.history is not None:
+        history = block.history
+        kept, records = history.step.shape
+        units = np.moveaxis(history.output, -1, 0)
+        long = {
+            "seed": np.repeat(seeds[:kept], records),
+            "step": history.step,
+            **{f"output_{unit}": output for unit, output in enumerate(units)},
+            "d_loss_real": history.losses.d_real,
+            "d_loss_fake": history.losses.d_fake,
+            "g_loss": history.losses.g,
+            "finite": history.finite,
+            "matched": history.matched,
+            "in_support": history.in_support,
+        }
+        tables["histories"] = {name: np.ravel(column) for name, column in long.items()}
+    return {name: make_table(columns) for name, columns in tables.items()}
+
+
+def make_table(columns: Mapping[str, np.ndarray]) -> pa.Table:
+    """A table of some columns, with the unit and the meaning of each."""
+    arrays = {name: pa.array(column) for name, column in columns.items()}
+    fields = []
+    for name, array in arrays.items():
+        unit, meaning = OUTPUT if name.startswith("output_") else MEANINGS[name]
+        fields.append(pa.field(name, array.type, metadata={"unit": unit, "meaning": meaning}))
+    return pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields))
+
+
+def read_columns(table: pa.Table) -> dict[str, np.ndarray]:
+    """The columns of a table."""
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def read_history(table: pa.Table, records: int) -> History:
+    """The histories of a table, each leaf [seeds, records, ...]."""
+    columns = {name: column.reshape(-1, records) for name, column in read_columns(table).items()}
+    outputs = [column for name, column in columns.items() if name.startswith("output_")]
+    return History(
+        step=columns["step"],
+        output=np.stack(outputs, axis=-1),
+        losses=Losses(columns["d_loss_real"], columns["d_loss_fake"], columns["g_loss"]),
+        finite=columns["finite"],
+        matched=columns["matched"],
+        in_support=columns["in_support"],
+    )
+
+
+class StoredColumns(Mapping[str, np.ndarray]):
+    """The columns of a dataset of Parquet files, each read when it is asked for, and then kept."""
+
+    def __init__(self, files: Iterable[Path]):
+        """Of some files, in their order."""
+        self.dataset = pyarrow.dataset.dataset([str(file) for file in files])
+        self.columns: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One column, [seeds]."""
+        if name not in self.dataset.schema.names:
+            raise KeyError(name)
+        if name not in self.columns:
+            self.columns[name] = self.dataset.to_table(columns=[name])[name].to_numpy()
+        return self.columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the columns, in their order."""
+        return iter(self.dataset.schema.names)
+
+    def __len__(self) -> int:
+        """How many columns there are."""
+        return len(self.dataset.schema.names)
