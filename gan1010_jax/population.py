@@ -268,7 +268,7 @@ def train_into(
                 compile_seconds=compiled - started,
                 seed_steps_per_second=missing * task.steps / (finished - compiled),
             )
-        store.clean(out)
+        store.clean(out, len(task.seeds))
         store.write_report(out, convergence_report(population))
         return population
 
@@ -295,7 +295,7 @@ def make_plan(
     if total < manifest["seeds"]:
         allowed = f"{manifest['seeds']} or more, for so many were begun in {out}"
         raise InvalidArgument("seeds", total, allowed)
-    parts = [part for part, _ in store.read_chunks(out, configuration, repair)]
+    parts = [part for part, _ in store.read_chunks(out, manifest, repair)]
     gaps = [[gap.start, gap.stop] for gap in store.find_gaps(parts, total)]
     return {"gaps": gaps, "engine": engine, "chunk": chunk or manifest["chunk"]}
 
@@ -411,7 +411,7 @@ def check_finished(out: Path, total: int, dead: set[int]) -> None:
       UnfinishedRun: (a `RuntimeError`) if it does.
     """
     patience = time.monotonic() + (0 if dead else FILE_SYSTEM_DELAY)
-    while gaps := store.find_gaps(list(store.list_parts(out)), total):
+    while gaps := store.find_gaps(store.list_parts(out, total), total):
         if time.monotonic() > patience:
             died = f"process {', '.join(map(str, sorted(dead)))} died, and " if dead else ""
             missing = sum(map(len, gaps))
@@ -444,7 +444,7 @@ def load_population(
         dtype=np.int32,
     )
     parts, tallies, curves, histories = [], [], [], []
-    for part, tables in store.read_chunks(out, configuration):
+    for part, tables in store.read_chunks(out, manifest):
         parts.append(part)
         tallies.append(count_rows(read_columns(tables["population"]), steps))
         curves.append(read_columns(tables["curves"]))

@@ -190,7 +190,7 @@ def read_chunk(out: Path, part: Part, configuration: Mapping[str, Any]) -> dict[
     expected = part_facts(rows, configuration)
     table, facts = read_part(out, MAIN_TABLE, part, expected)
     seeds = configuration["first_seed"] + np.asarray(rows)
-    if not np.array_equal(table["seed"], seeds):
+    if "seed" not in table.column_names or not np.array_equal(table["seed"], seeds):
         raise BadFile(out / MAIN_TABLE / part.name, "has other seeds than its name says")
     tables = {MAIN_TABLE: table}
     for name in SIDE_TABLES:
@@ -222,8 +222,8 @@ def read_part(
     return table, facts
 
 
-def list_parts(out: Path) -> Iterator[Part | BadFile]:
-    """The parts of the population by their names, in order; or what is wrong with a file there.
+def list_parts(out: Path, rows: int) -> Iterator[Part | BadFile]:
+    """The parts of so many rows by their names, in order; or what is wrong with a file there.
 
     Hidden files are left out, temporary ones among them.
     """
@@ -241,30 +241,33 @@ def list_parts(out: Path) -> Iterator[Part | BadFile]:
             yield BadFile(directory / name, "has rows that another part has already")
         elif part.stop <= part.first:
             yield BadFile(directory / name, "has no rows, by its name")
+        elif part.stop > rows:
+            yield BadFile(directory / name, f"has rows beyond the {rows} that the manifest knows")
         else:
             stop = part.stop
             yield part
 
 
 def read_chunks(
-    out: Path, configuration: Mapping[str, Any], repair: bool = False
+    out: Path, manifest: Mapping[str, Any], repair: bool = False
 ) -> Iterator[tuple[Part, dict[str, pa.Table]]]:
     """Read the tables of every part of the population, in order, and check them.
 
     Args:
       out: the directory.
-      configuration: what is run; among it, `first_seed` is the seed of row 0.
+      manifest: what is run. Among it, `seeds` is the number of rows, and the `configuration`'s
+        `first_seed` the seed of row 0.
       repair: whether a bad file, with the part of the population that needs it, is moved to
         `OUT/set-aside/` instead of raising an error.
 
     Raises:
       BadFile: (a `ValueError`) for the first bad file.
     """
-    for part in list(list_parts(out)):
+    for part in list(list_parts(out, manifest["seeds"])):
         try:
             if isinstance(part, BadFile):
                 raise part
-            tables = read_chunk(out, part, configuration)
+            tables = read_chunk(out, part, manifest["configuration"])
         except BadFile as bad:
             if not repair:
                 raise
@@ -285,13 +288,15 @@ def set_aside(out: Path, path: Path) -> None:
     path.rename(directory / f"{taken}-{path.parent.name}-{path.name}")
 
 
-def find_gaps(parts: Iterable[Part], rows: int) -> list[range]:
+def find_gaps(parts: Iterable[Part | BadFile], rows: int) -> list[range]:
     """The rows from 0 to `rows` that no part has; the parts are in order."""
     gaps, stop = [], 0
-    for first, next_stop in [*((part.first, part.stop) for part in parts), (rows, rows)]:
-        if stop < first:
-            gaps.append(range(stop, first))
-        stop = next_stop
+    end = Part(rows, rows, "")
+    for part in (*parts, end):
+        if isinstance(part, Part):
+            if stop < part.first:
+                gaps.append(range(stop, part.first))
+            stop = part.stop
     return gaps
 
 
@@ -301,20 +306,19 @@ def cut(rows: range, size: int) -> list[range]:
     return [range(max(rows.start, first), min(rows.stop, first + size)) for first in cuts]
 
 
-def clean(out: Path) -> None:
+def clean(out: Path, rows: int) -> None:
     """Remove what interrupted runs left behind: temporary files, and side tables of no part."""
     used = set()
-    for part in list_parts(out):
+    for part in list_parts(out, rows):
         if isinstance(part, Part):
             schema = pq.read_schema(out / MAIN_TABLE / part.name)
             facts = json.loads(schema.metadata[METADATA])
             used |= {(name, facts[name]) for name in SIDE_TABLES if name in facts}
-    for name in (MAIN_TABLE, *SIDE_TABLES):
-        for path in (out / name).glob("*"):
-            part = PART.fullmatch(path.name)
-            unused = name != MAIN_TABLE and part and (name, part[3]) not in used
-            if unused or TEMPORARY.fullmatch(path.name):
-                path.unlink()
+    for path in (*out.glob("*"), *out.glob("*/*")):
+        part = PART.fullmatch(path.name)
+        unused = path.parent.name in SIDE_TABLES and part
+        if (unused and (path.parent.name, part[3]) not in used) or TEMPORARY.fullmatch(path.name):
+            path.unlink()
 
 
 def write_report(out: Path, report: Mapping[str, Any]) -> None:
@@ -354,8 +358,10 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # which a full disk does not say
         raise
     if os.name == "posix":
         directory = os.open(path.parent, os.O_RDONLY)
