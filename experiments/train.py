@@ -75,6 +75,7 @@ def main(options: Train) -> None:
     """Check every option, train, write the results, print the table."""
     if options.resume is not None:
         options = go_on(options.resume)
+    check_together(options)
     seeds = seed_range(options.seeds, options.first_seed)
     game = gan.pattern_game(options.pattern)
     if options.distributed:
@@ -101,11 +102,28 @@ def main(options: Train) -> None:
             return
         if options.figures:
             store.write_figures(options.out, plot_population(population))
+    except gan.BadFile as error:
+        if error.path.parent.name in store.TABLES:
+            error.add_note(f"{command_to_go_on(options)} --repair trains its seeds again")
+        raise
     except (KeyboardInterrupt, OSError, gan.UnfinishedRun) as error:
         begun = store.is_begun(options.out)
         error.add_note(f"to go on: {command_to_go_on(options)}" if begun else "nothing is kept")
         raise
     print_report(gan.convergence_report(population), options.out)
+
+
+def check_together(options: Train) -> None:
+    """Refuse options that mean nothing without another one."""
+    for name, needed in (
+        ("repair", "resume"),
+        ("coordinator", "distributed"),
+        ("num_processes", "distributed"),
+        ("process_id", "distributed"),
+    ):
+        value = getattr(options, name)
+        if value not in (None, False) and not getattr(options, needed):
+            raise gan.InvalidArgument(name, value, f"given with --{needed}")
 
 
 def go_on(out: Path) -> Train:

@@ -35,6 +35,7 @@ FORMAT = 1
 MANIFEST, REPORT = "manifest.json", "report.json"
 MAIN_TABLE = "population"
 SIDE_TABLES = ("curves", "histories")
+TABLES = (MAIN_TABLE, *SIDE_TABLES)
 LOCK = ".lock"
 METADATA = b"gan1010_jax"
 DIGEST_LENGTH = 16

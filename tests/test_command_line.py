@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import gan1010_jax as gan
-from gan1010_jax import store
 from gan1010_jax.command_line import keep_compiled_programs
 
 PROGRAM = Path(__file__).parent.parent / "experiments" / "train.py"
@@ -44,6 +44,19 @@ BAD = {
     "--out FILE/deeper": "--out must be a new or empty directory that can be written to",
     "--out OLD_RUN": "--out must be a new or empty directory that can be written to",
     "--out /proc/run": "--out must be a new or empty directory that can be written to",
+    "--workers 0": "--workers must be a whole number from 1 to 1024, or None; got 0",
+    "--chunk many": "--chunk must be a whole number; got 'many'",
+    "--resume FILE": "FILE/manifest.json cannot be read",
+    "--resume GONE": "GONE/manifest.json cannot be read",
+    "--resume OLD_RUN": "OLD_RUN/manifest.json cannot be read",
+    "--resume BEGUN --pattern 11": "BEGUN/manifest.json has '10' as its game.name, and this",
+    "--resume BEGUN --d-lr 0.5": "BEGUN/manifest.json has 0.01 as its hyperparams.d_lr, and this",
+    "--resume BEGUN --seeds 2": "--seeds must be 3 or more, for so many were begun in BEGUN; got 2",
+    "--resume BEGUN --out GONE": "--out must be left out with --resume; got 'GONE'",
+    "--resume BEGUN --steps ten": "--steps must be a whole number; got 'ten'",
+    "--repair": "--repair must be given with --resume; got True",
+    "--coordinator localhost:1234": "--coordinator must be given with --distributed; got",
+    "--process-id 1": "--process-id must be given with --distributed; got 1",
     "--speed 3": "--speed",
 }
 
@@ -138,24 +151,35 @@ def test_the_directory_has_a_default_and_figures_can_be_left_out(train, tmp_path
     process = train(options.split(), tmp_path)
     assert process.returncode == 0, process.stderr
     (out,) = (tmp_path / "runs").iterdir()
-    assert sorted(path.name for path in out.iterdir()) == ["population", "report.json"]
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    tables = {"population", "curves", "histories"}
+    assert names == {"manifest.json", "report.json", *tables}
+
+
+@pytest.fixture(scope="module")
+def begun(compilation_cache, tmp_path_factory):
+    """A directory with three seeds, not to be changed."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    gan.train_population(range(3), gan.pattern_game("10"), steps=10, engine="vmap", out=out)
+    return out
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    """A directory with a file and an old run in it, the current one."""
+def workplace(tmp_path, begun, monkeypatch):
+    """A directory with a file, an old program's run and a run in it, the current one."""
     (tmp_path / "FILE").write_text("mine")
     (tmp_path / "OLD_RUN").mkdir()
     (tmp_path / "OLD_RUN" / "report.json").write_text("{}")
+    shutil.copytree(begun, tmp_path / "BEGUN")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    before = contents(tmp_path)
+    yield tmp_path
+    assert contents(tmp_path) == before
 
 
-def assert_untouched(workplace):
-    names = sorted(path.name for path in workplace.rglob("*"))
-    assert names == ["FILE", "OLD_RUN", "report.json"]
-    assert (workplace / "FILE").read_text() == "mine"
-    assert (workplace / "OLD_RUN" / "report.json").read_text() == "{}"
+def contents(directory):
+    """What every file in a directory contains."""
+    return {path: path.is_file() and path.read_bytes() for path in directory.rglob("*")}
 
 
 @pytest.mark.parametrize("options", BAD)
@@ -169,41 +193,36 @@ def test_bad_input_is_one_sentence_and_exit_code_2(options, workplace, monkeypat
     assert BAD[options] in printed.err
     if options != "--speed 3":  # the parser's own message, in a box
         assert len(printed.err.strip().splitlines()) == 1
-    assert_untouched(workplace)
 
 
-@pytest.mark.parametrize("options", ["--seeds ten", "--out FILE"])
+DISTRIBUTED = "--distributed must be used under SLURM, MPI, Kubernetes or on a TPU pod"
+
+
+@pytest.mark.parametrize("options", ["--seeds ten", "--out FILE", "--distributed"])
 def test_bad_input_is_no_traceback_in_a_process_of_its_own(train, workplace, options):
     process = train(options.split(), workplace)
     assert process.returncode == 2
     assert process.stdout == ""
-    assert BAD[options] in process.stderr
+    assert (BAD | {"--distributed": DISTRIBUTED})[options] in process.stderr
     assert "Traceback" not in process.stderr
-    assert_untouched(workplace)
 
 
 # One block, which takes minutes and sees no Python.
 LONG_BLOCK = "--seeds 1 --steps 100000000 --record-every 1000000"
 
 
-@pytest.fixture
-def interruptible():
-    """Undo what a background shell job does: it ignores the signal, and hands that down."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("after", ["compiling", "trained"])
-def test_an_interrupt_ends_the_process_with_130_and_leaves_nothing(
-    interruptible, environment, tmp_path, after
-):
+def test_an_interrupt_ends_a_long_block_at_once(environment, tmp_path, after):
+    # A background job of a shell ignores the signal, and hands that down.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, PROGRAM, *LONG_BLOCK.split(), "--out", tmp_path / "run"],
+        [sys.executable, PROGRAM, *LONG_BLOCK.split(), "--out", "run"],
+        cwd=tmp_path,
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         for line in process.stderr:
             if after in line:
@@ -214,8 +233,60 @@ def test_an_interrupt_ends_the_process_with_130_and_leaves_nothing(
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "interrupted; nothing was kept" in errors and "Traceback" not in errors
-    assert list((tmp_path / "run").iterdir()) == []
+    assert "error: interrupted" in errors and "Traceback" not in errors
+    if after == "compiling":
+        assert "nothing is kept" in errors
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    else:
+        assert "0 of 1 seeds are kept in run" in errors
+        assert f"to go on: python {PROGRAM} --resume run" in errors
+
+
+def test_a_finished_run_is_resumed_with_more_seeds(train, workplace):
+    shutil.copytree("BEGUN", "MORE")
+    try:
+        process = train("--resume MORE --seeds 5 --no-figures".split(), workplace)
+        assert process.returncode == 0, process.stderr
+        assert "trained 3 of 5 seeds" in process.stderr and "5 GANs" in process.stdout
+        assert gan.load_population("MORE").columns["seed"].tolist() == [0, 1, 2, 3, 4]
+    finally:
+        shutil.rmtree("MORE")
+
+
+def test_a_damaged_run_is_refused_and_repaired(train, workplace):
+    shutil.copytree("BEGUN", "DAMAGED")
+    (part,) = Path("DAMAGED/population").glob("part-*")
+    part.write_bytes(b"")
+    try:
+        process = train("--resume DAMAGED".split(), workplace)
+        assert process.returncode == 2
+        assert f"error: {part} is damaged" in process.stderr
+        assert "--repair" in process.stderr and "Traceback" not in process.stderr
+        process = train("--resume DAMAGED --repair --no-figures".split(), workplace)
+        assert process.returncode == 0, process.stderr
+        assert "3 GANs" in process.stdout
+    finally:
+        shutil.rmtree("DAMAGED")
+
+
+def test_a_file_that_cannot_be_written_is_an_error_with_exit_code_1(environment, tmp_path):
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2)"
+    )
+    run = f"{limited}; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    options = "--seeds 1000 --steps 20 --pattern 10 --engine vmap --no-figures --out run"
+    process = subprocess.run(
+        [sys.executable, "-c", run, PROGRAM, *options.split()],
+        cwd=tmp_path,
+        env=environment | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 1, process.stderr
+    assert "error: run/" in process.stderr and "File too large" in process.stderr
+    assert "0 of 1,000 seeds are kept in run" in process.stderr and "--resume run" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
 def test_a_name_like_markup_and_an_ascii_terminal_are_no_trouble(train, tmp_path):
@@ -226,18 +297,19 @@ def test_a_name_like_markup_and_an_ascii_terminal_are_no_trouble(train, tmp_path
     assert (tmp_path / "ü[/red]" / "report.json").is_file()
 
 
-def test_of_two_runs_that_start_together_one_is_refused(tmp_path):
-    with store.new_run(tmp_path), pytest.raises(ValueError, match="out must be a new or empty"):
-        with store.new_run(tmp_path):
-            pass
-
-
 def test_help_names_every_option_and_the_cache(train, tmp_path):
     process = train(["--help"], tmp_path)
     assert process.returncode == 0
     for option in ("seeds", "first-seed", "steps", "record-every", "pattern", "d-lr", "g-lr"):
         assert f"--{option}" in process.stdout
-    for text in ("--engine", "--out", "--no-figures", "cache directory"):
+    for text in (
+        "--engine",
+        "--out",
+        "--no-figures",
+        "--resume",
+        "--distributed",
+        "cache directory",
+    ):
         assert text in process.stdout
 
 
@@ -258,32 +330,3 @@ def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
 def test_a_cache_directory_that_the_user_chose_stays(compilation_cache):
     keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == compilation_cache
-
-
-def test_an_interrupt_while_results_are_written_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), store.new_run(tmp_path):
-        (tmp_path / "population" / "part-0.parquet").touch()
-        (tmp_path / "figures").mkdir()
-        (tmp_path / "report.json").touch()
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_report_is_written_last(tmp_path, monkeypatch):
-    def full_disk(out, figures):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(store, "write_figures", full_disk)
-    options = f"--seeds 2 --steps 500 --record-every 50 --pattern 10 --out {tmp_path / 'run'}"
-    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *options.split()])
-    with pytest.raises(OSError, match="no space left"):
-        runpy.run_path(str(PROGRAM), run_name="__main__")
-    assert (tmp_path / "run" / "population" / "part-0.parquet").is_file()
-    assert not (tmp_path / "run" / "report.json").exists()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ValueError, match="out must be"), store.new_run(tmp_path):
-        pass
