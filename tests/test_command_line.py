@@ -270,13 +270,15 @@ def test_a_damaged_run_is_refused_and_repaired(train, workplace):
 
 
 def test_a_file_that_cannot_be_written_is_an_error_with_exit_code_1(environment, tmp_path):
-    limited = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2)"
-    )
-    run = f"{limited}; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    script = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
     options = "--seeds 1000 --steps 20 --pattern 10 --engine vmap --no-figures --out run"
     process = subprocess.run(
-        [sys.executable, "-c", run, PROGRAM, *options.split()],
+        [sys.executable, "-c", script, PROGRAM, *options.split()],
         cwd=tmp_path,
         env=environment | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
         capture_output=True,
