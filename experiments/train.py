@@ -1,5 +1,6 @@
 """Train many 1010-GANs and say how often the generator converges to 1010."""
 
+import dataclasses
 import shlex
 import sys
 import time
@@ -16,7 +17,7 @@ from gan1010_jax import store
 from gan1010_jax.command_line import keep_compiled_programs, number, progress_bar, run
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import seed_range
-from gan1010_jax.processes import is_first, join_processes
+from gan1010_jax.processes import decided_by_first, is_first, join_processes
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ def main(options: Train) -> None:
     game = gan.pattern_game(options.pattern)
     if options.distributed:
         join_processes(options.coordinator, options.num_processes, options.process_id)
+        # The default's time of day may be another in each process.
+        out = decided_by_first(lambda: str(options.out))
+        options = dataclasses.replace(options, out=Path(out))
 
     keep_compiled_programs()
     try:
@@ -107,8 +111,10 @@ def main(options: Train) -> None:
             error.add_note(f"{command_to_go_on(options)} --repair trains its seeds again")
         raise
     except (KeyboardInterrupt, OSError, gan.UnfinishedRun) as error:
-        begun = store.is_begun(options.out)
-        error.add_note(f"to go on: {command_to_go_on(options)}" if begun else "nothing is kept")
+        if not store.is_begun(options.out):
+            error.add_note("nothing is kept")
+        elif is_first() or isinstance(error, KeyboardInterrupt):
+            error.add_note(f"to go on: {command_to_go_on(options)}")
         raise
     print_report(gan.convergence_report(population), options.out)
 
@@ -152,6 +158,10 @@ def command_to_go_on(options: Train) -> str:
     command = ["python", sys.argv[0], "--resume", str(options.out)]
     if options.distributed:
         command.append("--distributed")
+    for name in ("coordinator", "num_processes", "process_id"):
+        value = getattr(options, name)
+        if value is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(command)
 
 

@@ -28,6 +28,7 @@ from rich.text import Text
 
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.population import Progress
+from gan1010_jax.processes import leave
 
 Options = TypeVar("Options")
 
@@ -43,27 +44,34 @@ def run(options: type[Options], main: Callable[[Options], None]) -> NoReturn:
     says what is wrong; or 1 if the run could not go on; or 130 after an interrupt and 143 after
     SIGTERM. What an error was told in its notes is printed after it.
     """
+    if sys.stdout is None:  # closed by a shell's >&-
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     sys.stdout.reconfigure(errors="replace")  # a terminal without – is no reason to fail
     signal.signal(signal.SIGTERM, terminate)
+    code = 0
     try:
         main(tyro.cli(options))
     except InvalidArgument as error:
-        refuse(error)
+        code = 2
+        explain(refusal(error), error)
     except BadFile as error:
+        code = 2
         explain(str(error), error)
-        sys.exit(2)
     except OSError as error:
+        code = 1
         explain(f"{error.filename or 'a file'}: {error.strerror or error}", error)
-        sys.exit(1)
     except UnfinishedRun as error:
+        code = 1
         explain(str(error), error)
-        sys.exit(1)
     except KeyboardInterrupt as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
         terminated = isinstance(error, Terminated)
         explain("terminated" if terminated else "interrupted", error)
+        leave(wait=False)
         # At once: an orderly exit would wait for what XLA is still doing, or crash.
         os._exit(143 if terminated else 130)
-    sys.exit(0)
+    leave(wait=True)
+    sys.exit(code)
 
 
 def terminate(signal_number: int, frame: object) -> NoReturn:
@@ -77,11 +85,10 @@ def explain(message: str, error: BaseException) -> None:
     sys.stderr.flush()
 
 
-def refuse(error: InvalidArgument) -> NoReturn:
-    """Say what is wrong with an option, in one sentence, and end the process with 2."""
+def refusal(error: InvalidArgument) -> str:
+    """What is wrong with an option, in one sentence."""
     option = "--" + error.name.replace("_", "-")
-    print(f"error: {option} must be {error.allowed}; got {error.value!r}", file=sys.stderr)
-    sys.exit(2)
+    return f"{option} must be {error.allowed}; got {error.value!r}"
 
 
 def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.PrimitiveConstructorSpec:
@@ -92,7 +99,9 @@ def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.Primit
             return kind(texts[0])
         except ValueError:
             allowed = "a whole number" if kind is int else "a number"
-            refuse(InvalidArgument(name, texts[0], allowed))
+            error = InvalidArgument(name, texts[0], allowed)
+            explain(refusal(error), error)
+            sys.exit(2)
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,

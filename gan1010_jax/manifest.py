@@ -2,13 +2,16 @@
 
 import dataclasses
 import functools
+import hashlib
 import inspect
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from gan1010_jax.errors import BadFile, InvalidArgument
@@ -34,12 +37,17 @@ def configure(
     """All that a row depends on beside its number; what is equal gives the same bits.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for hyperparameters that are not scalars.
+      InvalidArgument: (a `ValueError`) for hyperparameters that are not scalars, and for a game or
+        a method that cannot be described.
     """
     numbers, found = as_floats(hyperparams), versions()
+    try:
+        described = {"game": describe(game), "method": describe(method)}
+    except RecursionError as error:
+        allowed = "a Game none of whose functions holds itself, nor the method's"
+        raise InvalidArgument("game", game.name, allowed) from error
     return {
-        "game": describe(game),
-        "method": describe(method),
+        **described,
         "hyperparams": {
             # The shortest decimal number of this float: 0.01, and not 0.009999999776482582.
             name: float(str(number[()]))
@@ -58,29 +66,53 @@ def configure(
 def describe(value: Any) -> Any:
     """A game, a method, or a part of one as JSON.
 
-    A dataclass, as a Flax module is, becomes its type and its fields, and a function its name and
-    the values that it closes over; two functions that differ in neither are taken for the same.
+    A dataclass, as a Flax module is, becomes its type and its fields, an array its digest, and a
+    function its name and the values that it holds; a lambda also its code. Two functions that
+    differ in none of these are taken for the same.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
+    if isinstance(value, np.ndarray | jax.Array):
+        array = np.asarray(value)
+        bits = hashlib.sha256(array.tobytes()).hexdigest()
+        return {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": bits}
     if isinstance(value, functools.partial):
-        keywords = {name: describe(item) for name, item in value.keywords.items()}
-        return {"function": describe(value.func), "args": describe(value.args), **keywords}
+        return {
+            "function": describe(value.func),
+            "args": describe(value.args),
+            **describe_items(value.keywords),
+        }
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         unnamed = {"parent", "name"} if isinstance(value, nn.Module) else set()
-        fields = [field.name for field in dataclasses.fields(value) if field.name not in unnamed]
-        return {
-            "type": full_name(type(value)),
-            **{name: describe(getattr(value, name)) for name in fields},
-        }
+        names = [field.name for field in dataclasses.fields(value) if field.name not in unnamed]
+        fields = describe_items({name: getattr(value, name) for name in names})
+        return {"type": full_name(type(value)), **fields}
     if callable(value) and hasattr(value, "__qualname__"):
         function = inspect.unwrap(value)
+        code = function.__code__ if function.__name__ == "<lambda>" else None
         cells = getattr(function, "__closure__", None) or ()
-        closure = [describe(cell.cell_contents) for cell in cells]
-        return {"function": full_name(value), **({"closure": closure} if closure else {})}
-    return repr(value)
+        held = {
+            "self": getattr(value, "__self__", None),
+            "defaults": getattr(function, "__defaults__", None),
+            "keyword_defaults": getattr(function, "__kwdefaults__", None) or None,
+            "closure": tuple(cell.cell_contents for cell in cells) or None,
+            "code": code and (code.co_code.hex(), repr(code.co_consts), code.co_names),
+        }
+        held = {name: item for name, item in held.items() if item is not None}
+        return {"function": full_name(value), **describe_items(held)}
+    if isinstance(value, Mapping):
+        return describe_items(value)
+    text = repr(value)
+    return full_name(type(value)) if " at 0x" in text else text
+
+
+def describe_items(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Named values, each described."""
+    return {str(name): describe(value) for name, value in values.items()}
 
 
 def full_name(value: Any) -> str:

@@ -1,9 +1,10 @@
 """Many seeds under one method: chunk after chunk, in memory or into a directory."""
 
+import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -31,7 +32,13 @@ from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.manifest import check_same, configure, recognize_game, recognize_method
 from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.processes import decided_by_first, is_first, wait_for_all
-from gan1010_jax.tables import StoredColumns, make_tables, read_columns, read_history
+from gan1010_jax.tables import (
+    StoredColumns,
+    make_tables,
+    no_history,
+    read_columns,
+    read_history,
+)
 from gan1010_jax.training import History, as_floats, check_run, is_whole
 from gan1010_jax.version import versions
 
@@ -150,17 +157,28 @@ def train_population(
     check_run(game, method, hyperparams, steps, record_every)
     as_floats(hyperparams, len(seeds))
     choose_engine(engine)
-    task = Task(seeds, game, method, hyperparams, int(steps), int(record_every))
-    workers = check_count("workers", workers, MAX_WORKERS)
-    chunk = check_count("chunk", chunk, MAX_CHUNK)
-    progress = progress or (lambda done, total: None)
+    for name, value in (("resume", resume), ("repair", repair)):
+        if value and out is None:
+            raise InvalidArgument(name, value, "given with out")
+    task = Task(
+        seeds=seeds,
+        game=game,
+        method=method,
+        hyperparams=hyperparams,
+        steps=int(steps),
+        record_every=int(record_every),
+        engine=engine,
+        workers=check_count("workers", workers, MAX_WORKERS),
+        chunk=check_count("chunk", chunk, MAX_CHUNK),
+        progress=progress or (lambda done, total: None),
+    )
     if out is None:
-        return train_in_memory(task, engine, workers, chunk, progress)
-    return train_into(Path(out), task, engine, workers, chunk, progress, resume, repair)
+        return train_in_memory(task)
+    return train_into(Path(out), task, resume, repair)
 
 
 class Task(NamedTuple):
-    """What is to be trained, taken as checked."""
+    """What is to be trained, and how: the arguments of `train_population`, checked."""
 
     seeds: range | np.ndarray
     game: Game
@@ -168,18 +186,23 @@ class Task(NamedTuple):
     hyperparams: Hyperparams
     steps: int
     record_every: int
+    engine: str
+    workers: int | None
+    chunk: int | None
+    progress: Progress
 
     @property
     def record_steps(self) -> np.ndarray:
         """The steps at which there is a record, int32 [records]."""
         return np.arange(self.record_every, self.steps + 1, self.record_every, dtype=np.int32)
 
-    def compile(self, engine: str) -> Program:
+    def compile(self) -> Program:
         """Its program."""
         dtype = as_floats(Hyperparams()).d_lr.dtype
-        return compile_engine(engine, self.game, self.method, self.steps, self.record_every, dtype)
+        setting = (self.game, self.method, self.steps, self.record_every, dtype)
+        return compile_engine(self.engine, *setting)
 
-    def configuration(self, engine: str) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
         """All that its rows depend on, as JSON."""
         return configure(
             self.game,
@@ -188,21 +211,19 @@ class Task(NamedTuple):
             first_seed=int(self.seeds[0]),
             steps=self.steps,
             record_every=self.record_every,
-            engine=engine,
+            engine=self.engine,
         )
 
 
-def train_in_memory(
-    task: Task, engine: str, workers: int | None, chunk: int | None, progress: Progress
-) -> Population:
+def train_in_memory(task: Task) -> Population:
     """Train a population, and keep it in memory."""
     started = time.perf_counter()
-    progress(0, len(task.seeds))
-    program = task.compile(engine)
+    task.progress(0, len(task.seeds))
+    program = task.compile()
     compiled = time.perf_counter()
-    chunks = store.cut(range(len(task.seeds)), chunk or default_chunk(program))
+    chunks = store.cut(range(len(task.seeds)), task.chunk or default_chunk(program))
     blocks: list[Block] = []
-    run_chunks(program, task, chunks, workers, lambda rows, block: blocks.append(block), progress)
+    run_chunks(program, task, chunks, lambda rows, block: blocks.append(block), task.progress)
     finished = time.perf_counter()
     block = join_blocks(blocks)
     return Population(
@@ -226,39 +247,32 @@ def train_in_memory(
     )
 
 
-def train_into(
-    out: Path,
-    task: Task,
-    engine: str,
-    workers: int | None,
-    chunk: int | None,
-    progress: Progress,
-    resume: bool,
-    repair: bool,
-) -> Population | None:
+def train_into(out: Path, task: Task, resume: bool, repair: bool) -> Population | None:
     """Train what a directory lacks of a population, and report on all of it."""
-    if not isinstance(task.seeds, range) or task.seeds.step != 1:
+    if not isinstance(task.seeds, range) or np.any(np.diff(task.seeds[:2]) != 1):
         allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
         raise InvalidArgument("seeds", task.seeds, allowed)
-    started = time.perf_counter()
+    started, total = time.perf_counter(), len(task.seeds)
     with ExitStack() as held:
         # The first process finds out what is to be done, and writes it down before any starts.
-        plan = decided_by_first(lambda: make_plan(out, task, engine, chunk, resume, repair, held))
+        plan = decided_by_first(lambda: make_plan(out, task, resume, repair, held))
+        task = task._replace(engine=plan["engine"], chunk=plan["chunk"])
         gaps = [range(*gap) for gap in plan["gaps"]]
         missing = sum(map(len, gaps))
         if gaps:
-            progress(len(task.seeds) - missing, len(task.seeds))
-        program = task.compile(plan["engine"]) if gaps else None
-        compiled = time.perf_counter()
-        if program:
-            chunk = decided_by_first(lambda: begin(out, task, program, plan["chunk"]))
-            chunks = [rows for gap in gaps for rows in store.cut(gap, chunk)]
-            train_chunks_into(out, task, program, chunks, workers, progress)
+            task.progress(total - missing, total)
+            program = task.compile()
+            compiled = time.perf_counter()
+            task = task._replace(engine=program.engine.name)
+            chunk = decided_by_first(lambda: begin(out, task, program))
+            train_chunks_into(
+                out, task, program, [x for gap in gaps for x in store.cut(gap, chunk)]
+            )
         dead = wait_for_all()
         finished = time.perf_counter()
         if not is_first():
             return None
-        check_finished(out, len(task.seeds), dead)
+        check_finished(out, total, dead)
         population = load_population(out, task.game, task.method)
         if gaps:
             population = replace(
@@ -268,76 +282,64 @@ def train_into(
                 compile_seconds=compiled - started,
                 seed_steps_per_second=missing * task.steps / (finished - compiled),
             )
-        store.clean(out, len(task.seeds))
+        store.clean(out, total)
         store.write_report(out, convergence_report(population))
         return population
 
 
-def make_plan(
-    out: Path,
-    task: Task,
-    engine: str,
-    chunk: int | None,
-    resume: bool,
-    repair: bool,
-    held: ExitStack,
-) -> dict[str, Any]:
+def make_plan(out: Path, task: Task, resume: bool, repair: bool, held: ExitStack) -> dict[str, Any]:
     """Claim a directory as long as `held` is; which rows it lacks, its engine and its chunk."""
-    task.configuration(engine)  # refuses what cannot be written down
+    task.configuration()  # refuses what cannot be written down
     held.enter_context(store.claim(out, resume))
     total = len(task.seeds)
     if store.is_empty(out):
-        return {"gaps": [[0, total]], "engine": engine, "chunk": chunk}
+        return {"gaps": [[0, total]], "engine": task.engine, "chunk": task.chunk}
     manifest = store.read_manifest(out)
-    configuration = manifest["configuration"]
-    engine = configuration["engine"] if engine == "auto" else engine
-    check_same(out / store.MANIFEST, configuration, task.configuration(engine))
+    begun = manifest["configuration"]
+    engine = begun["engine"] if task.engine == "auto" else task.engine
+    check_same(out / store.MANIFEST, begun, task._replace(engine=engine).configuration())
     if total < manifest["seeds"]:
         allowed = f"{manifest['seeds']} or more, for so many were begun in {out}"
         raise InvalidArgument("seeds", total, allowed)
     parts = [part for part, _ in store.read_chunks(out, manifest, repair)]
+    if total > manifest["seeds"]:  # even if this is interrupted, these are the seeds from now on
+        store.write_manifest(out, manifest | {"seeds": total})
     gaps = [[gap.start, gap.stop] for gap in store.find_gaps(parts, total)]
-    return {"gaps": gaps, "engine": engine, "chunk": chunk or manifest["chunk"]}
+    return {"gaps": gaps, "engine": engine, "chunk": task.chunk or manifest["chunk"]}
 
 
-def begin(out: Path, task: Task, program: Program, chunk: int | None) -> int:
-    """Write down what is run, and with which chunk; that chunk."""
-    chunk = chunk or default_chunk(program)
-    manifest = {
-        "seeds": len(task.seeds),
-        "chunk": chunk,
-        "configuration": task.configuration(program.engine.name),
-        "device": describe_device(),
-        "versions": versions(),
-    }
-    store.begin(out, manifest)
+def begin(out: Path, task: Task, program: Program) -> int:
+    """Write down what is run, unless that was done before; the chunk to run it with."""
+    chunk = task.chunk or default_chunk(program)
+    if not store.is_begun(out):
+        manifest = {
+            "seeds": len(task.seeds),
+            "chunk": chunk,
+            "configuration": task.configuration(),
+            "device": describe_device(),
+            "versions": versions(),
+        }
+        store.write_manifest(out, manifest)
     return chunk
 
 
-def train_chunks_into(
-    out: Path,
-    task: Task,
-    program: Program,
-    chunks: list[range],
-    workers: int | None,
-    progress: Progress,
-) -> None:
+def train_chunks_into(out: Path, task: Task, program: Program, chunks: list[range]) -> None:
     """Train this process' share of the chunks, and write each as it is done."""
-    configuration = task.configuration(program.engine.name)
-    missing = sum(map(len, chunks))
-    here = chunks[jax.process_index() :: jax.process_count()]
-    before, total = len(task.seeds) - missing, len(task.seeds) - missing + sum(map(len, here))
-    written = []
+    configuration, written = task.configuration(), []
+    share = chunks[jax.process_index() :: jax.process_count()]
+    before = len(task.seeds) - sum(map(len, chunks))
+    total = before + sum(map(len, share))
 
     def write(rows: range, block: Block) -> None:
         store.write_chunk(out, rows, configuration, make_tables(block, task.record_steps))
         written.append(rows)
 
+    def progress(done: int, _: int) -> None:
+        task.progress(before + done, total)
+
     try:
-        run_chunks(
-            program, task, here, workers, write, lambda done, _: progress(before + done, total)
-        )
-    except (KeyboardInterrupt, OSError) as error:
+        run_chunks(program, task, share, write, progress)
+    except BaseException as error:
         kept = before + sum(map(len, set(written)))
         error.add_note(f"{kept:,} of {total:,} seeds are kept in {out}")
         raise
@@ -346,8 +348,7 @@ def train_chunks_into(
 def run_chunks(
     program: Program,
     task: Task,
-    chunks: Iterable[range],
-    workers: int | None,
+    chunks: list[range],
     use: Callable[[range, Block], None],
     progress: Progress,
 ) -> None:
@@ -355,9 +356,8 @@ def run_chunks(
 
     On an interrupt, the chunks that are complete are used before it goes on its way.
     """
-    chunks = list(chunks)
     total, done = sum(map(len, chunks)), 0
-    workers = workers or default_workers(program)
+    workers = task.workers or default_workers(program)
     lanes = jax.tree.map(
         lambda number: np.broadcast_to(number, (len(task.seeds),)),
         as_floats(task.hyperparams, len(task.seeds)),
@@ -410,10 +410,11 @@ def check_finished(out: Path, total: int, dead: set[int]) -> None:
     Raises:
       UnfinishedRun: (a `RuntimeError`) if it does.
     """
-    patience = time.monotonic() + (0 if dead else FILE_SYSTEM_DELAY)
+    is_shared = jax.process_count() > 1 and not dead
+    patience = time.monotonic() + (FILE_SYSTEM_DELAY if is_shared else 0)
     while gaps := store.find_gaps(store.list_parts(out, total), total):
         if time.monotonic() > patience:
-            died = f"process {', '.join(map(str, sorted(dead)))} died, and " if dead else ""
+            died = f"process {', '.join(map(str, sorted(dead)))} ended early, and " if dead else ""
             missing = sum(map(len, gaps))
             raise UnfinishedRun(f"{died}{missing:,} of {total:,} seeds are missing in {out}")
         time.sleep(1)
@@ -443,16 +444,17 @@ def load_population(
         configuration["record_every"],
         dtype=np.int32,
     )
-    parts, tallies, curves, histories = [], [], [], []
+    parts, histories, tally, counts = [], [], None, {}
     for part, tables in store.read_chunks(out, manifest):
         parts.append(part)
-        tallies.append(count_rows(read_columns(tables["population"]), steps))
-        curves.append(read_columns(tables["curves"]))
+        columns, curves = (read_columns(tables[name]) for name in ("population", "curves"))
+        here = count_rows(columns, steps)
+        tally = Tally(*(sum(pair) for pair in zip(tally, here))) if tally else here
+        counts = {name: counts.get(name, 0) + curves[name] for name in SUCCESSES}
         if "histories" in tables:
             histories.append(read_history(tables["histories"], len(steps)))
-    if not parts:
+    if tally is None:
         raise BadFile(out, "has no trained seeds yet")
-    counts = {name: sum(curve[name] for curve in curves) for name in SUCCESSES}
     report = store.read_report(out)
     return Population(
         game=recognize_game(configuration, game),
@@ -466,11 +468,16 @@ def load_population(
         versions=manifest["versions"],
         columns=StoredColumns([out / store.MAIN_TABLE / part.name for part in parts]),
         curves={"step": steps, **counts},
-        history=join_histories(histories),
-        tally=Tally(*(sum(numbers) for numbers in zip(*tallies))),
+        history=join_histories(histories or [no_history(len(tally.outputs), len(steps))]),
+        tally=tally,
         first_seed=configuration["first_seed"] + parts[0].first,
-        **{name: report.get(name) for name in TIMES},
+        **{name: report[name] for name in TIMES if is_number(report.get(name))},
     )
+
+
+def is_number(value: object) -> bool:
+    """Whether a value from a report is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def default_chunk(program: Program) -> int:

@@ -5,6 +5,8 @@ talk. `jax.distributed` watches whether they live.
 """
 
 import json
+import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +31,10 @@ def join_processes(
     Raises:
       InvalidArgument: (a `ValueError`) if the arguments are not found, or not right.
     """
+    if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
+        raise InvalidArgument("coordinator", coordinator, "HOST:PORT, such as alpha:10100")
     jax.config.update("jax_enable_recoverability", True)
+    on_termination = signal.getsignal(signal.SIGTERM)
     try:
         jax.distributed.initialize(
             coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT
@@ -40,6 +45,7 @@ def join_processes(
             f"--coordinator HOST:PORT, --num-processes and --process-id ({error})"
         )
         raise InvalidArgument("distributed", True, allowed) from error
+    signal.signal(signal.SIGTERM, on_termination)  # which JAX would keep to itself
 
 
 def is_first() -> bool:
@@ -86,3 +92,15 @@ def wait_for_all() -> set[int]:
             return everyone - {device.process_index for device in live}
     except multihost_utils.ProcessFailureError as error:
         return {device.process_index for device in error.failed_devices}
+
+
+def leave(wait: bool) -> None:
+    """End this process' part in a job, of which the others then know at once.
+
+    The first process is needed until all have left, which it may wait for.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    while wait and is_first() and len(wait_for_all()) < jax.process_count() - 1:
+        pass
+    jax.distributed.shutdown()

@@ -13,8 +13,10 @@ changed is found out. A part of the population names its curves and histories, w
 before it. One run writes at a time, held to it by a lock that ends with its process.
 """
 
+import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -33,6 +35,7 @@ from gan1010_jax.errors import BadFile, InvalidArgument
 
 FORMAT = 1
 MANIFEST, REPORT = "manifest.json", "report.json"
+MANIFEST_KEYS = ("seeds", "chunk", "configuration", "device", "versions")
 MAIN_TABLE = "population"
 SIDE_TABLES = ("curves", "histories")
 TABLES = (MAIN_TABLE, *SIDE_TABLES)
@@ -69,11 +72,16 @@ def claim(out: Path, resume: bool) -> Iterator[None]:
     lock = filelock.FileLock(out / LOCK)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        sync(out.parent)
         check_empty(out, allowed, resume)
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
         raise BadFile(out, "is being written to by another run") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        if resume:
+            raise BadFile(out, f"cannot be written to ({error.strerror})") from error
         raise InvalidArgument("out", str(out), f"{allowed} ({error.strerror})") from error
     try:
         check_empty(out, allowed, resume)  # by now another run may have come and gone
@@ -89,8 +97,8 @@ def check_empty(out: Path, allowed: str, resume: bool) -> None:
 
 
 def is_empty(out: Path) -> bool:
-    """Whether a directory holds nothing yet, but perhaps the lock."""
-    return all(path.name == LOCK for path in out.iterdir())
+    """Whether a directory holds nothing yet, but the lock or what a killed run has left."""
+    return all(path.name == LOCK or TEMPORARY.fullmatch(path.name) for path in out.iterdir())
 
 
 def is_begun(out: Path) -> bool:
@@ -98,7 +106,7 @@ def is_begun(out: Path) -> bool:
     return (out / MANIFEST).exists()
 
 
-def begin(out: Path, manifest: Mapping[str, Any]) -> None:
+def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write what is run, as JSON, with the format's version and a checksum.
 
     A report on fewer seeds, of an earlier run in the same directory, is withdrawn.
@@ -122,12 +130,14 @@ def read_manifest(out: Path) -> dict[str, Any]:
         raise BadFile(path, f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise BadFile(path, "is not JSON") from error
-    known = isinstance(manifest, dict) and {"format", "checksum"} <= manifest.keys()
-    if not known or not isinstance(manifest["format"], int):
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if type(version) is not int or version < 1:
         raise BadFile(path, "is not the manifest of a run")
-    if manifest["format"] > FORMAT:
-        newer = f"is of format {manifest['format']}, newer than this version knows, {FORMAT}"
+    if version > FORMAT:
+        newer = f"is of format {version}, newer than this version knows, {FORMAT}"
         raise BadFile(path, newer)
+    if not {"checksum", *MANIFEST_KEYS} <= manifest.keys():
+        raise BadFile(path, "is not the manifest of a run")
     checksum = manifest.pop("checksum")
     if checksum != fingerprint(manifest):
         raise BadFile(path, "was changed since it was written: its checksum is not right")
@@ -214,7 +224,7 @@ def read_part(
         raise BadFile(path, "is damaged: its bytes do not have the digest in its name")
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
-        facts = json.loads(table.schema.metadata[METADATA])
+        facts = dict(json.loads(table.schema.metadata[METADATA]))
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         raise BadFile(path, "is no part of a run") from error
     for key, value in {"table": name, **expected}.items():
@@ -229,7 +239,7 @@ def list_parts(out: Path, rows: int) -> Iterator[Part | BadFile]:
     Hidden files are left out, temporary ones among them.
     """
     directory, stop = out / MAIN_TABLE, 0
-    names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+    names = sorted(path.name for path in directory.iterdir()) if directory.exists() else []
     for name in names:
         if name.startswith("."):
             continue
@@ -280,13 +290,14 @@ def read_chunks(
 
 
 def set_aside(out: Path, path: Path) -> None:
-    """Move a file to `OUT/set-aside/`, beside what is there already; not if it is gone."""
-    if not path.exists():
+    """Move a file, if it is there, to `OUT/set-aside/`; the report, which knew it, is withdrawn."""
+    if not os.path.lexists(path):
         return
+    (out / REPORT).unlink(missing_ok=True)
     directory = out / "set-aside"
     directory.mkdir(exist_ok=True)
-    taken = sum(1 for _ in directory.iterdir())
-    path.rename(directory / f"{taken}-{path.parent.name}-{path.name}")
+    names = (f"{number}-{path.parent.name}-{path.name}" for number in itertools.count())
+    path.rename(next(directory / name for name in names if not os.path.lexists(directory / name)))
 
 
 def find_gaps(parts: Iterable[Part | BadFile], rows: int) -> list[range]:
@@ -351,7 +362,9 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
     """Write a file that is there as a whole or not at all, even after a power failure."""
-    path.parent.mkdir(exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(exist_ok=True)
+        sync(path.parent.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -364,9 +377,15 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
         if isinstance(error, OSError):
             error.filename = str(path)  # which a full disk does not say
         raise
-    if os.name == "posix":
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    sync(path.parent)
+
+
+def sync(directory: Path) -> None:
+    """Have the names in a directory on the disk."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -88,12 +88,25 @@ def read_history(table: pa.Table, records: int) -> History:
     )
 
 
+def no_history(units: int, records: int) -> History:
+    """The histories of no seeds, each leaf [0, records, ...]."""
+    none = np.empty((0, records))
+    return History(
+        step=none.astype(np.int32),
+        output=np.empty((0, records, units)),
+        losses=Losses(none, none, none),
+        finite=none.astype(bool),
+        matched=none.astype(bool),
+        in_support=none.astype(bool),
+    )
+
+
 class StoredColumns(Mapping[str, np.ndarray]):
     """The columns of a dataset of Parquet files, each read when it is asked for, and then kept."""
 
     def __init__(self, files: Iterable[Path]):
         """Of some files, in their order."""
-        self.dataset = pyarrow.dataset.dataset([str(file) for file in files])
+        self.dataset = pyarrow.dataset.dataset([str(file.resolve()) for file in files])
         self.columns: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:

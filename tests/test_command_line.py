@@ -56,6 +56,7 @@ BAD = {
     "--resume BEGUN --steps ten": "--steps must be a whole number; got 'ten'",
     "--repair": "--repair must be given with --resume; got True",
     "--coordinator localhost:1234": "--coordinator must be given with --distributed; got",
+    "--distributed --coordinator alpha": "--coordinator must be HOST:PORT, such as alpha:10100",
     "--process-id 1": "--process-id must be given with --distributed; got 1",
     "--speed 3": "--speed",
 }

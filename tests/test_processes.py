@@ -22,8 +22,9 @@ SMALL = "--steps 40 --record-every 20 --pattern 10 --no-figures"
 LIMIT = 90  # seconds that a process may take
 
 
-def run_program(options, cache, log, devices):
-    """Be `experiments/train.py` with some options, and write to a log."""
+def run_program(options, cache, log, devices, cwd):
+    """Be `experiments/train.py` with some options in some directory, and write to a log."""
+    os.chdir(cwd)
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -44,9 +45,9 @@ def launch(compilation_cache, tmp_path_factory):
     context.set_forkserver_preload(["gan1010_jax.plotting", "gan1010_jax.command_line"])
     logs, started = tmp_path_factory.mktemp("logs"), []
 
-    def start(options, devices=None):
+    def start(options, devices=None, cwd="."):
         log = logs / f"{len(started)}.log"
-        arguments = (options.split(), compilation_cache, log, devices)
+        arguments = (options.split(), compilation_cache, log, devices, cwd)
         process = context.Process(target=run_program, args=arguments)
         process.start()
         started.append(process)
@@ -123,13 +124,13 @@ def test_rows_do_not_depend_on_how_many_devices_there_are(launch, tmp_path, devi
     assert files(out) == files(tmp_path / "one")
 
 
-def start_two(launch, options):
+def start_two(launch, options, **place):
     """Start two processes, joined over loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     joined = f"--distributed --coordinator 127.0.0.1:{port} --num-processes 2"
-    return [launch(f"{options} {joined} --process-id {place}") for place in (0, 1)]
+    return [launch(f"{options} {joined} --process-id {number}", **place) for number in (0, 1)]
 
 
 def test_two_processes_share_the_work_and_give_the_same_rows(launch, tmp_path):
@@ -156,7 +157,7 @@ def test_when_one_of_two_processes_dies_the_other_finishes_its_share_and_says_so
     assert time.monotonic() - died < 60
     said = first.log.read_text()
     assert first.exitcode == 1, said[-3000:]
-    assert "error: process 1 died, and" in said and "Traceback" not in said
+    assert "error: process 1 ended early, and" in said and "Traceback" not in said
     assert f"--resume {out}" in said
     whole_share = {f"{first:010d}" for first in range(0, 4000, 20)}
     assert whole_share <= {name.split("-")[1] for name in parts(out)}
@@ -208,3 +209,22 @@ def test_a_stopped_run_says_how_to_go_on(launch, tmp_path, stop, code):
     assert not list(out.rglob("*.tmp"))
     finish(launch(f"--resume {out} --no-figures"))
     assert gan.load_population(out).tally.seeds == 2000
+
+
+def test_a_terminated_process_is_missed_at_once_and_nobody_needs_to_say_where(launch, tmp_path):
+    """The default directory has the time of day in its name, and is the first process'."""
+    options = f"{SMALL} --engine vmap --seeds 6000 --chunk 10 --workers 1"
+    first, second = start_two(launch, options, cwd=tmp_path)
+    until = time.monotonic() + LIMIT
+    while len(list(tmp_path.glob("runs/*/population/part-*"))) < 20 and time.monotonic() < until:
+        time.sleep(0.001)
+    os.kill(second.pid, signal.SIGTERM)
+    second.join(LIMIT)
+    first.join(LIMIT)
+    (out,) = tmp_path.glob("runs/*")
+    assert second.exitcode == 143 and first.exitcode == 1, first.log.read_text()[-3000:]
+    for process, place in ((first, 0), (second, 1)):
+        said = process.log.read_text()
+        assert f"--resume runs/{out.name} --distributed --coordinator 127.0.0.1:" in said
+        assert f"--num-processes 2 --process-id {place}" in said and "Traceback" not in said
+    assert "error: process 1 ended early, and" in first.log.read_text()

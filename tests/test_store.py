@@ -2,7 +2,9 @@
 
 import dataclasses
 import errno
+import functools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -19,6 +21,8 @@ from hypothesis import strategies as st
 
 import gan1010_jax as gan
 from gan1010_jax import store
+from gan1010_jax.games import Within
+from gan1010_jax.manifest import describe
 from gan1010_jax.methods import squared_error
 
 # Small, and quick to compile.
@@ -252,6 +256,23 @@ def test_an_interrupt_keeps_what_is_complete(tmp_path, finished, when, least):
     assert files(tmp_path) == files(finished)
 
 
+@pytest.mark.parametrize("when", ["compiling", "trained"])
+def test_more_seeds_that_were_asked_for_are_not_forgotten(copy, when):
+    def interrupt(done, total):
+        assert (done, total) == (300, 400)
+        if when == "compiling" or calls:
+            raise KeyboardInterrupt
+        calls.append(done)
+
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        train(range(400), copy, resume=True, progress=interrupt)
+    assert store.read_manifest(copy)["seeds"] == 400 and not (copy / "report.json").exists()
+    with pytest.raises(gan.InvalidArgument, match="seeds must be 400 or more"):
+        train(range(300), copy, resume=True)
+    assert train(range(400), copy, resume=True).tally.seeds == 400
+
+
 def test_an_unfinished_directory_opens(copy):
     first, second, third = sorted((copy / "population").iterdir())
     first.unlink()
@@ -266,6 +287,23 @@ def test_an_unfinished_directory_opens(copy):
     third.unlink()
     with pytest.raises(gan.BadFile, match="has no trained seeds yet"):
         gan.load_population(copy)
+
+
+def test_a_directory_without_the_first_seeds_opens(tmp_path, whole):
+    train(range(2000), tmp_path, chunk=1100)
+    first, _ = sorted((tmp_path / "population").iterdir())
+    first.unlink()
+    population = gan.load_population(tmp_path)
+    assert population.first_seed == 1100 and population.history.output.shape == (0, 2, 2)
+    np.testing.assert_array_equal(population.columns["g_loss"], whole.columns["g_loss"][1100:])
+
+
+@pytest.mark.parametrize("report", ["", "[]", '{"wall_seconds": "long"}', '{"wall_seconds": NaN}'])
+def test_a_report_is_not_trusted_and_is_written_anew(copy, report):
+    (copy / "report.json").write_text(report)
+    assert gan.load_population(copy).wall_seconds is None
+    train(range(300), copy, resume=True)
+    assert json.loads((copy / "report.json").read_text())["wall_seconds"] is None
 
 
 def test_what_killed_runs_leave_is_not_read_and_is_cleaned_in_the_end(copy, finished):
@@ -329,6 +367,49 @@ def test_another_configuration_is_refused_by_its_field(copy, finished, field):
     assert files(copy) == files(finished) and (copy / "report.json").exists()
 
 
+HALF, THIRD = 0.5, np.array([0.1, 0.3])
+
+
+def above(output, border=HALF):
+    """A test of success with a number of its own."""
+    return output[..., 0] > border
+
+
+def above_low(output, border=0.1):
+    """Another, which is given the first one's name."""
+    return output[..., 0] > border
+
+
+above_low.__qualname__ = above_low.__name__ = "above"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (above, above_low),
+        (lambda output: output[..., 0] > 0.5, lambda output: output[..., 0] > 0.6),
+        (functools.partial(above, border=0.5), functools.partial(above, border=0.6)),
+        (Within((0.0,), (1.0,)).__call__, Within((0.0,), (0.9,)).__call__),
+        (functools.partial(above, border=THIRD), functools.partial(above, border=THIRD + 1)),
+        (functools.partial(above, border=math.inf), functools.partial(above, border=-math.inf)),
+    ],
+    ids=["default", "code", "partial", "method", "array", "infinite"],
+)
+def test_functions_that_differ_are_told_apart(one, other):
+    here, there = (describe(dataclasses.replace(GAME, matched=fn)) for fn in (one, other))
+    assert here != there
+    assert json.loads(json.dumps(here, allow_nan=False)) == here
+
+
+def test_a_function_that_holds_itself_is_refused(tmp_path):
+    def matched(output):
+        return matched is not None and output[..., 0] > 0.5
+
+    with pytest.raises(gan.InvalidArgument, match="game must be a Game none of whose functions"):
+        gan.train_population(range(3), dataclasses.replace(GAME, matched=matched), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_fewer_seeds_are_refused(copy):
     with pytest.raises(gan.InvalidArgument, match="seeds must be 300 or more"):
         train(range(299), copy, resume=True)
@@ -342,6 +423,8 @@ def test_fewer_seeds_are_refused(copy):
         ({"hyperparams": gan.Hyperparams(d_lr=[0.1, 0.2, 0.3])}, "d_lr must be a scalar"),
         ({"chunk": 0}, "chunk must be a whole number from 1 to 16777216"),
         ({"chunk": 1.5}, "chunk must be"),
+        ({"out": None, "resume": True}, "resume must be given with out"),
+        ({"out": None, "repair": True}, "repair must be given with out"),
     ],
 )
 def test_bad_arguments_are_refused_and_nothing_is_made(tmp_path, arguments, message):
@@ -494,6 +577,25 @@ def test_a_bad_part_is_named_and_repaired_only_when_asked(copy, finished, bad):
         finished
     )
     assert len(list((copy / "set-aside").iterdir())) >= 1
+
+
+def test_what_was_set_aside_is_never_overwritten(copy, finished):
+    for turn in range(3):
+        part = sorted((copy / "population").iterdir())[1]
+        part.write_bytes(bytes([turn]))
+        train(range(300), copy, resume=True, repair=True)
+        if turn == 1:
+            next((copy / "set-aside").glob("0-*")).unlink()
+    kept = [path.read_bytes() for path in sorted((copy / "set-aside").iterdir())]
+    assert kept == [b"\2", b"\1"]
+    assert files(copy) == files(finished)
+
+
+def test_a_link_to_nowhere_is_set_aside(copy):
+    (copy / "population" / "notes").symlink_to("nowhere")
+    with pytest.raises(gan.BadFile, match="notes is no part of a run"):
+        train(range(300), copy, resume=True)
+    assert train(range(300), copy, resume=True, repair=True).tally.seeds == 300
 
 
 @pytest.mark.parametrize("table", ["curves", "histories"])
