@@ -148,7 +148,7 @@ def test_the_printed_table_is_the_report(good):
 
 
 def test_the_directory_has_a_default_and_figures_can_be_left_out(train, tmp_path):
-    options = "--seeds 2 --steps 500 --record-every 50 --pattern 10 --no-figures"
+    options = "--seeds 2 --steps 20 --pattern 10 --engine vmap --no-figures"
     process = train(options.split(), tmp_path)
     assert process.returncode == 0, process.stderr
     (out,) = (tmp_path / "runs").iterdir()
@@ -293,7 +293,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_a_name_like_markup_and_an_ascii_terminal_are_no_trouble(train, tmp_path):
-    options = "--seeds 2 --steps 500 --record-every 50 --pattern 10 --no-figures --out"
+    options = (
+        "--seeds 2 --steps 500 --record-every 50 --pattern 10 --engine vmap --no-figures --out"
+    )
     process = train([*options.split(), "ü[/red]"], tmp_path, PYTHONIOENCODING="ascii")
     assert process.returncode == 0, process.stderr
     assert "?[/red]" in process.stdout
@@ -319,7 +321,7 @@ def test_help_names_every_option_and_the_cache(train, tmp_path):
 def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
     environment = {name: v for name, v in os.environ.items() if not name.startswith("JAX_")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
-    options = "--seeds 1 --steps 10 --pattern 1 --no-figures --out run"
+    options = "--seeds 1 --steps 10 --pattern 1 --engine vmap --no-figures --out run"
     subprocess.run(
         [sys.executable, PROGRAM, *options.split()],
         cwd=tmp_path,

@@ -89,7 +89,8 @@ def test_the_users_own_style_changes_nothing(population):
 
 @pytest.mark.parametrize("pattern", ["0", "1111000011110000"])
 def test_the_narrowest_and_widest_patterns_are_drawn(short, pattern):
-    for name, figure in plot_population(short(range(2), gan.pattern_game(pattern))).items():
+    population = short(range(2), gan.pattern_game(pattern), engine="vmap")
+    for name, figure in plot_population(population).items():
         png(figure)
         assert_nothing_is_cut_off(name, figure)
 
@@ -117,7 +118,7 @@ def test_a_game_without_bits_is_labelled_by_its_numbers_and_drawn_by_its_sizes(s
         latent=gan.Uniform((-1.0,), (1.0,)),
         matched=reference.in_support,
     )
-    figures = plot_population(short(range(2), game))
+    figures = plot_population(short(range(2), game, engine="vmap"))
     ticks = [label.get_text() for label in figures["outputs"].axes[0].get_xticklabels()]
     assert ticks == ["1", "2"]
     texts = [text.get_text() for text in figures["architecture"].axes[0].texts]

@@ -154,7 +154,7 @@ def test_the_first_1024_histories_are_kept(short):
 
 
 def test_another_pattern_has_as_many_output_columns(short):
-    population = short(range(3), gan.pattern_game("110100"))
+    population = short(range(3), gan.pattern_game("110100"), engine="vmap")
     assert [n for n in population.columns if n.startswith("output")] == [
         f"output_{unit}" for unit in range(6)
     ]

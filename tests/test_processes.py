@@ -31,7 +31,7 @@ def run_program(options, cache, log, devices, cwd):
     jax.config.update("jax_compilation_cache_dir", cache)
     if devices:
         jax.config.update("jax_num_cpu_devices", devices)
-    processes.HEARTBEAT_TIMEOUT = 10
+    processes.HEARTBEAT_TIMEOUT = 5
     # A background job of a shell ignores it, and hands that down.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [PROGRAM, *options]
