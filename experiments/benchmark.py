@@ -102,14 +102,13 @@ class Plan(NamedTuple):
 def main(options: Benchmark) -> None:
     """Check every option, measure, write the results, print the table."""
     plan = check(options)
-    claim(options.out)
-    with environment():
+    with store.claim(options.out, resume=False), environment():
         (machine,) = measure_alone(describe_machine)
         rows = measure(plan, machine)
-    compare(rows, machine)
-    report = {"machine": machine, "versions": all_versions(), "notes": NOTES, "rows": rows}
-    store.write_figures(options.out, {"benchmark": plot_benchmark(rows)})
-    store.write_report(options.out, report)
+        compare(rows, machine)
+        report = {"machine": machine, "versions": all_versions(), "notes": NOTES, "rows": rows}
+        store.write_figures(options.out, {"benchmark": plot_benchmark(rows)})
+        store.write_report(options.out, report)
     print_report(report, options.out)
 
 
@@ -135,23 +134,6 @@ def check(options: Benchmark) -> Plan:
     chosen = [PROGRAMS[name] for name in PROGRAMS if name in (options.programs or PROGRAMS)]
     limit = QUICK_LIMIT if options.quick else math.inf
     return Plan(tuple(dict.fromkeys(sizes)), repeats, seconds, tuple(chosen), limit)
-
-
-def claim(out: Path) -> None:
-    """Make sure of the directory to write to, before the work.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) if it is a file, holds anything, or cannot be written.
-    """
-    allowed = "a new or empty directory that can be written to"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise InvalidArgument("out", str(out), f"{allowed} (this one holds files already)")
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InvalidArgument("out", str(out), f"{allowed} ({error.strerror})") from error
 
 
 # What is measured. Each program is prepared in a process of its own, for a number of seeds on a

@@ -326,10 +326,10 @@ def clean(out: Path, rows: int) -> None:
             schema = pq.read_schema(out / MAIN_TABLE / part.name)
             facts = json.loads(schema.metadata[METADATA])
             used |= {(name, facts[name]) for name in SIDE_TABLES if name in facts}
-    for path in (*out.glob("*"), *out.glob("*/*")):
-        part = PART.fullmatch(path.name)
-        unused = path.parent.name in SIDE_TABLES and part
-        if (unused and (path.parent.name, part[3]) not in used) or TEMPORARY.fullmatch(path.name):
+    for path in filter(Path.is_file, (*out.glob("*"), *out.glob("*/*"))):
+        part = PART.fullmatch(path.name) if path.parent.name in SIDE_TABLES else None
+        unused = part and (path.parent.name, part[3]) not in used
+        if unused or TEMPORARY.fullmatch(path.name):
             path.unlink()
 
 

@@ -199,4 +199,4 @@ def test_a_tiny_run_writes_its_report_and_its_figure(tmp_path):
 def test_a_directory_that_holds_files_is_refused(benchmark, tmp_path):
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(InvalidArgument, match="out must be a new or empty directory"):
-        benchmark.claim(tmp_path)
+        benchmark.main(benchmark.Benchmark(out=tmp_path))
