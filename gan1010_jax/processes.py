@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from gan1010_jax.errors import InvalidArgument, UnfinishedRun
@@ -84,14 +85,11 @@ def broadcast(value: Any) -> Any:
 
 def wait_for_all() -> set[int]:
     """Wait until every process has come here or has died; which have died."""
-    if jax.process_count() == 1:
+    everyone = range(jax.process_count())
+    if len(everyone) == 1:
         return set()
-    everyone = {device.process_index for device in jax.devices()}
-    try:
-        with multihost_utils.live_devices(jax.devices()) as live:
-            return everyone - {device.process_index for device in live}
-    except multihost_utils.ProcessFailureError as error:
-        return {device.process_index for device in error.failed_devices}
+    # JAX's public form of this, `multihost_utils.live_devices`, is new and still changes its shape.
+    return set(everyone) - set(distributed.global_state.client.get_live_nodes([*everyone]))
 
 
 def leave(wait: bool) -> None:
