@@ -128,7 +128,7 @@ def check_together(options: Train) -> None:
         ("process_id", "distributed"),
     ):
         value = getattr(options, name)
-        if value not in (None, False) and not getattr(options, needed):
+        if value is not None and value is not False and not getattr(options, needed):
             raise gan.InvalidArgument(name, value, f"given with --{needed}")
 
 

@@ -100,7 +100,8 @@ def describe(value: Any) -> Any:
             "defaults": getattr(function, "__defaults__", None),
             "keyword_defaults": getattr(function, "__kwdefaults__", None) or None,
             "closure": tuple(cell.cell_contents for cell in cells) or None,
-            "code": code and (code.co_code.hex(), repr(code.co_consts), code.co_names),
+            "code": code and (code.co_code.hex(), code.co_names),
+            "constants": code and tuple(x for x in code.co_consts if not inspect.iscode(x)),
         }
         held = {name: item for name, item in held.items() if item is not None}
         return {"function": full_name(value), **describe_items(held)}

@@ -57,7 +57,7 @@ BAD = {
     "--repair": "--repair must be given with --resume; got True",
     "--coordinator localhost:1234": "--coordinator must be given with --distributed; got",
     "--distributed --coordinator alpha": "--coordinator must be HOST:PORT, such as alpha:10100",
-    "--process-id 1": "--process-id must be given with --distributed; got 1",
+    "--process-id 0": "--process-id must be given with --distributed; got 0",
     "--speed 3": "--speed",
 }
 
