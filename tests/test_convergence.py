@@ -175,4 +175,5 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole(population):
     for whole, summed in zip(population.tally, total):
         np.testing.assert_array_equal(whole, summed)
     assert population.tally.outputs.sum(axis=1).tolist() == [64] * 4
+    assert population.tally.settled.shape == steps.shape
     assert population.tally.settled.sum() == np.sum(population.columns["settled_step"] > 0)
