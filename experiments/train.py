@@ -15,6 +15,7 @@ from rich.table import Column, Table
 import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.command_line import keep_compiled_programs, number, progress_bar, run
+from gan1010_jax.convergence import OUTCOMES
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import seed_range
 from gan1010_jax.processes import decided_by_first, is_first, join_processes
@@ -128,7 +129,7 @@ def check_together(options: Train) -> None:
         ("process_id", "distributed"),
     ):
         value = getattr(options, name)
-        if value is not None and value is not False and not getattr(options, needed):
+        if value != getattr(Train, name) and not getattr(options, needed):
             raise gan.InvalidArgument(name, value, f"given with --{needed}")
 
 
@@ -175,7 +176,7 @@ def print_report(report: dict, out: Path) -> None:
         Column("95 % interval", justify="right"),
         title=f"How often the generator converges to {report['game']}",
     )
-    for name in ("matched", "in_support", "forgot", "diverged"):
+    for name in OUTCOMES:
         row = report[name]
         fraction, low, high = (
             f"{row[key]:.{digits}%}" for key in ("fraction", "ci_low", "ci_high")

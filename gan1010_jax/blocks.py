@@ -104,7 +104,7 @@ def compile_engine(engine: str, game: Game, method: Method, *setting: Any) -> Pr
             return compile_program(chosen, game, method, *setting)
         except UnsupportedPrimitive as error:
             reason = str(error)
-    warnings.warn(f"{reason}, so the vmap engine runs this", stacklevel=4)
+    warnings.warn(f"{reason}, so the vmap engine runs this", stacklevel=5)
     return compile_program(ENGINES["vmap"], game, method, *setting)
 
 
@@ -142,7 +142,7 @@ def compile_program(
     mesh, one_each = Mesh(devices, ("devices",)), P("devices")
 
     def on_each_device(fn):
-        """`fn` of one device's arguments, lowered for arguments stacked along a first axis."""
+        """`fn` on every device, whose arguments and results are stacked along a first axis."""
 
         def one(*args):
             results = fn(*jax.tree.map(lambda leaf: leaf[0], args))
@@ -183,14 +183,14 @@ def train_block(program: Program, seeds: np.ndarray, hyperparams: Hyperparams, k
     Empty lanes repeat the last seed, and what they give is dropped.
     """
     live = np.arange(program.width) < len(seeds)
-    filled_seeds, filled = jax.tree.map(
-        lambda lane: np.pad(lane, (0, program.width - len(seeds)), mode="edge"),
-        (seeds, hyperparams),
+
+    def fill(lanes):
+        filled = np.pad(lanes, (0, program.width - len(seeds)), mode="edge")
+        return filled.reshape(program.devices, -1)
+
+    results = program.run(
+        fill(seeds), live.reshape(program.devices, -1), jax.tree.map(fill, hyperparams)
     )
-    stacked = jax.tree.map(
-        lambda lane: lane.reshape(program.devices, -1), (filled_seeds, live, filled)
-    )
-    results = program.run(*stacked)
 
     def first_lanes(results, lanes):
         """The lanes of all devices side by side, [..., seeds], and only the first of them."""

@@ -26,7 +26,6 @@ class BadFile(ValueError):
         """Say which file it is, and what is wrong with it."""
         super().__init__(f"{path} {problem}")
         self.path = path
-        self.problem = problem
 
 
 class UnfinishedRun(RuntimeError):

@@ -37,9 +37,10 @@ from gan1010_jax.tables import (
     make_tables,
     no_history,
     read_columns,
+    read_counts,
     read_history,
 )
-from gan1010_jax.training import History, as_floats, check_run, is_whole
+from gan1010_jax.training import History, as_floats, check_run, is_whole, record_steps
 from gan1010_jax.version import versions
 
 MAX_SEED = 2**32 - 1
@@ -51,7 +52,6 @@ DEFAULT_CHUNK = 8192
 # For so long, in seconds, a file system may hide from one host what another has written.
 FILE_SYSTEM_DELAY = 60
 
-SUCCESSES = ("matched", "in_support", "diverged")
 TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
 
 # Called with how many seeds are done, and how many there are.
@@ -194,7 +194,7 @@ class Task(NamedTuple):
     @property
     def record_steps(self) -> np.ndarray:
         """The steps at which there is a record, int32 [records]."""
-        return np.arange(self.record_every, self.steps + 1, self.record_every, dtype=np.int32)
+        return record_steps(self.steps, self.record_every)
 
     def compile(self) -> Program:
         """Its program."""
@@ -249,10 +249,11 @@ def train_in_memory(task: Task) -> Population:
 
 def train_into(out: Path, task: Task, resume: bool, repair: bool) -> Population | None:
     """Train what a directory lacks of a population, and report on all of it."""
-    if not isinstance(task.seeds, range) or np.any(np.diff(task.seeds[:2]) != 1):
+    total = len(task.seeds)
+    if not isinstance(task.seeds, range) or (total > 1 and task.seeds.step != 1):
         allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
         raise InvalidArgument("seeds", task.seeds, allowed)
-    started, total = time.perf_counter(), len(task.seeds)
+    started = time.perf_counter()
     with ExitStack() as held:
         # The first process finds out what is to be done, and writes it down before any starts.
         plan = decided_by_first(lambda: make_plan(out, task, resume, repair, held))
@@ -438,19 +439,14 @@ def load_population(
     out = Path(out)
     manifest = store.read_manifest(out)
     configuration = manifest["configuration"]
-    steps = np.arange(
-        configuration["record_every"],
-        configuration["steps"] + 1,
-        configuration["record_every"],
-        dtype=np.int32,
-    )
+    steps = record_steps(configuration["steps"], configuration["record_every"])
     parts, histories, tally, counts = [], [], None, {}
     for part, tables in store.read_chunks(out, manifest):
         parts.append(part)
-        columns, curves = (read_columns(tables[name]) for name in ("population", "curves"))
-        here = count_rows(columns, steps)
-        tally = Tally(*(sum(pair) for pair in zip(tally, here))) if tally else here
-        counts = {name: counts.get(name, 0) + curves[name] for name in SUCCESSES}
+        here = count_rows(read_columns(tables["population"]), steps)
+        tally = Tally(*map(sum, zip(tally, here))) if tally else here
+        for name, count in read_counts(tables["curves"]).items():
+            counts[name] = counts.get(name, 0) + count
         if "histories" in tables:
             histories.append(read_history(tables["histories"], len(steps)))
     if tally is None:

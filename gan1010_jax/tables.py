@@ -74,6 +74,13 @@ def read_columns(table: pa.Table) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
+def read_counts(table: pa.Table) -> dict[str, np.ndarray]:
+    """How many seeds have succeeded at each record, of a table of curves."""
+    columns = read_columns(table)
+    del columns["step"], columns["seeds"]
+    return columns
+
+
 def read_history(table: pa.Table, records: int) -> History:
     """The histories of a table, each leaf [seeds, records, ...]."""
     columns = {name: column.reshape(-1, records) for name, column in read_columns(table).items()}

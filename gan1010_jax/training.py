@@ -144,6 +144,11 @@ def all_finite(state: GANState) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in params]).all()
 
 
+def record_steps(steps: int, record_every: int) -> np.ndarray:
+    """How many steps have been taken at each record of a run, int32 [records]."""
+    return np.arange(record_every, steps + 1, record_every, dtype=np.int32)
+
+
 def check_key(key: chex.PRNGKey) -> None:
     """Refuse what is not one typed key."""
     if not (

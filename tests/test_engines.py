@@ -116,6 +116,7 @@ def test_auto_runs_what_has_no_rule_on_the_vmap_engine_and_says_so():
     with pytest.warns(UserWarning, match=r"record uses .*'sort'.*vmap engine") as warned:
         population = gan.train_population(range(3), SORTING, steps=20)
     assert population.engine == "vmap" and len(warned) == 1
+    assert warned[0].filename == __file__  # where the user called
     with pytest.raises(UnsupportedPrimitive, match="'sort'"):
         gan.train_population(range(3), SORTING, steps=20, engine="fused")
 
