@@ -4,11 +4,12 @@ import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import platformdirs
@@ -48,6 +49,7 @@ def run(options: type[Options], main: Callable[[Options], None]) -> NoReturn:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     sys.stdout.reconfigure(errors="replace")  # a terminal without – is no reason to fail
     signal.signal(signal.SIGTERM, terminate)
+    sys.unraisablehook = send_again
     code = 0
     try:
         main(tyro.cli(options))
@@ -77,6 +79,20 @@ def run(options: type[Options], main: Callable[[Options], None]) -> NoReturn:
 def terminate(signal_number: int, frame: object) -> NoReturn:
     """Take SIGTERM for an interrupt."""
     raise Terminated
+
+
+def send_again(unraisable: Any) -> None:
+    """Send a signal again whose exception Python has dropped, and report any other exception.
+
+    It drops what is raised in a callback of its garbage collector, and JAX has one. The signal
+    comes once that has returned, or else it might be dropped again.
+    """
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    terminated = issubclass(unraisable.exc_type, Terminated)
+    number = signal.SIGTERM if terminated else signal.SIGINT
+    threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
 
 def explain(message: str, error: BaseException) -> None:

@@ -243,6 +243,43 @@ def test_an_interrupt_ends_a_long_block_at_once(environment, tmp_path, after):
         assert f"to go on: python {PROGRAM} --resume run" in errors
 
 
+DROPPED = """
+import dataclasses, gc, signal, sys, time
+from gan1010_jax.command_line import run
+
+@dataclasses.dataclass
+class Options:
+    pass
+
+def main(options):
+    sent = []
+    def callback(phase, info):
+        if not sent:
+            sent.append(phase)
+            signal.raise_signal(signal.NAME)  # its exception is dropped here
+    gc.callbacks.append(callback)
+    gc.collect()
+    print("collected")
+    time.sleep(30)
+    print("slept")
+
+run(Options, main)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_not_lost_in_a_callback_of_the_garbage_collector(name, code):
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + DROPPED
+    process = subprocess.run(
+        [sys.executable, "-c", script.replace("signal.NAME", f"signal.{name}")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == code
+    assert "slept" not in process.stdout and "Traceback" not in process.stderr
+
+
 def test_a_finished_run_is_resumed_with_more_seeds(train, workplace):
     shutil.copytree("BEGUN", "MORE")
     try:
