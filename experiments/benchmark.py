@@ -1,5 +1,6 @@
 """Measure how fast 1010-GANs are trained: PyTorch, plain JAX and every engine, side by side."""
 
+import importlib
 import importlib.util
 import math
 import multiprocessing
@@ -19,6 +20,7 @@ from functools import partial
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -187,17 +189,24 @@ class Program:
         return RECORD_EVERY * max(1, min(records, FULL_RUN // RECORD_EVERY))
 
 
+def import_reference() -> ModuleType:
+    """The reference GAN in PyTorch, which belongs to the tests."""
+    sys.path.append(str(Path(__file__).parent.parent / "tests" / "reference"))
+    return importlib.import_module("pytorch_gan")
+
+
 def prepare_pytorch(seeds: int, platform: str) -> Callable[[int], Call]:
     """The reference in PyTorch, as it is written in textbooks: one seed, on one core."""
     del seeds, platform
-    import reference
+    reference = import_reference()
     import torch
 
     torch.set_num_threads(1)
 
     def call(steps):
         started = time.perf_counter()
-        reference.train(steps)
+        players = reference.Discriminator(), reference.Generator()
+        reference.train(*players, reference.draw_real(steps), RECORD_EVERY)
         return Call(steps, time.perf_counter() - started, 0.0)
 
     return call
@@ -205,7 +214,7 @@ def prepare_pytorch(seeds: int, platform: str) -> Callable[[int], Call]:
 
 def prepare_torch_compile(seeds: int, platform: str) -> Callable[[int], Call]:
     """The reference's step under `torch.func.vmap` and `torch.compile`, on all cores or the GPU."""
-    import reference
+    reference = import_reference()
     import torch
 
     device = "cuda" if platform == "gpu" and torch.cuda.is_available() else "cpu"

@@ -167,21 +167,32 @@ def command_to_go_on(options: Train) -> str:
 
 
 def print_report(report: dict, out: Path) -> None:
-    """Print the report as two tables on standard output."""
+    """Print the report as three tables on standard output."""
     digits = max(2, len(str(report["seeds"])) - 3)  # as many as the interval is wide
+
+    def show(row: dict) -> tuple[str, str]:
+        fraction, low, high = (
+            f"{row[key]:.{digits}%}" for key in ("fraction", "ci_low", "ci_high")
+        )
+        return fraction, f"{low} – {high}"
+
+    def right(*names: str) -> list[Column]:
+        return [Column(name, justify="right") for name in names]
+
     outcomes = Table(
         f"{report['seeds']:,} GANs, {report['steps']:,} steps each",
-        Column("seeds", justify="right"),
-        Column("fraction", justify="right"),
-        Column("95 % interval", justify="right"),
+        *right("seeds", "fraction", "95 % interval"),
         title=f"How often the generator converges to {report['game']}",
     )
     for name in OUTCOMES:
         row = report[name]
-        fraction, low, high = (
-            f"{row[key]:.{digits}%}" for key in ("fraction", "ci_low", "ci_high")
-        )
-        outcomes.add_row(name.replace("_", " "), f"{row['count']:,}", fraction, f"{low} – {high}")
+        outcomes.add_row(name.replace("_", " "), f"{row['count']:,}", *show(row))
+
+    names = right("after step", "matched", "95 % interval", "in support", "95 % interval")
+    over_training = Table(*names)
+    for record in report["over_training"]:
+        cells = [*show(record["matched"]), *show(record["in_support"])]
+        over_training.add_row(f"{record['step']:,}", *cells)
 
     settled = report["settled_step"] or {}
     quantiles = " / ".join(f"{step:,}" for step in settled.values())
@@ -196,6 +207,7 @@ def print_report(report: dict, out: Path) -> None:
 
     console = Console(highlight=False, markup=False)
     console.print(outcomes)
+    console.print(over_training)
     console.print(facts, soft_wrap=True)
 
 

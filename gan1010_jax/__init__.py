@@ -10,19 +10,22 @@
 """
 
 from gan1010_jax.convergence import (
+    Proportion,
     Tally,
     Verdict,
+    convergence_curves,
     convergence_report,
     judge,
     wilson_interval,
 )
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.games import Constant, Game, Matches, Uniform, Within, pattern_game
+from gan1010_jax.interop import params_from_torch, params_to_torch
 from gan1010_jax.methods import Hyperparams, Method, Objective
 from gan1010_jax.models import Discriminator, Generator
-from gan1010_jax.population import Population, load_population, train_population
+from gan1010_jax.population import Population, load_population, replay, train_population
 from gan1010_jax.scalarize import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
-from gan1010_jax.training import History, train
+from gan1010_jax.training import History, train, train_on
 from gan1010_jax.updates import (
     Batch,
     GANState,
@@ -55,6 +58,7 @@ __all__ = [
     "Objective",
     "Player",
     "Population",
+    "Proportion",
     "Tally",
     "UnfinishedRun",
     "Uniform",
@@ -62,6 +66,7 @@ __all__ = [
     "Verdict",
     "Within",
     "__version__",
+    "convergence_curves",
     "convergence_report",
     "discriminator_update",
     "draw_batch",
@@ -71,10 +76,14 @@ __all__ = [
     "init",
     "judge",
     "load_population",
+    "params_from_torch",
+    "params_to_torch",
     "pattern_game",
+    "replay",
     "scalarize",
     "to_lanes",
     "train",
+    "train_on",
     "train_population",
     "train_step",
     "wilson_interval",

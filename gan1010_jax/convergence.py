@@ -58,7 +58,7 @@ def judge(history: History) -> Verdict:
 
 
 def wilson_interval(
-    count: np.typing.ArrayLike, total: int, confidence: float = 0.95
+    count: np.typing.ArrayLike, total: np.typing.ArrayLike, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """The Wilson score interval of a fraction; vectorised, which scipy's is not.
 
@@ -68,17 +68,17 @@ def wilson_interval(
 
     Args:
       count: how many of the total, 0 to `total`; any shape.
-      total: how many trials, 1 or more.
+      total: how many trials, 1 or more; of a shape that goes with that of `count`.
       confidence: between 0 and 1.
 
     Returns:
-      The lower and upper ends, float64 of the shape of `count`.
+      The lower and upper ends, float64 of the shape of both together.
 
     Raises:
       InvalidArgument: (a `ValueError`) for a count, total or confidence outside these limits.
     """
-    count = np.asarray(count, dtype=np.float64)
-    if total < 1:
+    count, total = np.asarray(count, dtype=np.float64), np.asarray(total)
+    if not np.all(total >= 1):
         raise InvalidArgument("total", total, "1 or more")
     if not np.all((count >= 0) & (count <= total)):
         raise InvalidArgument("count", count, f"from 0 to the total, {total}")
@@ -102,6 +102,7 @@ class Tally(NamedTuple):
       in_support: how many are in support at the end.
       forgot: how many matched once, and do not at the end.
       diverged: how many have a parameter that is not finite.
+      first_matched: int64 [records], how many matched at each record for the first time.
       settled: int64 [records], how many settled at each record.
       outputs: int64 [units, 50], how many final outputs lie in each fiftieth of [0, 1].
     """
@@ -111,6 +112,7 @@ class Tally(NamedTuple):
     in_support: int
     forgot: int
     diverged: int
+    first_matched: np.ndarray
     settled: np.ndarray
     outputs: np.ndarray
 
@@ -121,12 +123,16 @@ OUTPUT_EDGES = np.linspace(0, 1, 51)
 
 def count_rows(columns: Mapping[str, np.ndarray], steps: np.ndarray) -> Tally:
     """Count over rows, the columns [seeds] of a population with records at some steps."""
-    settled = columns["settled_step"]
+
+    def at_records(events: np.ndarray) -> np.ndarray:
+        return np.bincount(np.searchsorted(steps, events[events >= 0]), minlength=len(steps))
+
     outputs = [column for name, column in columns.items() if name.startswith("output_")]
     return Tally(
-        seeds=len(settled),
+        seeds=len(columns["seed"]),
         **{name: int(columns[name].sum()) for name in OUTCOMES},
-        settled=np.bincount(np.searchsorted(steps, settled[settled >= 0]), minlength=len(steps)),
+        first_matched=at_records(columns["first_match_step"]),
+        settled=at_records(columns["settled_step"]),
         outputs=np.stack([np.histogram(output, OUTPUT_EDGES)[0] for output in outputs]),
     )
 
@@ -145,34 +151,87 @@ def settling_quantiles(tally: Tally, steps: np.ndarray) -> dict[int, int]:
     return {percent: int(steps[record]) for percent, record in zip(percents, records)}
 
 
+class Proportion(NamedTuple):
+    """A fraction of seeds and its 95 % Wilson interval, or an array of them.
+
+    Attributes:
+      count: int64, how many seeds.
+      total: int64, of how many.
+      fraction: float64, `count / total`; NaN where both are 0, and the interval is then 0 to 1.
+      ci_low: float64, the lower end of the interval.
+      ci_high: float64, the upper.
+    """
+
+    count: np.ndarray
+    total: np.ndarray
+    fraction: np.ndarray
+    ci_low: np.ndarray
+    ci_high: np.ndarray
+
+
+def proportion(count: np.typing.ArrayLike, total: np.typing.ArrayLike) -> Proportion:
+    """What fraction of a total a count is, and how sure that is."""
+    count, total = np.broadcast_arrays(count, total)
+    some = np.maximum(total, 1)
+    low, high = wilson_interval(count, some)
+    return Proportion(
+        count=count,
+        total=total,
+        fraction=np.where(total, count / some, np.nan),
+        ci_low=np.where(total, low, 0),
+        ci_high=np.where(total, high, 1),
+    )
+
+
+def convergence_curves(population: "Population") -> dict[str, Proportion]:
+    """How a population converges, and whether it stays so: proportions at every record, [records].
+
+    Returns:
+      Of all seeds: `matched`, `in_support` and `diverged`, those that are so at the record; and
+      `ever_matched`, those that matched at it or before, which is one minus the Kaplan–Meier
+      estimate of how long the first match takes (*Nonparametric Estimation from Incomplete
+      Observations*, JASA 53, 1958): every seed is watched to the end, so that none is censored
+      before. Of the seeds that matched at it or before: `forgotten`, those that do not match at
+      it.
+    """
+    counts, ever_matched = population.curves, np.cumsum(population.tally.first_matched)
+    of_all = {name: counts[name] for name in ("matched", "in_support", "diverged")}
+    of_all["ever_matched"] = ever_matched
+    return {
+        **{name: proportion(count, population.tally.seeds) for name, count in of_all.items()},
+        "forgotten": proportion(ever_matched - counts["matched"], ever_matched),
+    }
+
+
 def convergence_report(population: "Population") -> dict[str, Any]:
     """How often a population converged, as a dict that `json` can write.
 
     Returns:
-      `matched`, `in_support`, `forgot` and `diverged`, each `{count, fraction, ci_low, ci_high}`
-      with the 95 % Wilson interval; `settled_step`, `{p5, p50, p95}` over the seeds that settled,
-      or None if none did; what was run: `seeds` (how many), `first_seed`, `steps`, `record_every`,
-      `game` (its name), `hyperparams`, `engine`, `platform`, `device`, `versions`; and
-      `wall_seconds` for the whole training, `compile_seconds` of it before the first step,
-      `seed_steps_per_second` after that (of the last session, if there were several).
+      `matched`, `in_support`, `forgot` and `diverged`, each the `Proportion` of seeds as
+      `{count, fraction, ci_low, ci_high}`; `settled_step`, `{p5, p50, p95}` over the seeds
+      that settled, or None if none did; `over_training`, a list of the `convergence_curves` after
+      each fifth of the steps, `{step, matched, in_support, diverged, ever_matched, forgotten}`;
+      what was run: `seeds` (how many), `first_seed`, `steps`, `record_every`, `game` (its name),
+      `hyperparams`, `engine`, `platform`, `device`, `versions`; and `wall_seconds` for the whole
+      training, `compile_seconds` of it before the first step, `seed_steps_per_second` after that
+      (of the last session, if there were several).
     """
-    tally = population.tally
-
-    def proportion(count: int) -> dict[str, Any]:
-        low, high = wilson_interval(count, tally.seeds)
-        return {
-            "count": count,
-            "fraction": count / tally.seeds,
-            "ci_low": float(low),
-            "ci_high": float(high),
-        }
-
-    quantiles = settling_quantiles(tally, population.curves["step"])
+    tally, steps = population.tally, population.curves["step"]
+    curves = convergence_curves(population)
+    fifths = sorted({-(-fifth * len(steps) // 5) - 1 for fifth in range(1, 6)})
+    quantiles = settling_quantiles(tally, steps)
     return {
         "seeds": tally.seeds,
         "steps": population.steps,
-        **{name: proportion(getattr(tally, name)) for name in OUTCOMES},
+        **{name: as_json(proportion(getattr(tally, name), tally.seeds)) for name in OUTCOMES},
         "settled_step": {f"p{percent}": step for percent, step in quantiles.items()} or None,
+        "over_training": [
+            {
+                "step": int(steps[record]),
+                **{name: as_json(curve, record) for name, curve in curves.items()},
+            }
+            for record in fifths
+        ],
         "first_seed": population.first_seed,
         "record_every": population.record_every,
         "game": population.game.name,
@@ -187,4 +246,15 @@ def convergence_report(population: "Population") -> dict[str, Any]:
         "compile_seconds": population.compile_seconds,
         "seed_steps_per_second": population.seed_steps_per_second,
         "versions": population.versions,
+    }
+
+
+def as_json(proportion: Proportion, place: Any = ()) -> dict[str, Any]:
+    """A proportion, or the one at a place in an array of them, as JSON; NaN is null."""
+    fraction = proportion.fraction[place].item()
+    return {
+        "count": proportion.count[place].item(),
+        "fraction": None if np.isnan(fraction) else fraction,
+        "ci_low": proportion.ci_low[place].item(),
+        "ci_high": proportion.ci_high[place].item(),
     }

@@ -11,6 +11,7 @@ second, 27 times `jit(vmap(scan))` and 32,000 times the reference in PyTorch in 
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from gan1010_jax.methods import Method
 from gan1010_jax.outline import call_kernel, outline
 from gan1010_jax.scalarize import Lanes, arrange, from_lanes, scalarize, to_lanes
 from gan1010_jax.training import History, Run, start, train_record
+from gan1010_jax.updates import draw_batch
 
 # (run, data key, hyperparameters, first step) -> run and its next record, all of one seed
 Record = Callable[..., tuple[Run, History]]
@@ -71,7 +73,8 @@ def loop_block(
     """What runs a block: runs, keys and hyperparameters to runs at the end and histories."""
 
     def record(run, data_key, hyperparams, first_step):
-        return train_record(run, data_key, first_step, game, method, hyperparams, record_every)
+        batch_at = partial(draw_batch, data_key, game, method)
+        return train_record(run, batch_at, first_step, game, method, hyperparams, record_every)
 
     return engine.loop(record, jnp.arange(0, steps, record_every, dtype=jnp.int32))
 

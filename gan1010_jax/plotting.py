@@ -16,12 +16,17 @@ from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from gan1010_jax.convergence import OUTPUT_EDGES, settling_quantiles, wilson_interval
+from gan1010_jax.convergence import (
+    OUTPUT_EDGES,
+    convergence_curves,
+    proportion,
+    settling_quantiles,
+)
 from gan1010_jax.games import Constant, Distribution, Game, Matches
 from gan1010_jax.methods import Method
-from gan1010_jax.population import Population
+from gan1010_jax.population import Population, first_history
 from gan1010_jax.training import History
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
@@ -54,12 +59,13 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def plot_population(population: Population) -> dict[str, Figure]:
     """Every figure of a population, by name; its first seed stands for a single run."""
     seed = population.first_seed
-    history = jax.tree.map(lambda leaf: leaf[0], population.history)
+    history = first_history(population)
     game = population.game
     return {
         "generator": plot_generator(history, game, seed),
         "losses": plot_losses(history, population.method, seed, population.history),
         "convergence": plot_convergence(population),
+        "forgetting": plot_forgetting(population),
         "outputs": plot_outputs(population),
         "settling": plot_settling(population),
         "architecture": plot_architecture(game),
@@ -148,19 +154,51 @@ def plot_convergence(population: Population) -> Figure:
     axes = figure.subplots()
     axes.set_title(f"How many of {seeds:,} seeds have learned {population.game.name}", fontsize=13)
     steps = population.curves["step"]
+    curves = convergence_curves(population)
     for name, label, color, line in (
         ("matched", "matched: on their bits' sides", BLUE, "-"),
         ("in_support", "in support: in the real ranges", ORANGE, "--"),
     ):
-        count = population.curves[name]
-        low, high = wilson_interval(count, seeds)
-        axes.fill_between(steps, low, high, color=color, alpha=0.25, lw=0)
-        axes.plot(steps, count / seeds, color=color, ls=line, label=label)
+        curve = curves[name]
+        axes.fill_between(steps, curve.ci_low, curve.ci_high, color=color, alpha=0.25, lw=0)
+        axes.plot(steps, curve.fraction, color=color, ls=line, label=label)
     axes.set(ylabel="fraction of seeds", ylim=(-0.02, 1.02))
     axes.fill_between([], [], color=GREY, alpha=0.25, lw=0, label="95 % interval")
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     show_steps(axes, steps[-1])
     figure.legend(loc="outside lower center", ncols=3, columnspacing=1.5)
+    return figure
+
+
+@styled
+def plot_forgetting(population: Population) -> Figure:
+    """The fraction of seeds that has not learned the game yet, or forgot it, on a log scale.
+
+    Where that is none there is no line, only the interval's end.
+    """
+    seeds, steps = population.tally.seeds, population.curves["step"]
+    figure = Figure(figsize=(8, 4))
+    axes = figure.subplots()
+    axes.set_title(
+        f"How many of {seeds:,} seeds have not learned {population.game.name} or not kept it",
+        fontsize=13,
+    )
+    curves = convergence_curves(population)
+    for name, label, color, line in (
+        ("in_support", "not in support", ORANGE, "--"),
+        ("matched", "do not match", BLUE, "-"),
+        ("ever_matched", "have never matched", GREEN, ":"),
+    ):
+        missing = proportion(seeds - curves[name].count, seeds)
+        some = np.where(missing.count, missing.fraction, np.nan)
+        axes.plot(steps, some, color=color, ls=line, lw=2, label=label)
+        if name != "ever_matched":  # whose interval would hide the others
+            axes.fill_between(steps, missing.ci_low, missing.ci_high, color=color, alpha=0.25, lw=0)
+    axes.fill_between([], [], color=GREY, alpha=0.25, lw=0, label="95 % interval")
+    axes.set(ylabel="fraction of seeds", yscale="log", ylim=(0.5 / seeds, 1.2))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:g} %"))
+    show_steps(axes, steps[-1])
+    figure.legend(loc="outside lower center", ncols=4, columnspacing=1.5)
     return figure
 
 

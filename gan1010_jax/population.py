@@ -3,6 +3,7 @@
 import math
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -98,6 +99,71 @@ class Population:
     wall_seconds: float | None = None
     compile_seconds: float | None = None
     seed_steps_per_second: float | None = None
+
+    def replay_row(self, row: int) -> History:
+        """The full history of a row, by training its seed again; it leads to that row to the bit.
+
+        Warns if it does not, which means that other versions of the packages, or another kind of
+        processor, trained the row.
+
+        Raises:
+          InvalidArgument: (a `ValueError`) for a number that is not a row's.
+        """
+        rows = self.tally.seeds
+        if not is_whole(row) or not 0 <= row < rows:
+            raise InvalidArgument("row", row, f"a whole number from 0 to {rows - 1}")
+        again = train_population(
+            self.columns["seed"][[row]],
+            self.game,
+            self.method,
+            Hyperparams(*(np.broadcast_to(number, rows)[row] for number in self.hyperparams)),
+            steps=self.steps,
+            record_every=self.record_every,
+            engine=self.engine,
+        )
+        differ = [
+            name
+            for name, column in again.columns.items()
+            if column.tobytes() != self.columns[name][[row]].tobytes()
+        ]
+        if differ:
+            warnings.warn(f"the replay of row {row} has another {', '.join(differ)}", stacklevel=2)
+        return first_history(again)
+
+
+def replay(
+    seed: int,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    steps: int = 10_000,
+    record_every: int = 10,
+    engine: str = "auto",
+) -> History:
+    """The full history of a seed as it goes in every population, to the bit.
+
+    `train(jax.random.key(seed), ...)` is another program, and gives the same to rounding. The
+    arguments and the errors are those of `train_population`, for a single seed.
+
+    Returns:
+      The `History`, as NumPy arrays.
+    """
+    population = train_population(
+        [seed],
+        game,
+        method,
+        hyperparams,
+        steps=steps,
+        record_every=record_every,
+        engine=engine,
+    )
+    return first_history(population)
+
+
+def first_history(population: Population) -> History:
+    """The history of the first row."""
+    return jax.tree.map(lambda leaf: leaf[0], population.history)
 
 
 def train_population(

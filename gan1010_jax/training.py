@@ -1,5 +1,6 @@
 """One training run: a `lax.scan` over the steps, with a record every few of them."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -9,9 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Game, pattern_game
+from gan1010_jax.games import Distribution, Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.updates import SETTINGS, GANState, Losses, draw_batch, generate, init, train_step
+from gan1010_jax.updates import (
+    SETTINGS,
+    Batch,
+    GANState,
+    Losses,
+    draw_batch,
+    generate,
+    init,
+    train_step,
+)
 
 MAX_STEPS = 2**31 - 1
 MAX_RECORDS = 100_000
@@ -70,11 +80,11 @@ def train(
     check_key(key)
     check_run(game, method, hyperparams, steps, record_every)
     hyperparams = as_floats(hyperparams)
-    return scan_records(key, game, method, hyperparams, int(steps), int(record_every))
+    return run_key(key, game, method, hyperparams, int(steps), int(record_every))
 
 
 @partial(jax.jit, static_argnames=(*SETTINGS, "steps", "record_every"))
-def scan_records(
+def run_key(
     key: chex.PRNGKey,
     game: Game,
     method: Method,
@@ -84,12 +94,69 @@ def scan_records(
 ) -> tuple[GANState, History]:
     """The whole of `train`, its arguments taken as checked."""
     run, data_key = start(key, game, method, hyperparams)
+    batch_at = partial(draw_batch, data_key, game, method)
+    return scan_records(run, batch_at, game, method, hyperparams, steps, record_every)
 
-    def record(run, first_step):
-        return train_record(run, data_key, first_step, game, method, hyperparams, record_every)
 
-    run, history = jax.lax.scan(record, run, jnp.arange(0, steps, record_every, dtype=jnp.int32))
-    return run.state, history
+def train_on(
+    state: GANState,
+    real: jax.Array,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    latent: jax.Array | None = None,
+    record_every: int = 10,
+) -> tuple[GANState, History]:
+    """Train on real samples of your own, one a step, from a state of your own.
+
+    Nothing is drawn: this replays what another program did, step by step, if given its first
+    parameters (`params_from_torch`) and its samples. Works under `jit` and `vmap`.
+
+    Args:
+      state: where to start, such as from `init`.
+      real: the real samples, [steps, units].
+      game: what is played; its own distributions are not used.
+      method: how it is trained.
+      hyperparams: its numbers, scalars.
+      latent: the generator's inputs, [steps, latent units]; by default, the centre of the game's
+        latent distribution in every step.
+      record_every: how many steps from record to record; it divides the number of steps.
+
+    Returns:
+      The final state and the `History`, as `train` does; its steps are counted from 0 here.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for samples of another shape, or an argument outside the
+        limits of `train`.
+    """
+    check_types(game, method, hyperparams)
+    real = check_samples("real", real, game.real)
+    steps = len(real)
+    if latent is None:
+        latent = jnp.broadcast_to(game.latent.center, (steps, *game.latent.center.shape))
+    latent = check_samples("latent", latent, game.latent, steps)
+    check_steps(steps, record_every)
+    batches = Batch(real, latent)
+    return run_batches(state, batches, game, method, as_floats(hyperparams), int(record_every))
+
+
+@partial(jax.jit, static_argnames=(*SETTINGS, "record_every"))
+def run_batches(
+    state: GANState,
+    batches: Batch,
+    game: Game,
+    method: Method,
+    hyperparams: Hyperparams,
+    record_every: int,
+) -> tuple[GANState, History]:
+    """The whole of `train_on`, its batches [steps, ...] and its arguments taken as checked."""
+
+    def batch_at(step):
+        return jax.tree.map(lambda leaf: leaf[step], batches)
+
+    steps = len(batches.real)
+    return scan_records(begin(state), batch_at, game, method, hyperparams, steps, record_every)
 
 
 class Run(NamedTuple):
@@ -99,28 +166,53 @@ class Run(NamedTuple):
     losses: Losses
 
 
+def begin(state: GANState) -> Run:
+    """A run that has not taken a step yet."""
+    return Run(state, Losses(*[jnp.zeros((), jnp.result_type(float))] * 3))
+
+
 def start(
     key: chex.PRNGKey, game: Game, method: Method, hyperparams: Hyperparams
 ) -> tuple[Run, chex.PRNGKey]:
-    """A run that has not taken a step yet, and the key of its batches."""
+    """A run of a key that has not taken a step yet, and the key of its batches."""
     init_key, data_key = jax.random.split(key)
-    no_losses = Losses(*[jnp.zeros((), jnp.result_type(float))] * 3)
-    return Run(init(init_key, game, method, hyperparams), no_losses), data_key
+    return begin(init(init_key, game, method, hyperparams)), data_key
+
+
+def scan_records(
+    run: Run,
+    batch_at: Callable[[jax.Array], Batch],
+    game: Game,
+    method: Method,
+    hyperparams: Hyperparams,
+    steps: int,
+    record_every: int,
+) -> tuple[GANState, History]:
+    """All the steps of a run, and its history."""
+
+    def record(run, first_step):
+        return train_record(run, batch_at, first_step, game, method, hyperparams, record_every)
+
+    run, history = jax.lax.scan(record, run, jnp.arange(0, steps, record_every, dtype=jnp.int32))
+    return run.state, history
 
 
 def train_record(
     run: Run,
-    data_key: chex.PRNGKey,
+    batch_at: Callable[[jax.Array], Batch],
     first_step: jax.Array,
     game: Game,
     method: Method,
     hyperparams: Hyperparams,
     record_every: int,
 ) -> tuple[Run, History]:
-    """The steps from `first_step` on to the next record, and that record: a `History` of one."""
+    """The steps from `first_step` on to the next record, and that record: a `History` of one.
+
+    `batch_at` gives the batch of a step, counted from 0.
+    """
 
     def step(t, run):
-        batch = draw_batch(data_key, game, method, first_step + t)
+        batch = batch_at(first_step + t)
         return Run(*train_step(run.state, batch, game, method, hyperparams))
 
     run = jax.lax.fori_loop(0, record_every, step, run)
@@ -159,6 +251,27 @@ def check_key(key: chex.PRNGKey) -> None:
         raise InvalidArgument("key", key, "one typed key, such as jax.random.key(0)")
 
 
+def check_samples(
+    name: str, samples: jax.Array, distribution: Distribution, steps: int | None = None
+) -> jax.Array:
+    """Samples in JAX's default float type; refuse what is not one of a distribution for each step.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another shape, or what is not real numbers.
+    """
+    try:
+        array = jnp.asarray(samples)
+    except (TypeError, ValueError):
+        array = jnp.asarray(np.nan)
+    expected = (array.shape[:1] if steps is None else (steps,)) + distribution.center.shape
+    is_real = jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)
+    if array.shape != expected or not array.shape or not is_real:
+        shape = ", ".join(map(str, ["steps" if steps is None else steps, *expected[-1:]]))
+        given = f"{array.dtype}{[*array.shape]}" if array.shape else samples
+        raise InvalidArgument(name, given, f"an array of numbers, [{shape}]")
+    return array.astype(jnp.result_type(float))
+
+
 def check_run(
     game: Game, method: Method, hyperparams: Hyperparams, steps: int, record_every: int
 ) -> None:
@@ -167,6 +280,12 @@ def check_run(
     Raises:
       InvalidArgument: (a `ValueError`) for the first argument outside its limits.
     """
+    check_types(game, method, hyperparams)
+    check_steps(steps, record_every)
+
+
+def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
+    """Refuse what is not of its type."""
     for name, value, kind in (
         ("game", game, Game),
         ("method", method, Method),
@@ -174,6 +293,10 @@ def check_run(
     ):
         if not isinstance(value, kind):
             raise InvalidArgument(name, value, f"a {kind.__name__}")
+
+
+def check_steps(steps: int, record_every: int) -> None:
+    """Refuse numbers of steps and of steps between records that do not go together."""
     if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
         raise InvalidArgument("steps", steps, f"a whole number from 1 to {MAX_STEPS}")
     least = -(-int(steps) // MAX_RECORDS)

@@ -64,6 +64,13 @@ def init(
     d_key, g_key = jax.random.split(key)
     d_params = game.discriminator.init(d_key, game.real.center)["params"]
     g_params = game.generator.init(g_key, game.latent.center)["params"]
+    return fresh_state(d_params, g_params, method, hyperparams)
+
+
+def fresh_state(
+    d_params: chex.ArrayTree, g_params: chex.ArrayTree, method: Method, hyperparams: Hyperparams
+) -> GANState:
+    """Both players with these parameters, and optimisers that have not taken a step yet."""
     return GANState(
         discriminator=Player(d_params, method.optimizer(hyperparams.d_lr).init(d_params)),
         generator=Player(g_params, method.optimizer(hyperparams.g_lr).init(g_params)),

@@ -29,3 +29,11 @@ def short(compilation_cache):
         return gan.train_population(seeds, *args, steps=200, **kwargs)
 
     return train_short
+
+
+@pytest.fixture
+def x64():
+    """JAX's x64 mode, in which its default float type is float64."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)

@@ -5,11 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
-import gan1010_jax as gan
 from gan1010_jax.errors import InvalidArgument
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -21,69 +19,6 @@ def benchmark(monkeypatch):
     import benchmark
 
     return benchmark
-
-
-@pytest.fixture
-def reference(monkeypatch):
-    pytest.importorskip("torch", reason="the reference program needs PyTorch: pip install torch")
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    import reference
-
-    return reference
-
-
-def to_torch(params):
-    """Flax's parameters under the names of PyTorch's, and their kernels transposed."""
-    import torch
-
-    return {
-        f"layers.{2 * layer}.{name}": torch.tensor(
-            np.asarray(params[f"Linear_{layer}"]["Dense_0"][key].T)
-        )
-        for layer in range(2)
-        for name, key in (("weight", "kernel"), ("bias", "bias"))
-    }
-
-
-def test_the_pytorch_steps_are_those_of_train_step(reference):
-    import torch
-
-    seeds, steps = 3, 5
-    states = [gan.init(jax.random.key(seed)) for seed in range(seeds)]
-    players = []
-    for state in states:
-        players.append((reference.Discriminator(), reference.Generator()))
-        for network, player in zip(players[-1], state):
-            network.load_state_dict(to_torch(player.params))
-    stacked = [
-        {name: torch.stack([p[name] for p in own]) for name in own[0]}
-        for own in zip(*[[to_torch(player.params) for player in state] for state in states])
-    ]
-    for step in range(steps):
-        batches = [gan.draw_batch(jax.random.key(seed), step=step) for seed in range(seeds)]
-        real = torch.tensor(np.stack([batch.real for batch in batches]))
-        states = [gan.train_step(*pair)[0] for pair in zip(states, batches)]
-        for own, sample in zip(players, real):
-            reference.train_step(*own, sample)
-        stacked = torch.func.vmap(reference.step_of_params)(*stacked, real)
-    for seed, state in enumerate(states):
-        start = gan.init(jax.random.key(seed))
-        for player, before, network, many in zip(state, start, players[seed], stacked):
-            for name, expected in to_torch(player.params).items():
-                assert not torch.equal(expected, to_torch(before.params)[name])
-                one = network.get_parameter(name).detach()
-                np.testing.assert_allclose(one, expected, rtol=0, atol=1e-6)
-                np.testing.assert_allclose(many[name][seed], expected, rtol=0, atol=1e-6)
-
-
-def test_pytorch_draws_samples_and_parameters_from_the_games_ranges(reference):
-    real = reference.draw_real(1_000).numpy()
-    np.testing.assert_allclose(real.min(axis=0), [0.8, 0, 0.8, 0], atol=0.01)
-    np.testing.assert_allclose(real.max(axis=0), [1, 0.2, 1, 0.2], atol=0.01)
-    for params, fans in zip(reference.init_seeds(1_000), ((4, 3), (1, 3))):
-        for name, values in params.items():
-            bound = fans[name.startswith("layers.2")] ** -0.5
-            np.testing.assert_allclose(values.abs().max(), bound, rtol=0.02)
 
 
 def test_a_step_is_counted_operation_by_operation(benchmark):

@@ -130,6 +130,7 @@ def test_a_good_run_leaves_its_report_its_table_and_its_figures(good):
         "generator",
         "losses",
         "convergence",
+        "forgetting",
         "outputs",
         "settling",
         "architecture",
@@ -145,6 +146,14 @@ def test_the_printed_table_is_the_report(good):
         (line,) = [line for line in lines if line.startswith(label)]
         shown = [f"{row[key]:.2%}" for key in ("fraction", "ci_low", "ci_high")]
         assert f" {row['count']} " in line and all(text in line for text in shown), line
+    for record in report["over_training"]:
+        (line,) = [line for line in lines if line.startswith(f"{record['step']} ")]
+        numbers = [
+            f"{record[name][key]:.2%}"
+            for name in ("matched", "in_support")
+            for key in ("fraction", "ci_low", "ci_high")
+        ]
+        assert [text for text in line.split() if text.endswith("%")] == numbers
 
 
 def test_the_directory_has_a_default_and_figures_can_be_left_out(train, tmp_path):

@@ -108,9 +108,13 @@ def test_wilson_intervals_are_vectorised():
     low, high = gan.wilson_interval(np.arange(11).reshape(11, 1), 10)
     chex.assert_shape([low, high], (11, 1))
     assert low[0] == 0 and high[-1] == 1
+    low, high = gan.wilson_interval([1, 1], [1, 4])
+    assert (low[1], high[1]) == gan.wilson_interval(1, 4)
 
 
-@pytest.mark.parametrize("arguments", [(1, 0), (-1, 5), (6, 5), (1, 5, 0), (1, 5, 1), (np.nan, 5)])
+@pytest.mark.parametrize(
+    "arguments", [(1, 0), (-1, 5), (6, 5), (1, 5, 0), (1, 5, 1), (np.nan, 5), ([0, 0], [1, 0])]
+)
 def test_intervals_of_nothing_are_refused(arguments):
     with pytest.raises(ValueError, match="must be"):
         gan.wilson_interval(*arguments)
@@ -157,7 +161,8 @@ def test_no_settled_seed_is_reported_as_none(population):
 @given(st.lists(st.sampled_from([-1, *range(10, 201, 10)]), min_size=1, max_size=40))
 def test_quantiles_are_those_of_the_single_steps(settled):
     settled, steps = np.array(settled), np.arange(10, 201, 10)
-    tally = gan.Tally(0, 0, 0, 0, 0, np.bincount(settled[settled > 0] // 10, minlength=21)[1:], 0)
+    counts = np.bincount(settled[settled > 0] // 10, minlength=21)[1:]
+    tally = gan.Tally(0, 0, 0, 0, 0, first_matched=0, settled=counts, outputs=0)
     quantiles = settling_quantiles(tally, steps)
     assert bool(quantiles) == bool(np.any(settled > 0))
     for percent, step in quantiles.items():
@@ -175,5 +180,72 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole(population):
     for whole, summed in zip(population.tally, total):
         np.testing.assert_array_equal(whole, summed)
     assert population.tally.outputs.sum(axis=1).tolist() == [64] * 4
-    assert population.tally.settled.shape == steps.shape
-    assert population.tally.settled.sum() == np.sum(population.columns["settled_step"] > 0)
+    for counts, column in (("settled", "settled_step"), ("first_matched", "first_match_step")):
+        assert getattr(population.tally, counts).shape == steps.shape
+        assert getattr(population.tally, counts).sum() == np.sum(population.columns[column] > 0)
+
+
+@pytest.fixture(scope="module")
+def forgetful():
+    """Runs of which some match, some forget and some never match: G is ten times as fast as D."""
+    hyperparams = gan.Hyperparams(d_lr=0.01, g_lr=0.1)
+    return gan.train_population(range(200), hyperparams=hyperparams, steps=2000)
+
+
+def test_the_curve_of_the_first_match_is_kaplan_and_meiers(forgetful):
+    """As scipy's estimates it, with the seeds that never matched censored at the end."""
+    first = forgetful.columns["first_match_step"]
+    never = first < 0
+    assert 0 < never.sum() < 200
+    times = stats.CensoredData.right_censored(np.where(never, forgetful.steps, first), never)
+    expected = stats.ecdf(times).sf.evaluate(forgetful.curves["step"])
+    ever_matched = gan.convergence_curves(forgetful)["ever_matched"]
+    np.testing.assert_allclose(1 - ever_matched.fraction, expected, atol=1e-12)
+
+
+def test_the_curves_are_recounted_from_the_histories(forgetful):
+    curves, matched = gan.convergence_curves(forgetful), forgetful.history.matched
+    ever = np.logical_or.accumulate(matched, axis=1)
+    counts = {
+        "matched": matched,
+        "in_support": forgetful.history.in_support,
+        "diverged": ~forgetful.history.finite,
+        "ever_matched": ever,
+        "forgotten": ever & ~matched,
+    }
+    assert list(curves) == list(counts)
+    for name, successes in counts.items():
+        curve, total = curves[name], ever.sum(axis=0) if name == "forgotten" else 200
+        np.testing.assert_array_equal(curve.count, successes.sum(axis=0))
+        np.testing.assert_array_equal(curve.total, np.broadcast_to(total, 200))
+        some = curve.total > 0
+        np.testing.assert_array_equal(curve.fraction[some], curve.count[some] / curve.total[some])
+        assert np.isnan(curve.fraction[~some]).all()
+        assert np.all(curve.ci_low[~some] == 0) and np.all(curve.ci_high[~some] == 1)
+        low, high = gan.wilson_interval(curve.count[some], curve.total[some])
+        np.testing.assert_array_equal(curve.ci_low[some], low)
+        np.testing.assert_array_equal(curve.ci_high[some], high)
+    last = [curves[name].count[-1] for name in ("forgotten", "ever_matched")]
+    assert last[0] == forgetful.tally.forgot > 0
+    assert last[1] == forgetful.tally.forgot + forgetful.tally.matched
+
+
+def test_the_report_shows_the_curves_after_each_fifth_of_the_steps(forgetful):
+    over_training = gan.convergence_report(forgetful)["over_training"]
+    assert [record["step"] for record in over_training] == [400, 800, 1200, 1600, 2000]
+    for name, curve in gan.convergence_curves(forgetful).items():
+        place = forgetful.curves["step"] == 800
+        assert over_training[1][name]["count"] == curve.count[place]
+        assert over_training[1][name]["ci_high"] == curve.ci_high[place]
+        assert over_training[-1][name]["fraction"] == curve.fraction[-1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "shown"), [(10, [10]), (30, [10, 20, 30]), (60, [20, 30, 40, 50, 60])]
+)
+def test_a_report_of_few_records_shows_each_once(steps, shown):
+    game = gan.pattern_game("1")
+    population = gan.train_population(range(2), game, engine="vmap", steps=steps)
+    report = gan.convergence_report(population)
+    assert [record["step"] for record in report["over_training"]] == shown
+    assert json.loads(json.dumps(report, allow_nan=False)) == report

@@ -11,7 +11,15 @@ import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.plotting import plot_population
 
-NAMES = ["generator", "losses", "convergence", "outputs", "settling", "architecture"]
+NAMES = [
+    "generator",
+    "losses",
+    "convergence",
+    "forgetting",
+    "outputs",
+    "settling",
+    "architecture",
+]
 
 
 def png(figure):
@@ -44,6 +52,12 @@ def test_figures_show_the_results(population):
     np.testing.assert_array_equal(ranges.lines[0].get_xdata(), population.history.output[0, -1])
     for line, name in zip(figures["convergence"].axes[0].lines, ("matched", "in_support")):
         np.testing.assert_allclose(line.get_ydata(), population.curves[name] / 64)
+    lines = {line.get_label(): line.get_ydata() for line in figures["forgetting"].axes[0].lines}
+    for name, label in (("matched", "do not match"), ("in_support", "not in support")):
+        missing = 1 - population.curves[name] / 64
+        np.testing.assert_allclose(lines[label], np.where(missing, missing, np.nan))
+    never = 1 - np.logical_or.accumulate(population.history.matched, axis=1).mean(axis=0)
+    np.testing.assert_allclose(lines["have never matched"], np.where(never, never, np.nan))
     for axes, loss in zip(figures["losses"].axes, population.history.losses):
         np.testing.assert_array_equal(axes.lines[0].get_ydata(), loss[0])
         np.testing.assert_array_equal(axes.lines[-1].get_ydata(), 0.25)

@@ -1,5 +1,8 @@
 """Populations: what a row is, and that it depends on its seed alone."""
 
+import dataclasses
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -200,3 +203,71 @@ def test_progress_goes_from_compiling_to_done(short):
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         gan.train_population(**{"seeds": range(4)} | arguments)
+
+
+def assert_leads_to_row(history, columns, row):
+    """A history's last record and verdict are those of a row."""
+    for name, value in gan.judge(jax.tree.map(jax.numpy.asarray, history))._asdict().items():
+        assert value == columns[name][row], name
+    last = jax.tree.map(lambda leaf: leaf[-1], history)
+    numbers = dict(zip(("d_loss_real", "d_loss_fake", "g_loss"), last.losses))
+    numbers |= {f"output_{unit}": value for unit, value in enumerate(last.output)}
+    for name, value in numbers.items():
+        assert value.tobytes() == columns[name][row].tobytes(), name
+
+
+@pytest.mark.parametrize("engine", ["vmap", "fused"])
+def test_a_replay_leads_to_exactly_its_row_also_where_no_history_is_kept(short, engine):
+    population = short(range(100, 1400), engine=engine)
+    for row in (0, 5, 1023, 1024, 1299):
+        history = population.replay_row(row)
+        assert_leads_to_row(history, population.columns, row)
+        alone = gan.replay(100 + row, steps=200, engine=engine)
+        jax.tree.map(np.testing.assert_array_equal, alone, history)
+    kept = jax.tree.map(lambda leaf: leaf[1023], population.history)
+    jax.tree.map(np.testing.assert_array_equal, kept, population.replay_row(1023))
+
+
+def test_a_replay_is_of_the_reference_by_default(population):
+    history = gan.replay(17)
+    assert history.step.shape == (1000,) and history.output.shape == (1000, 4)
+    assert_leads_to_row(history, population.columns, 17)
+
+
+def test_a_row_is_replayed_with_its_own_hyperparameters(short):
+    grid = short([3, 3, 4], hyperparams=gan.Hyperparams(d_lr=[0.1, 0.2, 0.1], g_lr=0.3))
+    for row in range(3):
+        assert_leads_to_row(grid.replay_row(row), grid.columns, row)
+    again = gan.replay(3, hyperparams=gan.Hyperparams(0.2, 0.3), steps=200)
+    jax.tree.map(np.testing.assert_array_equal, again, grid.replay_row(1))
+
+
+def test_a_row_that_diverged_is_replayed(short):
+    rates = gan.Hyperparams(d_lr=10.0)
+    population = short(range(3), method=SQUARE, hyperparams=rates)
+    assert population.columns["diverged"].any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        history = population.replay_row(1)
+    assert not history.finite[-1]
+
+
+def test_a_replay_that_leads_elsewhere_warns_and_says_where(short):
+    population = short(range(3))
+    columns = population.columns | {"output_1": population.columns["output_1"] + np.float32(1e-6)}
+    elsewhere = dataclasses.replace(population, columns=columns)
+    with pytest.warns(UserWarning, match="the replay of row 2 has another output_1$") as warned:
+        elsewhere.replay_row(2)
+    assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize("row", [-1, 3, 1.0, True, None])
+def test_what_is_not_a_row_is_refused(short, row):
+    with pytest.raises(ValueError, match="row must be a whole number from 0 to 2"):
+        short(range(3)).replay_row(row)
+
+
+@pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": 2**32}, {"seed": 0.5}, {"seed": "x"}])
+def test_what_is_not_a_seed_is_refused(arguments):
+    with pytest.raises(ValueError, match="seeds must be"):
+        gan.replay(**arguments)

@@ -14,6 +14,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTI
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_a_python_block_runs_as_shown(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests").symlink_to(Path(__file__).parent)
     if "runs/million" in block:  # what its command makes, with fewer seeds and steps
         gan.train_population(range(300), steps=20, engine="vmap", out="runs/million")
     exec(compile(block, "README.md", "exec"), {})

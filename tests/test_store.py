@@ -166,6 +166,14 @@ def test_histories_are_of_the_first_1024_seeds(tmp_path, whole):
     )
 
 
+def test_every_row_of_a_directory_can_be_replayed(finished, whole):
+    population = gan.load_population(finished)
+    for row in (0, len(population.columns["seed"]) - 1):
+        history = population.replay_row(row)
+        kept = jax.tree.map(lambda leaf, row=row: leaf[row], whole.history)
+        jax.tree.map(np.testing.assert_array_equal, history, kept)
+
+
 def test_a_game_of_a_users_own_is_asked_for(tmp_path):
     game = dataclasses.replace(GAME, matched=lambda output: output[..., 0] > 0.5)
     gan.train_population(range(3), game, out=tmp_path, **SETTING)

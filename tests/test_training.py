@@ -1,5 +1,7 @@
 """A run: what its history holds, and that it is a function of its key alone."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -117,13 +119,6 @@ def test_in_the_x64_mode_everything_is_float64(x64):
     assert history.step.dtype == np.int32
 
 
-@pytest.fixture
-def x64():
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", False)
-
-
 def test_it_runs_under_jit():
     inside = jax.jit(lambda key: gan.train(key, steps=60))(KEY)
     chex.assert_trees_all_close(inside, gan.train(KEY, steps=60), atol=1e-6)
@@ -168,3 +163,59 @@ def test_parameters_that_are_not_finite_are_recorded():
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         gan.train(**{"key": KEY} | arguments)
+
+
+def test_train_on_the_samples_that_train_draws_gives_its_history():
+    state, history = gan.train(KEY, steps=60)
+    init_key, data_key = jax.random.split(KEY)
+    batches = jax.vmap(lambda step: gan.draw_batch(data_key, step=step))(jnp.arange(60))
+    own_state, own_history = gan.train_on(gan.init(init_key), batches.real)
+    chex.assert_trees_all_equal_shapes_and_dtypes(own_history, history)
+    chex.assert_trees_all_close((own_state, own_history), (state, history), atol=1e-6)
+
+
+def test_train_on_takes_latents_too_and_works_under_vmap():
+    real, latent = np.full((2, 30, 4), 0.9), np.full((2, 30, 1), 0.5)
+    latent[1] = 3.0
+    run = partial(gan.train_on, gan.init(KEY), record_every=3)
+    _, histories = jax.vmap(lambda *samples: run(samples[0], latent=samples[1]))(real, latent)
+    chex.assert_shape(histories.output, (2, 10, 4))
+    for place in range(2):
+        _, alone = run(real[place], latent=latent[place])
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda leaf, place=place: leaf[place], histories), alone, atol=1e-6
+        )
+    _, default = run(real[0])
+    chex.assert_trees_all_equal(default, run(real[0], latent=latent[0])[1])
+    assert np.all(histories.output[0, -1] != histories.output[1, -1])
+
+
+def test_train_on_uses_the_samples_in_their_order():
+    real = np.asarray(jax.random.uniform(KEY, (20, 4)))
+    _, history = gan.train_on(gan.init(KEY), real, record_every=1)
+    _, swapped = gan.train_on(gan.init(KEY), real[[*range(18), 19, 18]], record_every=1)
+    np.testing.assert_array_equal(history.losses.d_real[:18], swapped.losses.d_real[:18])
+    assert np.all(history.losses.d_real[18:] != swapped.losses.d_real[18:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"real": np.zeros((20, 3))}, r"real must be an array of numbers, \[steps, 4\]; got"),
+        ({"real": np.zeros(4)}, r"real must be .*got 'float32\[4\]'"),
+        ({"real": np.zeros((2, 10, 4))}, "real must be"),
+        ({"real": 0.5}, "real must be .*got 0.5"),
+        ({"real": "samples"}, "real must be"),
+        ({"real": [[1, 2], [3]]}, "real must be"),
+        ({"real": np.zeros((20, 4), complex)}, "real must be"),
+        ({"real": np.zeros((0, 4))}, "steps must be a whole number from 1"),
+        ({"latent": np.zeros((19, 1))}, r"latent must be an array of numbers, \[20, 1\]; got"),
+        ({"latent": np.zeros(20)}, "latent must be"),
+        ({"record_every": 3}, "steps must be a multiple of the record interval, 3"),
+        ({"game": "1010"}, "game must be a Game"),
+        ({"hyperparams": gan.Hyperparams(d_lr=-1.0)}, "d_lr must be"),
+    ],
+)
+def test_train_on_refuses_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gan.train_on(**{"state": gan.init(KEY), "real": np.zeros((20, 4))} | arguments)

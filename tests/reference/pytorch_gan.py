@@ -1,25 +1,26 @@
 """The reference GAN in PyTorch: one seed at a time, as a textbook writes it, and many at once.
 
 The first half is in the manner of Tariq Rashid, *Make Your First GAN With PyTorch* (2020), whose
-first GAN this is: a class for each network, with its loss and its optimiser inside. The second half
-is the same step as a pure function of the parameters, which `torch.func.vmap` maps over seeds and
-`torch.compile` compiles. Neither keeps records.
+first GAN this is: a class for each network, with its loss and its optimiser inside. The tests hold
+this project's numbers against it. The second half is the same step as a pure function of the
+parameters, which `torch.func.vmap` maps over seeds and `torch.compile` compiles, for the benchmark.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 LEARNING_RATE = 0.01
 LOW, WIDTH = (0.8, 0.0, 0.8, 0.0), 0.2  # of the real samples' coordinates
 LATENT = 0.5
 
-Params = dict[str, torch.Tensor]
+Params = dict[str, Tensor]
 
 
-def draw_real(*seeds: int, device: str = "cpu") -> torch.Tensor:
+def draw_real(*seeds: int, device: str = "cpu") -> Tensor:
     """Draw real samples, [*seeds, 4]."""
     return torch.tensor(LOW, device=device) + WIDTH * torch.rand(*seeds, 4, device=device)
 
@@ -33,20 +34,21 @@ class Discriminator(nn.Module):
     def __init__(self):
         """Draw the parameters."""
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 1), nn.Sigmoid())
+        self.model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 1), nn.Sigmoid())
         self.loss = nn.MSELoss()
         self.optimizer = torch.optim.SGD(self.parameters(), lr=LEARNING_RATE)
 
-    def forward(self, sample: torch.Tensor) -> torch.Tensor:
+    def forward(self, sample: Tensor) -> Tensor:
         """Judge a sample."""
-        return self.layers(sample)
+        return self.model(sample)
 
-    def learn(self, sample: torch.Tensor, target: torch.Tensor) -> None:
-        """Move towards answering the target [1] to the sample [4]."""
+    def learn(self, sample: Tensor, target: Tensor) -> Tensor:
+        """Move towards answering the target [1] to the sample [4]; the loss before that."""
         loss = self.loss(self(sample), target)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        return loss.detach()
 
 
 class Generator(nn.Module):
@@ -55,35 +57,49 @@ class Generator(nn.Module):
     def __init__(self):
         """Draw the parameters."""
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(1, 3), nn.Sigmoid(), nn.Linear(3, 4), nn.Sigmoid())
+        self.model = nn.Sequential(nn.Linear(1, 3), nn.Sigmoid(), nn.Linear(3, 4), nn.Sigmoid())
         self.optimizer = torch.optim.SGD(self.parameters(), lr=LEARNING_RATE)
 
-    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+    def forward(self, latent: Tensor) -> Tensor:
         """Make a sample."""
-        return self.layers(latent)
+        return self.model(latent)
 
-    def learn(self, discriminator: Discriminator, latent: torch.Tensor, target: torch.Tensor):
-        """Move towards samples to which the discriminator answers the target [1]."""
+    def learn(self, discriminator: Discriminator, latent: Tensor, target: Tensor) -> Tensor:
+        """Move towards samples that the discriminator answers the target [1] to; likewise."""
         loss = discriminator.loss(discriminator(self(latent)), target)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        return loss.detach()
 
 
-def train_step(discriminator: Discriminator, generator: Generator, real: torch.Tensor) -> None:
-    """One step: D on a real sample [4], D on a fake one, then G through the new D."""
-    latent = torch.tensor([LATENT])
-    discriminator.learn(real, torch.tensor([1.0]))
-    discriminator.learn(generator(latent).detach(), torch.tensor([0.0]))
-    generator.learn(discriminator, latent, torch.tensor([1.0]))
+class Record(NamedTuple):
+    """The generator's output [4] after a step, and the losses [3] in it: D's two, and G's."""
+
+    output: Tensor
+    losses: Tensor
 
 
-def train(steps: int) -> tuple[Discriminator, Generator]:
-    """Train one GAN from scratch, from PyTorch's global generator of random numbers."""
-    discriminator, generator = Discriminator(), Generator()
-    for _ in range(steps):
-        train_step(discriminator, generator, draw_real())
-    return discriminator, generator
+def train_step(discriminator: Discriminator, generator: Generator, real: Tensor) -> list[Tensor]:
+    """One step: D on a real sample [4], D on a fake one, then G through the new D; the losses."""
+    latent, one, zero = real.new_tensor([[LATENT], [1.0], [0.0]])
+    return [
+        discriminator.learn(real, one),
+        discriminator.learn(generator(latent).detach(), zero),
+        generator.learn(discriminator, latent, one),
+    ]
+
+
+def train(
+    discriminator: Discriminator, generator: Generator, samples: Tensor, record_every: int = 10
+) -> Record:
+    """Train on real samples, [steps, 4]; a record every few steps, each leaf [records, ...]."""
+    latent, records = samples.new_tensor([LATENT]), []
+    for step, real in enumerate(samples, start=1):
+        losses = train_step(discriminator, generator, real)
+        if step % record_every == 0:
+            records.append(Record(generator(latent).detach(), torch.stack(losses)))
+    return Record(*map(torch.stack, zip(*records)))
 
 
 # Many seeds at a time
@@ -105,7 +121,7 @@ def init_seeds(seeds: int, device: str = "cpu") -> tuple[Params, Params]:
     return draw(D), draw(G)
 
 
-def step_of_params(d: Params, g: Params, real: torch.Tensor) -> tuple[Params, Params]:
+def step_of_params(d: Params, g: Params, real: Tensor) -> tuple[Params, Params]:
     """`train_step` of one seed as a pure function: the new parameters of D and of G."""
     latent = real.new_full((1,), LATENT)
 

@@ -1,0 +1,115 @@
+"""The parameters of the two networks under PyTorch's names, in and out; bit for bit.
+
+PyTorch keeps a layer's weights as [outputs, inputs] and Flax as [inputs, outputs]. Nothing here
+imports PyTorch.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.games import Game, pattern_game
+from gan1010_jax.methods import Hyperparams, Method
+from gan1010_jax.updates import GANState, fresh_state, init
+
+
+def params_from_torch(
+    d_state_dict: Mapping[str, Any],
+    g_state_dict: Mapping[str, Any],
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+) -> GANState:
+    """A state from the parameters of PyTorch's networks; its optimisers have taken no step yet.
+
+    For modules whose layers are `self.model = nn.Sequential(nn.Linear(…), nn.Sigmoid(), …)`:
+
+        state = gan.params_from_torch(d.state_dict(), g.state_dict())
+
+    Args:
+      d_state_dict: D's parameters: `model.0.weight` [3, units], `model.0.bias` [3],
+        `model.2.weight` [1, 3] and `model.2.bias` [1], as tensors or NumPy arrays of JAX's default
+        float type: float32, or float64 in the x64 mode.
+      g_state_dict: G's: `model.0.weight` [3, 1], `model.0.bias` [3], `model.2.weight` [units, 3]
+        and `model.2.bias` [units].
+      game: what is played; its networks must be the package's own.
+      method: how they will be trained, for the optimisers' states.
+      hyperparams: likewise.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a name, a shape or a dtype that is not expected; it
+        says which, and what is.
+    """
+    expected = jax.eval_shape(partial(init, game=game, method=method), jax.random.key(0))
+    d_params = from_torch("d_state_dict", d_state_dict, expected.discriminator.params)
+    g_params = from_torch("g_state_dict", g_state_dict, expected.generator.params)
+    return fresh_state(d_params, g_params, method, hyperparams)
+
+
+def params_to_torch(state: GANState) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The parameters of D and of G under PyTorch's names: the inverse of `params_from_torch`.
+
+    PyTorch loads them as tensors:
+
+        d.load_state_dict({name: torch.tensor(value) for name, value in d_params.items()})
+
+    Raises:
+      InvalidArgument: (a `ValueError`) if a network is not the package's own.
+    """
+    d_params, g_params = (to_torch(player.params) for player in state)
+    return d_params, g_params
+
+
+def from_torch(
+    argument: str, state_dict: Mapping[str, Any], expected: chex.ArrayTree
+) -> chex.ArrayTree:
+    """One network's parameters in Flax's tree; refuse what is not like those expected."""
+    names = sorted(torch_name(path) for path, _ in jax.tree.leaves_with_path(expected))
+    if not isinstance(state_dict, Mapping) or set(state_dict) != set(names):
+        given = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else state_dict
+        raise InvalidArgument(argument, given, f"a mapping of exactly {', '.join(names)}")
+
+    def convert(path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name, shape = torch_name(path), leaf.shape[::-1]
+        array = as_array(state_dict[name])
+        if array.shape != shape or array.dtype != leaf.dtype:
+            allowed = f"{leaf.dtype}{[*shape]}"
+            given = f"{array.dtype}{[*array.shape]}"
+            raise InvalidArgument(f"{argument}[{name!r}]", given, allowed)
+        return jnp.asarray(array.T)
+
+    return jax.tree.map_with_path(convert, expected)
+
+
+def to_torch(params: chex.ArrayTree) -> dict[str, np.ndarray]:
+    """One network's parameters under PyTorch's names, as arrays of their own."""
+    return {
+        torch_name(path): np.array(leaf.T, order="C")
+        for path, leaf in jax.tree.leaves_with_path(params)
+    }
+
+
+def torch_name(path: jax.tree_util.KeyPath) -> str:
+    """PyTorch's name of a parameter; in its `nn.Sequential`, a sigmoid follows every layer."""
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    parts = re.fullmatch(r"Linear_(\d+)/Dense_0/(kernel|bias)", name)
+    if not parts:
+        raise InvalidArgument("networks", name, "made of gan1010_jax.models.Linear alone")
+    return f"model.{2 * int(parts[1])}.{'weight' if parts[2] == 'kernel' else 'bias'}"
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A tensor or an array as an array; what is neither as one that no parameter looks like."""
+    if hasattr(value, "detach"):  # a tensor, which may be on a GPU and have a gradient
+        value = value.detach().cpu()
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):  # NumPy has no such type
+        return np.asarray(str(getattr(value, "dtype", value)))

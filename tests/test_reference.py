@@ -1,0 +1,348 @@
+"""The reference's own program in PyTorch: it gives the same runs, and the same population.
+
+What it gave is in `reference/*.npz`, which `reference/generate.py` makes; with PyTorch installed
+it runs here too.
+"""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from scipy import stats
+
+import gan1010_jax as gan
+from gan1010_jax import models, training
+from gan1010_jax.engines import ENGINES, compiler_options
+from gan1010_jax.training import begin, train_record
+from gan1010_jax.updates import descend
+
+REFERENCE = Path(__file__).parent / "reference"
+GAME, METHOD = gan.pattern_game("1010"), gan.Method()
+
+
+def load(name):
+    with np.load(REFERENCE / name, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def state_dicts(arrays, prefix, dtype=np.float32):
+    """D's and G's parameters, [runs, ...], of those whose names begin so."""
+    return [
+        {
+            name.removeprefix(f"{prefix}/{player}/"): array.astype(dtype)
+            for name, array in arrays.items()
+            if name.startswith(f"{prefix}/{player}/")
+        }
+        for player in "dg"
+    ]
+
+
+def first_states(arrays, dtype=np.float32):
+    """The states that runs start from, each leaf [runs, ...]."""
+    players = state_dicts(arrays, "initial", dtype)
+    states = [
+        gan.params_from_torch(*[{name: array[run] for name, array in p.items()} for p in players])
+        for run in range(len(arrays["samples"]))
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def train_all(arrays, dtype=np.float32, **kwargs):
+    """Every run on its own samples: final states and histories, each leaf [runs, ...]."""
+    train = jax.vmap(partial(gan.train_on, **kwargs))
+    return train(first_states(arrays, dtype), arrays["samples"].astype(dtype))
+
+
+def differences(arrays, states, histories, prefix=""):
+    """The largest differences from what PyTorch gave: of outputs, losses and final parameters."""
+    every = histories.output.shape[1] // arrays[f"{prefix}output"].shape[1]
+    output, losses = (
+        np.abs(ours[:, every - 1 :: every] - arrays[f"{prefix}{name}"]).max()
+        for name, ours in (
+            ("output", np.asarray(histories.output)),
+            ("losses", np.stack(histories.losses, axis=-1)),
+        )
+    )
+    params = 0.0
+    for run in range(len(arrays["samples"])):
+        ours = gan.params_to_torch(jax.tree.map(lambda leaf, run=run: leaf[run], states))
+        for mine, pytorchs in zip(ours, state_dicts(arrays, f"{prefix}final", np.float64)):
+            assert set(mine) == set(pytorchs)
+            params = max(params, *(np.abs(mine[k] - pytorchs[k][run]).max() for k in mine))
+    return output, losses, params
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Eight runs of 10,000 steps, recorded every 10."""
+    return load("runs.npz")
+
+
+# Sums are added in another order and sigmoids rounded otherwise, which the game hardly amplifies.
+# The most that was seen in 10,000 steps: outputs 5e-7, losses 2e-7, parameters 1.5e-6 apart; in
+# double precision 3e-16, 3e-16 and 3e-15.
+FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-5, 1e-10
+
+
+def test_the_same_parameters_and_samples_give_pytorchs_run(runs):
+    assert max(differences(runs, *train_all(runs))) < FLOAT32_TOLERANCE
+
+
+def test_in_double_precision_they_give_it_to_1e_10(runs, x64):
+    states, histories = train_all(runs, np.float64)
+    assert histories.output.dtype == np.float64
+    assert max(differences(runs, states, histories, prefix="double/")) < FLOAT64_TOLERANCE
+
+
+def test_a_run_of_50_000_steps_agrees_too():
+    """Outputs and losses were 3e-7 apart, and parameters 4e-6."""
+    run = load("long_run.npz")
+    assert run["samples"].shape == (1, 50_000, 4)
+    assert max(differences(run, *train_all(run))) < FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_every_engine_gives_pytorchs_run(runs, engine):
+    """The engines draw their own samples; here they take one step at a time, of those given."""
+    histories = run_on(engine, runs, np.float32)
+    assert max(differences(runs, *histories)) < FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_every_engine_gives_it_to_1e_10_in_double_precision(runs, engine, x64):
+    histories = run_on(engine, runs, np.float64)
+    assert max(differences(runs, *histories, prefix="double/")) < FLOAT64_TOLERANCE
+
+
+def run_on(engine, arrays, dtype):
+    """Final states and histories of runs on an engine, each leaf [runs, ...]."""
+    runs, steps, units = arrays["samples"].shape
+    copies = engine.block // runs
+
+    def widen(lanes):
+        return jnp.concatenate([lanes] * copies, axis=-1)
+
+    def record(run, real, hyperparams, first_step):
+        batch = gan.Batch(real, GAME.latent.center)
+        return train_record(run, lambda step: batch, first_step, GAME, METHOD, hyperparams, 1)
+
+    one_step = engine.loop(record, jnp.arange(1, dtype=np.int32))
+    hyperparams = jax.tree.map(lambda x: jnp.full(engine.block, x, dtype), gan.Hyperparams())
+
+    @partial(jax.jit, compiler_options=compiler_options())
+    def train(lanes, samples):
+        def step(lanes, real):
+            return one_step(lanes, widen(real), hyperparams)
+
+        def to_record(lanes, reals):
+            lanes, history = jax.lax.scan(step, lanes, reals)
+            return lanes, jax.tree.map(lambda leaf: leaf[-1, 0, ..., :runs], history)
+
+        lanes, history = jax.lax.scan(to_record, lanes, samples)
+        state = jax.tree.map(lambda leaf: leaf[..., :runs], lanes.state)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), (state, history))
+
+    lanes = jax.vmap(begin, out_axes=-1)(first_states(arrays, dtype))
+    samples = np.moveaxis(arrays["samples"].astype(dtype), 0, -1)
+    return train(jax.tree.map(widen, lanes), samples.reshape(steps // 10, 10, units, runs))
+
+
+# What these tests must not miss
+
+
+def swapped_updates(state, batch, game, method, hyperparams):
+    """`train_step` with D's two updates in the wrong order."""
+    rules = (game, method, hyperparams)
+    fake = gan.generate(state, game, batch.latent)
+    state, d_fake = gan.discriminator_update(state, *rules, fake=fake)
+    state, d_real = gan.discriminator_update(state, *rules, real=batch.real)
+    state, g = gan.generator_update(state, batch.latent, *rules)
+    return state, gan.Losses(d_real, d_fake, g)
+
+
+def g_before_d(state, batch, game, method, hyperparams):
+    """`train_step` with G moving before D sees a fake sample."""
+    rules = (game, method, hyperparams)
+    state, d_real = gan.discriminator_update(state, *rules, real=batch.real)
+    state, g = gan.generator_update(state, batch.latent, *rules)
+    fake = gan.generate(state, game, batch.latent)
+    state, d_fake = gan.discriminator_update(state, *rules, fake=fake)
+    return state, gan.Losses(d_real, d_fake, g)
+
+
+def no_stop_gradient(state, batch, game, method, hyperparams):
+    """`train_step` in which the gradient of D's loss on a fake sample reaches G, and moves it."""
+    rules = (game, method, hyperparams)
+    state, d_real = gan.discriminator_update(state, *rules, real=batch.real)
+
+    def g_loss(g_params):
+        fake = game.generator.apply({"params": g_params}, batch.latent)
+        logit = game.discriminator.apply({"params": state.discriminator.params}, fake)
+        return method.objective.d_fake(logit)
+
+    leaked = jax.grad(g_loss)(state.generator.params)
+    fake = gan.generate(state, game, batch.latent)
+    state, d_fake = gan.discriminator_update(state, *rules, fake=fake)
+    generator = descend(state.generator, leaked, method.optimizer(hyperparams.g_lr))
+    state, g = gan.generator_update(state._replace(generator=generator), batch.latent, *rules)
+    return state, gan.Losses(d_real, d_fake, g)
+
+
+@pytest.mark.parametrize("wrong_step", [swapped_updates, g_before_d, no_stop_gradient])
+def test_a_wrong_step_is_noticed(runs, monkeypatch, wrong_step):
+    """The outputs are then 5e-4, 6e-4 and 0.3 apart."""
+    monkeypatch.setattr(training, "train_step", wrong_step)
+    # By another name it is compiled anew, and what was compiled right is not touched.
+    game = dataclasses.replace(GAME, name=wrong_step.__name__)
+    states, histories = train_all(runs, game=game)
+    assert min(differences(runs, states, histories)) > 10 * FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("rates", [(0.0101, 0.01), (0.01, 0.0101), (0.0101, 0.0101)])
+def test_a_learning_rate_of_0_0101_is_noticed(runs, rates):
+    """The outputs are then 2e-2, 2e-3 and 2e-2 apart."""
+    wrong = train_all(runs, hyperparams=gan.Hyperparams(*rates))
+    assert min(differences(runs, *wrong)) > 10 * FLOAT32_TOLERANCE
+
+
+# The same population
+
+POPULATION_TESTS = 8 + 2
+# A false alarm once in a thousand populations at most, by Bonferroni. (This one is fixed.)
+SIGNIFICANCE = 1e-3 / POPULATION_TESTS
+
+
+def compare_populations(ours, pytorchs):
+    """The p-value of every test that two populations are of one distribution, by name.
+
+    Two-sample Kolmogorov–Smirnov for what is measured, where a seed that never settled did so
+    after all others; Fisher's exact test for what is counted.
+    """
+
+    def settled(columns):
+        return np.where(columns["settled_step"] < 0, np.inf, columns["settled_step"])
+
+    measured = [*(f"output_{unit}" for unit in range(4)), "d_loss_real", "d_loss_fake", "g_loss"]
+    p_values = {name: stats.ks_2samp(ours[name], pytorchs[name]).pvalue for name in measured}
+    p_values["settled_step"] = stats.ks_2samp(settled(ours), settled(pytorchs)).pvalue
+    for name in ("matched", "in_support"):
+        table = [[column.sum(), (~column).sum()] for column in (ours[name], pytorchs[name])]
+        p_values[name] = stats.fisher_exact(table).pvalue
+    assert len(p_values) == POPULATION_TESTS
+    return p_values
+
+
+@pytest.fixture(scope="module")
+def pytorchs():
+    """400 rows of independent runs in PyTorch."""
+    columns = load("population.npz")
+    assert len(set(columns["seed"])) == 400
+    return columns
+
+
+def test_the_population_is_pytorchs(pytorchs):
+    """4,096 seeds against 400: with these, KS sees distributions that are 0.11 apart."""
+    p_values = compare_populations(gan.train_population(range(4096)).columns, pytorchs)
+    assert min(p_values.values()) > SIGNIFICANCE, p_values
+
+
+def test_another_initialiser_is_noticed(pytorchs, monkeypatch):
+    """Flax's default one, `lecun_normal` and biases of zero."""
+    monkeypatch.setattr(models, "Linear", nn.Dense)
+    game = dataclasses.replace(GAME, name="flax's default initialiser")
+    p_values = compare_populations(gan.train_population(range(4096), game).columns, pytorchs)
+    assert p_values["settled_step"] < SIGNIFICANCE, p_values
+
+
+# The program itself, live
+
+
+@pytest.fixture
+def pytorch(monkeypatch):
+    """PyTorch, the program and the script that ran it."""
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+    monkeypatch.syspath_prepend(REFERENCE)
+    import generate
+    import pytorch_gan
+
+    return SimpleNamespace(torch=torch, gan=pytorch_gan, start=generate.start)
+
+
+def test_pytorch_repeats_what_it_gave(runs, pytorch):
+    """A tenth of a run; to a rounding, should another release of PyTorch add in another order."""
+    players, samples = pytorch.start(1010), pytorch.gan.draw_real(10_000)
+    np.testing.assert_array_equal(samples, runs["samples"][0])
+    for network, expected in zip(players, state_dicts(runs, "initial")):
+        for name, value in network.state_dict().items():
+            np.testing.assert_array_equal(value, expected[name][0])
+    record = pytorch.gan.train(*players, samples[:1_000])
+    np.testing.assert_allclose(record.output, runs["output"][0, :100], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(record.losses, runs["losses"][0, :100], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("double", "tolerance"), [(False, FLOAT32_TOLERANCE), (True, FLOAT64_TOLERANCE)]
+)
+def test_side_by_side_every_record_agrees_parameters_too(pytorch, request, double, tolerance):
+    """10,000 steps of a run that is not among the kept ones."""
+    players, samples = pytorch.start(17), pytorch.gan.draw_real(10_000)
+    if double:
+        request.getfixturevalue("x64")
+        players, samples = [network.double() for network in players], samples.double()
+    state = gan.params_from_torch(*[network.state_dict() for network in players])
+    worst = 0.0
+    for chunk in samples.split(10):
+        record = pytorch.gan.train(*players, chunk)
+        state, history = gan.train_on(state, chunk.numpy())
+        pairs = [(history.output, record.output), (jnp.stack(history.losses, -1), record.losses)]
+        for network, params in zip(players, gan.params_to_torch(state)):
+            pairs += [(params[name], value) for name, value in network.state_dict().items()]
+        worst = max(worst, *(np.abs(ours - value.numpy()).max() for ours, value in pairs))
+    assert 0 < worst < tolerance
+
+
+def test_parameters_go_to_pytorch_and_back_bit_for_bit(pytorch):
+    state = gan.init(jax.random.key(3))
+    networks = pytorch.gan.Discriminator(), pytorch.gan.Generator()
+    for network, params in zip(networks, gan.params_to_torch(state)):
+        network.load_state_dict({k: pytorch.torch.tensor(v) for k, v in params.items()})
+    again = gan.params_from_torch(*[network.state_dict() for network in networks])
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+    # Parameters with gradients are tensors too.
+    again = gan.params_from_torch(*[dict(network.named_parameters()) for network in networks])
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+    half = {k: v.bfloat16() for k, v in networks[0].state_dict().items()}
+    with pytest.raises(ValueError, match="must be float32"):
+        gan.params_from_torch(half, networks[1].state_dict())
+
+
+def test_the_benchmarks_pytorch_step_of_many_seeds_is_that_of_one(pytorch):
+    players, steps = [pytorch.start(seed) for seed in range(3)], 5
+    stacked = [
+        {name: pytorch.torch.stack([net.state_dict()[name] for net in nets]) for name in names}
+        for nets, names in ((nets, nets[0].state_dict()) for nets in zip(*players))
+    ]
+    for real in pytorch.gan.draw_real(steps, len(players)):
+        for pair, sample in zip(players, real):
+            pytorch.gan.train_step(*pair, sample)
+        stacked = pytorch.torch.func.vmap(pytorch.gan.step_of_params)(*stacked, real)
+    for seed, pair in enumerate(players):
+        for network, params in zip(pair, stacked):
+            for name, value in network.state_dict().items():
+                np.testing.assert_allclose(params[name][seed], value, rtol=0, atol=1e-6)
+
+
+def test_pytorch_draws_samples_and_parameters_from_the_games_ranges(pytorch):
+    real = pytorch.gan.draw_real(1_000).numpy()
+    np.testing.assert_allclose(real.min(axis=0), [0.8, 0, 0.8, 0], atol=0.01)
+    np.testing.assert_allclose(real.max(axis=0), [1, 0.2, 1, 0.2], atol=0.01)
+    for params, fans in zip(pytorch.gan.init_seeds(1_000), ((4, 3), (1, 3))):
+        for name, values in params.items():
+            bound = fans[name.startswith("model.2")] ** -0.5
+            np.testing.assert_allclose(values.abs().max(), bound, rtol=0.02)
