@@ -1,7 +1,7 @@
 """Run the reference program and write down what it gave, for the tests.
 
-    python tests/reference/generate.py runs          # about three minutes on two cores
-    python tests/reference/generate.py population    # about twenty
+    python tests/reference/generate.py runs          # about two minutes on two cores
+    python tests/reference/generate.py population    # about twenty-five
 
 `runs.npz` holds eight runs of 10,000 steps, `long_run.npz` one of 50,000, and `population.npz` a
 row for each of 400 independent runs. They came from PyTorch 2.13.0; another release may round
