@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gan1010_jax as gan
-from gan1010_jax.convergence import count_rows, settling_quantiles
+from gan1010_jax.convergence import count_rows, proportion, settling_quantiles
 from gan1010_jax.training import success
 
 GAME = gan.pattern_game("1")
@@ -203,6 +203,25 @@ def test_the_curve_of_the_first_match_is_kaplan_and_meiers(forgetful):
     np.testing.assert_allclose(1 - ever_matched.fraction, expected, atol=1e-12)
 
 
+def test_a_fraction_of_nobody_is_not_a_number_and_may_be_anything():
+    fractions = proportion([0, 1], [0, 4])
+    none, one = (jax.tree.map(lambda leaf, i=i: leaf[i], fractions) for i in (0, 1))
+    assert np.isnan(none.fraction) and (none.ci_low, none.ci_high) == (0, 1)
+    assert one.fraction == 0.25 and (one.ci_low, one.ci_high) == gan.wilson_interval(1, 4)
+
+
+def test_a_report_of_seeds_that_never_match_is_json():
+    game = gan.pattern_game("0110100110010110")
+    report = gan.convergence_report(gan.train_population(range(2), game, engine="vmap", steps=10))
+    assert report["over_training"][0]["forgotten"] == {
+        "count": 0,
+        "fraction": None,
+        "ci_low": 0,
+        "ci_high": 1,
+    }
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
 def test_the_curves_are_recounted_from_the_histories(forgetful):
     curves, matched = gan.convergence_curves(forgetful), forgetful.history.matched
     ever = np.logical_or.accumulate(matched, axis=1)
@@ -218,13 +237,10 @@ def test_the_curves_are_recounted_from_the_histories(forgetful):
         curve, total = curves[name], ever.sum(axis=0) if name == "forgotten" else 200
         np.testing.assert_array_equal(curve.count, successes.sum(axis=0))
         np.testing.assert_array_equal(curve.total, np.broadcast_to(total, 200))
-        some = curve.total > 0
-        np.testing.assert_array_equal(curve.fraction[some], curve.count[some] / curve.total[some])
-        assert np.isnan(curve.fraction[~some]).all()
-        assert np.all(curve.ci_low[~some] == 0) and np.all(curve.ci_high[~some] == 1)
-        low, high = gan.wilson_interval(curve.count[some], curve.total[some])
-        np.testing.assert_array_equal(curve.ci_low[some], low)
-        np.testing.assert_array_equal(curve.ci_high[some], high)
+        np.testing.assert_array_equal(curve.fraction, curve.count / curve.total)
+        low, high = gan.wilson_interval(curve.count, curve.total)
+        np.testing.assert_array_equal(curve.ci_low, low)
+        np.testing.assert_array_equal(curve.ci_high, high)
     last = [curves[name].count[-1] for name in ("forgotten", "ever_matched")]
     assert last[0] == forgetful.tally.forgot > 0
     assert last[1] == forgetful.tally.forgot + forgetful.tally.matched
