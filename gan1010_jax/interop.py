@@ -17,6 +17,7 @@ import numpy as np
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
+from gan1010_jax.training import check_types
 from gan1010_jax.updates import GANState, fresh_state, init
 
 
@@ -47,6 +48,7 @@ def params_from_torch(
       InvalidArgument: (a `ValueError`) for a name, a shape or a dtype that is not expected; it
         says which, and what is.
     """
+    check_types(game, method, hyperparams)
     expected = jax.eval_shape(partial(init, game=game, method=method), jax.random.key(0))
     d_params = from_torch("d_state_dict", d_state_dict, expected.discriminator.params)
     g_params = from_torch("g_state_dict", g_state_dict, expected.generator.params)
@@ -56,7 +58,7 @@ def params_from_torch(
 def params_to_torch(state: GANState) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The parameters of D and of G under PyTorch's names: the inverse of `params_from_torch`.
 
-    PyTorch loads them as tensors:
+    Of a state of many seeds, each leaf [seeds, ...], likewise. PyTorch loads them as tensors:
 
         d.load_state_dict({name: torch.tensor(value) for name, value in d_params.items()})
 
@@ -90,9 +92,10 @@ def from_torch(
 
 def to_torch(params: chex.ArrayTree) -> dict[str, np.ndarray]:
     """One network's parameters under PyTorch's names, as arrays of their own."""
+    arrays = {torch_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
     return {
-        torch_name(path): np.array(leaf.T, order="C")
-        for path, leaf in jax.tree.leaves_with_path(params)
+        name: np.array(leaf.mT if name.endswith("weight") else leaf, order="C")
+        for name, leaf in arrays.items()
     }
 
 

@@ -44,6 +44,20 @@ def test_to_pytorch_and_back_every_bit_is_the_same(pattern):
         assert before.tobytes() == after.tobytes()
 
 
+def test_many_states_go_to_pytorch_side_by_side():
+    keys = jax.random.split(jax.random.key(0), 5)
+    many = gan.params_to_torch(jax.vmap(gan.init)(keys))
+    for place, key in enumerate(keys):
+        for stacked, alone in zip(many, gan.params_to_torch(gan.init(key))):
+            for name, value in alone.items():
+                np.testing.assert_array_equal(stacked[name][place], value)
+
+
+def test_what_is_not_a_game_is_refused(state_dicts):
+    with pytest.raises(ValueError, match="game must be a Game; got '1010'"):
+        gan.params_from_torch(*state_dicts, "1010")
+
+
 def test_numbers_that_are_not_finite_come_through(state_dicts):
     state_dicts[0]["model.0.bias"][:] = np.nan, -np.inf, -0.0
     d, _ = gan.params_to_torch(gan.params_from_torch(*state_dicts))
