@@ -59,8 +59,8 @@ def train_all(arrays, dtype=np.float32, **kwargs):
     return train(first_states(arrays, dtype), arrays["samples"].astype(dtype))
 
 
-def differences(arrays, states, histories, prefix=""):
-    """The largest differences from what PyTorch gave: of outputs, losses and final parameters."""
+def differences(arrays, states, histories, prefix="", at="final"):
+    """The largest differences from what PyTorch gave: of outputs, losses and parameters."""
     every = histories.output.shape[1] // arrays[f"{prefix}output"].shape[1]
     output, losses = (
         np.abs(ours[:, every - 1 :: every] - arrays[f"{prefix}{name}"]).max()
@@ -69,12 +69,8 @@ def differences(arrays, states, histories, prefix=""):
             ("losses", np.stack(histories.losses, axis=-1)),
         )
     )
-    params = 0.0
-    for run in range(len(arrays["samples"])):
-        ours = gan.params_to_torch(jax.tree.map(lambda leaf, run=run: leaf[run], states))
-        for mine, pytorchs in zip(ours, state_dicts(arrays, f"{prefix}final", np.float64)):
-            assert set(mine) == set(pytorchs)
-            params = max(params, *(np.abs(mine[k] - pytorchs[k][run]).max() for k in mine))
+    pairs = zip(gan.params_to_torch(states), state_dicts(arrays, prefix + at, np.float64))
+    params = max(np.abs(ours[name] - theirs[name]).max() for ours, theirs in pairs for name in ours)
     return output, losses, params
 
 
@@ -107,21 +103,27 @@ def test_a_run_of_50_000_steps_agrees_too():
     assert max(differences(run, *train_all(run))) < FLOAT32_TOLERANCE
 
 
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_gives_pytorchs_run(runs, engine):
     """The engines draw their own samples; here they take one step at a time, of those given."""
-    histories = run_on(engine, runs, np.float32)
-    assert max(differences(runs, *histories)) < FLOAT32_TOLERANCE
+    states, histories = run_on(engine, runs)
+    assert max(differences(runs, last(states), histories)) < FLOAT32_TOLERANCE
 
 
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_gives_it_to_1e_10_in_double_precision(runs, engine, x64):
-    histories = run_on(engine, runs, np.float64)
-    assert max(differences(runs, *histories, prefix="double/")) < FLOAT64_TOLERANCE
+    states, histories = run_on(engine, runs, np.float64)
+    assert max(differences(runs, last(states), histories, prefix="double/")) < FLOAT64_TOLERANCE
 
 
-def run_on(engine, arrays, dtype):
-    """Final states and histories of runs on an engine, each leaf [runs, ...]."""
+def last(states):
+    """The states at the last record, of those at every record [runs, records, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:, -1], states)
+
+
+def run_on(engine, arrays, dtype=np.float32):
+    """The states at every record and the histories of runs on an engine, [runs, records, ...]."""
+    engine = ENGINES[engine]
     runs, steps, units = arrays["samples"].shape
     copies = engine.block // runs
 
@@ -142,11 +144,11 @@ def run_on(engine, arrays, dtype):
 
         def to_record(lanes, reals):
             lanes, history = jax.lax.scan(step, lanes, reals)
-            return lanes, jax.tree.map(lambda leaf: leaf[-1, 0, ..., :runs], history)
+            history = jax.tree.map(lambda leaf: leaf[-1, 0], history)
+            return lanes, jax.tree.map(lambda leaf: leaf[..., :runs], (lanes.state, history))
 
-        lanes, history = jax.lax.scan(to_record, lanes, samples)
-        state = jax.tree.map(lambda leaf: leaf[..., :runs], lanes.state)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), (state, history))
+        _, records = jax.lax.scan(to_record, lanes, samples)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), records)
 
     lanes = jax.vmap(begin, out_axes=-1)(first_states(arrays, dtype))
     samples = np.moveaxis(arrays["samples"].astype(dtype), 0, -1)
@@ -263,20 +265,20 @@ def test_another_initialiser_is_noticed(pytorchs, monkeypatch):
 # The program itself, live
 
 
-@pytest.fixture
-def pytorch(monkeypatch):
+@pytest.fixture(scope="module")
+def pytorch():
     """PyTorch, the program and the script that ran it."""
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
-    monkeypatch.syspath_prepend(REFERENCE)
-    import generate
-    import pytorch_gan
-
-    return SimpleNamespace(torch=torch, gan=pytorch_gan, start=generate.start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(REFERENCE)
+        import generate
+        import pytorch_gan
+    return SimpleNamespace(torch=torch, gan=pytorch_gan, generate=generate)
 
 
 def test_pytorch_repeats_what_it_gave(runs, pytorch):
     """A tenth of a run; to a rounding, should another release of PyTorch add in another order."""
-    players, samples = pytorch.start(1010), pytorch.gan.draw_real(10_000)
+    players, samples = pytorch.generate.start(1010), pytorch.gan.draw_real(10_000)
     np.testing.assert_array_equal(samples, runs["samples"][0])
     for network, expected in zip(players, state_dicts(runs, "initial")):
         for name, value in network.state_dict().items():
@@ -286,25 +288,50 @@ def test_pytorch_repeats_what_it_gave(runs, pytorch):
     np.testing.assert_allclose(record.losses, runs["losses"][0, :100], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("double", "tolerance"), [(False, FLOAT32_TOLERANCE), (True, FLOAT64_TOLERANCE)]
-)
-def test_side_by_side_every_record_agrees_parameters_too(pytorch, request, double, tolerance):
-    """10,000 steps of a run that is not among the kept ones."""
-    players, samples = pytorch.start(17), pytorch.gan.draw_real(10_000)
-    if double:
-        request.getfixturevalue("x64")
+@pytest.fixture(scope="module", params=[np.float32, np.float64], ids=["float32", "float64"])
+def live(pytorch, request):
+    """A run that is not among the kept ones, eight times over, with the parameters of every record.
+
+    As many runs as are kept, so that they go through the same compiled programs.
+    """
+    players, samples = pytorch.generate.start(17), pytorch.gan.draw_real(10_000)
+    if request.param is np.float64:
         players, samples = [network.double() for network in players], samples.double()
-    state = gan.params_from_torch(*[network.state_dict() for network in players])
-    worst = 0.0
+    arrays = pytorch.generate.name_parameters("initial", players)
+    records = []
     for chunk in samples.split(10):
         record = pytorch.gan.train(*players, chunk)
-        state, history = gan.train_on(state, chunk.numpy())
-        pairs = [(history.output, record.output), (jnp.stack(history.losses, -1), record.losses)]
-        for network, params in zip(players, gan.params_to_torch(state)):
-            pairs += [(params[name], value) for name, value in network.state_dict().items()]
-        worst = max(worst, *(np.abs(ours - value.numpy()).max() for ours, value in pairs))
-    assert 0 < worst < tolerance
+        arrays_here = {"output": record.output[0].numpy(), "losses": record.losses[0].numpy()}
+        records.append(arrays_here | pytorch.generate.name_parameters("every", players))
+    arrays |= {name: np.stack([record[name] for record in records]) for name in records[0]}
+    arrays |= {"samples": samples.numpy()}
+    return {name: np.stack([array] * 8) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("program", ["train_on", *ENGINES])
+def test_side_by_side_every_record_agrees_parameters_too(live, program, request):
+    dtype, tolerance = live["samples"].dtype, FLOAT32_TOLERANCE
+    if dtype == np.float64:
+        request.getfixturevalue("x64")
+        tolerance = FLOAT64_TOLERANCE
+    records = (train_every_record if program == "train_on" else partial(run_on, program))(
+        live, dtype
+    )
+    found = differences(live, *records, at="every")
+    assert all(0 < difference < tolerance for difference in found), found
+
+
+def train_every_record(arrays, dtype):
+    """The states at every record and the histories by `train_on`, [runs, records, ...]."""
+
+    def to_record(state, reals):
+        state, history = gan.train_on(state, reals)
+        return state, (state, jax.tree.map(lambda leaf: leaf[0], history))
+
+    def train(state, samples):
+        return jax.lax.scan(to_record, state, samples.reshape(-1, 10, 4))[1]
+
+    return jax.vmap(train)(first_states(arrays, dtype), arrays["samples"])
 
 
 def test_parameters_go_to_pytorch_and_back_bit_for_bit(pytorch):
@@ -323,7 +350,7 @@ def test_parameters_go_to_pytorch_and_back_bit_for_bit(pytorch):
 
 
 def test_the_benchmarks_pytorch_step_of_many_seeds_is_that_of_one(pytorch):
-    players, steps = [pytorch.start(seed) for seed in range(3)], 5
+    players, steps = [pytorch.generate.start(seed) for seed in range(3)], 5
     stacked = [
         {name: pytorch.torch.stack([net.state_dict()[name] for net in nets]) for name in names}
         for nets, names in ((nets, nets[0].state_dict()) for nets in zip(*players))
