@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+LONGEST_VALUE = 500  # characters of a message
+
 
 class InvalidArgument(ValueError):
     """A value outside its limits: says the argument's name, the value given and what is allowed.
@@ -13,7 +15,10 @@ class InvalidArgument(ValueError):
 
     def __init__(self, name: str, value: Any, allowed: str):
         """Say what was given and what is allowed."""
-        super().__init__(f"{name} must be {allowed}; got {value!r}")
+        given = repr(value)
+        if len(given) > LONGEST_VALUE:
+            given = f"{given[:LONGEST_VALUE]}…"
+        super().__init__(f"{name} must be {allowed}; got {given}")
         self.name = name
         self.value = value
         self.allowed = allowed

@@ -17,7 +17,7 @@ import numpy as np
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.training import check_types
+from gan1010_jax.training import as_array, as_floats, check_types, describe
 from gan1010_jax.updates import GANState, fresh_state, init
 
 
@@ -45,14 +45,14 @@ def params_from_torch(
       hyperparams: likewise.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for a name, a shape or a dtype that is not expected; it
-        says which, and what is.
+      InvalidArgument: (a `ValueError`) for a name, a shape or a dtype that is not expected, or a
+        hyperparameter that is not a finite scalar; it says which, and what is.
     """
     check_types(game, method, hyperparams)
     expected = jax.eval_shape(partial(init, game=game, method=method), jax.random.key(0))
     d_params = from_torch("d_state_dict", d_state_dict, expected.discriminator.params)
     g_params = from_torch("g_state_dict", g_state_dict, expected.generator.params)
-    return fresh_state(d_params, g_params, method, hyperparams)
+    return fresh_state(d_params, g_params, method, as_floats(hyperparams))
 
 
 def params_to_torch(state: GANState) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -79,12 +79,11 @@ def from_torch(
         raise InvalidArgument(argument, given, f"a mapping of exactly {', '.join(names)}")
 
     def convert(path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        name, shape = torch_name(path), leaf.shape[::-1]
-        array = as_array(state_dict[name])
-        if array.shape != shape or array.dtype != leaf.dtype:
-            allowed = f"{leaf.dtype}{[*shape]}"
-            given = f"{array.dtype}{[*array.shape]}"
-            raise InvalidArgument(f"{argument}[{name!r}]", given, allowed)
+        name = torch_name(path)
+        entry, allowed = f"{argument}[{name!r}]", f"{leaf.dtype}{[*leaf.shape[::-1]]}"
+        array = as_array(entry, state_dict[name], allowed)
+        if describe(array) != allowed:
+            raise InvalidArgument(entry, describe(array), allowed)
         return jnp.asarray(array.T)
 
     return jax.tree.map_with_path(convert, expected)
@@ -106,13 +105,3 @@ def torch_name(path: jax.tree_util.KeyPath) -> str:
     if not parts:
         raise InvalidArgument("networks", name, "made of gan1010_jax.models.Linear alone")
     return f"model.{2 * int(parts[1])}.{'weight' if parts[2] == 'kernel' else 'bias'}"
-
-
-def as_array(value: Any) -> np.ndarray:
-    """A tensor or an array as an array; what is neither as one that no parameter looks like."""
-    if hasattr(value, "detach"):  # a tensor, which may be on a GPU and have a gradient
-        value = value.detach().cpu()
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError):  # NumPy has no such type
-        return np.asarray(str(getattr(value, "dtype", value)))

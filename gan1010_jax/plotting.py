@@ -16,7 +16,13 @@ from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from gan1010_jax.convergence import (
     OUTPUT_EDGES,
@@ -197,6 +203,7 @@ def plot_forgetting(population: Population) -> Figure:
     axes.fill_between([], [], color=GREY, alpha=0.25, lw=0, label="95 % interval")
     axes.set(ylabel="fraction of seeds", yscale="log", ylim=(0.5 / seeds, 1.2))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:g} %"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     show_steps(axes, steps[-1])
     figure.legend(loc="outside lower center", ncols=4, columnspacing=1.5)
     return figure

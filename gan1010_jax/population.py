@@ -143,12 +143,26 @@ def replay(
 ) -> History:
     """The full history of a seed as it goes in every population, to the bit.
 
-    `train(jax.random.key(seed), ...)` is another program, and gives the same to rounding. The
-    arguments and the errors are those of `train_population`, for a single seed.
+    `train(jax.random.key(seed), ...)` is another program, and gives the same to rounding. The other
+    arguments, and what is refused, are those of `train_population` for a single seed.
+
+    Args:
+      seed: a whole number from 0 to 2³²-1.
+      game: what is played.
+      method: how it is trained.
+      hyperparams: its numbers, scalars.
+      steps: how many steps.
+      record_every: how many steps from record to record.
+      engine: which engine.
 
     Returns:
       The `History`, as NumPy arrays.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
+    if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
+        raise InvalidArgument("seed", seed, f"a whole number from 0 to {MAX_SEED}")
     population = train_population(
         [seed],
         game,

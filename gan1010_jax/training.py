@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -114,11 +114,12 @@ def train_on(
     parameters (`params_from_torch`) and its samples. Works under `jit` and `vmap`.
 
     Args:
-      state: where to start, such as from `init`.
-      real: the real samples, [steps, units].
+      state: where to start, such as from `init`, in JAX's default float type.
+      real: the real samples, [steps, units], as an array or a tensor.
       game: what is played; its own distributions are not used.
       method: how it is trained.
-      hyperparams: its numbers, scalars.
+      hyperparams: its numbers, scalars. An optimiser that keeps its learning rate in its state goes
+        on with that one.
       latent: the generator's inputs, [steps, latent units]; by default, the centre of the game's
         latent distribution in every step.
       record_every: how many steps from record to record; it divides the number of steps.
@@ -127,10 +128,11 @@ def train_on(
       The final state and the `History`, as `train` does; its steps are counted from 0 here.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for samples of another shape, or an argument outside the
-        limits of `train`.
+      InvalidArgument: (a `ValueError`) for a state of another game or method, samples of another
+        shape, or an argument outside the limits of `train`.
     """
     check_types(game, method, hyperparams)
+    check_state(state, game, method)
     real = check_samples("real", real, game.real)
     steps = len(real)
     if latent is None:
@@ -259,17 +261,56 @@ def check_samples(
     Raises:
       InvalidArgument: (a `ValueError`) for another shape, or what is not real numbers.
     """
-    try:
-        array = jnp.asarray(samples)
-    except (TypeError, ValueError):
-        array = jnp.asarray(np.nan)
-    expected = (array.shape[:1] if steps is None else (steps,)) + distribution.center.shape
+    (units,) = distribution.center.shape
+    allowed = f"an array of numbers, [{'steps' if steps is None else steps}, {units}]"
+    array = as_array(name, samples, allowed)
     is_real = jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)
-    if array.shape != expected or not array.shape or not is_real:
-        shape = ", ".join(map(str, ["steps" if steps is None else steps, *expected[-1:]]))
-        given = f"{array.dtype}{[*array.shape]}" if array.shape else samples
-        raise InvalidArgument(name, given, f"an array of numbers, [{shape}]")
-    return array.astype(jnp.result_type(float))
+    if array.ndim != 2 or array.shape != (steps or len(array), units) or not is_real:
+        raise InvalidArgument(name, describe(array), allowed)
+    return jnp.asarray(array, jnp.result_type(float))
+
+
+def check_state(state: GANState, game: Game, method: Method) -> None:
+    """Refuse a state of other networks, another optimiser or another float type.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) that names the first leaf that differs.
+    """
+    if not isinstance(state, GANState):
+        raise InvalidArgument("state", state, "a GANState")
+    expected = jax.eval_shape(partial(init, game=game, method=method), jax.random.key(0))
+    given, wanted = (
+        {jax.tree_util.keystr(path): describe(leaf) for path, leaf in jax.tree.leaves_with_path(s)}
+        for s in (state, expected)
+    )
+    for path in [*wanted, *given]:
+        here, there = given.get(path, "nothing"), wanted.get(path, "nothing")
+        if here != there:
+            allowed = f"what init gives for this game and method, which has {there} at {path}"
+            raise InvalidArgument("state", here, allowed)
+
+
+def as_array(name: str, value: Any, allowed: str) -> np.ndarray | jax.Array:
+    """An array of JAX's, or anything that NumPy takes for one, also a tensor of PyTorch's.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything else.
+    """
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        if hasattr(value, "detach"):  # a tensor, which may be on a GPU and have a gradient
+            return np.asarray(value.detach().cpu())
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise InvalidArgument(name, describe(value), allowed) from None
+
+
+def describe(value: Any) -> Any:
+    """The dtype and shape of an array or tensor, in words; another value as it is."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype}{[*value.shape]}"
+    return value
 
 
 def check_run(

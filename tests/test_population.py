@@ -269,5 +269,5 @@ def test_what_is_not_a_row_is_refused(short, row):
 
 @pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": 2**32}, {"seed": 0.5}, {"seed": "x"}])
 def test_what_is_not_a_seed_is_refused(arguments):
-    with pytest.raises(ValueError, match="seeds must be"):
+    with pytest.raises(ValueError, match="seed must be a whole number from 0 to 4294967295; got"):
         gan.replay(**arguments)

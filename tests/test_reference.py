@@ -60,7 +60,10 @@ def train_all(arrays, dtype=np.float32, **kwargs):
 
 
 def differences(arrays, states, histories, prefix="", at="final"):
-    """The largest differences from what PyTorch gave: of outputs, losses and parameters."""
+    """The largest differences from what PyTorch gave: of outputs, losses and parameters, [3].
+
+    By NumPy's maxima, which, unlike Python's, are NaN where anything is.
+    """
     every = histories.output.shape[1] // arrays[f"{prefix}output"].shape[1]
     output, losses = (
         np.abs(ours[:, every - 1 :: every] - arrays[f"{prefix}{name}"]).max()
@@ -70,8 +73,8 @@ def differences(arrays, states, histories, prefix="", at="final"):
         )
     )
     pairs = zip(gan.params_to_torch(states), state_dicts(arrays, prefix + at, np.float64))
-    params = max(np.abs(ours[name] - theirs[name]).max() for ours, theirs in pairs for name in ours)
-    return output, losses, params
+    params = [np.abs(ours[name] - theirs[name]).max() for ours, theirs in pairs for name in ours]
+    return np.array([output, losses, np.max(params)])
 
 
 @pytest.fixture(scope="module")
@@ -87,33 +90,33 @@ FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-5, 1e-10
 
 
 def test_the_same_parameters_and_samples_give_pytorchs_run(runs):
-    assert max(differences(runs, *train_all(runs))) < FLOAT32_TOLERANCE
+    assert differences(runs, *train_all(runs)).max() < FLOAT32_TOLERANCE
 
 
 def test_in_double_precision_they_give_it_to_1e_10(runs, x64):
     states, histories = train_all(runs, np.float64)
     assert histories.output.dtype == np.float64
-    assert max(differences(runs, states, histories, prefix="double/")) < FLOAT64_TOLERANCE
+    assert differences(runs, states, histories, prefix="double/").max() < FLOAT64_TOLERANCE
 
 
 def test_a_run_of_50_000_steps_agrees_too():
     """Outputs and losses were 3e-7 apart, and parameters 4e-6."""
     run = load("long_run.npz")
     assert run["samples"].shape == (1, 50_000, 4)
-    assert max(differences(run, *train_all(run))) < FLOAT32_TOLERANCE
+    assert differences(run, *train_all(run)).max() < FLOAT32_TOLERANCE
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_gives_pytorchs_run(runs, engine):
     """The engines draw their own samples; here they take one step at a time, of those given."""
     states, histories = run_on(engine, runs)
-    assert max(differences(runs, last(states), histories)) < FLOAT32_TOLERANCE
+    assert differences(runs, last(states), histories).max() < FLOAT32_TOLERANCE
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_gives_it_to_1e_10_in_double_precision(runs, engine, x64):
     states, histories = run_on(engine, runs, np.float64)
-    assert max(differences(runs, last(states), histories, prefix="double/")) < FLOAT64_TOLERANCE
+    assert differences(runs, last(states), histories, prefix="double/").max() < FLOAT64_TOLERANCE
 
 
 def last(states):
@@ -203,14 +206,29 @@ def test_a_wrong_step_is_noticed(runs, monkeypatch, wrong_step):
     # By another name it is compiled anew, and what was compiled right is not touched.
     game = dataclasses.replace(GAME, name=wrong_step.__name__)
     states, histories = train_all(runs, game=game)
-    assert min(differences(runs, states, histories)) > 10 * FLOAT32_TOLERANCE
+    assert differences(runs, states, histories).min() > 10 * FLOAT32_TOLERANCE
 
 
 @pytest.mark.parametrize("rates", [(0.0101, 0.01), (0.01, 0.0101), (0.0101, 0.0101)])
 def test_a_learning_rate_of_0_0101_is_noticed(runs, rates):
     """The outputs are then 2e-2, 2e-3 and 2e-2 apart."""
     wrong = train_all(runs, hyperparams=gan.Hyperparams(*rates))
-    assert min(differences(runs, *wrong)) > 10 * FLOAT32_TOLERANCE
+    assert differences(runs, *wrong).min() > 10 * FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("what", ["output", "losses", "params"])
+def test_a_number_that_is_none_is_noticed(runs, what):
+    states, histories = train_all(runs)
+    if what == "output":
+        histories = histories._replace(output=histories.output.at[3, 5, 1].set(np.nan))
+    elif what == "losses":
+        g = histories.losses.g.at[3, 5].set(np.nan)
+        histories = histories._replace(losses=histories.losses._replace(g=g))
+    else:
+        params = jax.tree.map(lambda leaf: leaf.at[3, 0].set(np.nan), states.discriminator.params)
+        discriminator = states.discriminator._replace(params=params)
+        states = states._replace(discriminator=discriminator)
+    assert not differences(runs, states, histories).max() < FLOAT32_TOLERANCE
 
 
 # The same population
@@ -231,8 +249,11 @@ def compare_populations(ours, pytorchs):
         return np.where(columns["settled_step"] < 0, np.inf, columns["settled_step"])
 
     measured = [*(f"output_{unit}" for unit in range(4)), "d_loss_real", "d_loss_fake", "g_loss"]
-    p_values = {name: stats.ks_2samp(ours[name], pytorchs[name]).pvalue for name in measured}
-    p_values["settled_step"] = stats.ks_2samp(settled(ours), settled(pytorchs)).pvalue
+    pairs = {name: (ours[name], pytorchs[name]) for name in measured}
+    pairs["settled_step"] = settled(ours), settled(pytorchs)
+    p_values = {
+        name: stats.ks_2samp(*pair, nan_policy="raise").pvalue for name, pair in pairs.items()
+    }
     for name in ("matched", "in_support"):
         table = [[column.sum(), (~column).sum()] for column in (ours[name], pytorchs[name])]
         p_values[name] = stats.fisher_exact(table).pvalue
@@ -252,6 +273,12 @@ def test_the_population_is_pytorchs(pytorchs):
     """4,096 seeds against 400: so many tell distributions that are 0.12 apart."""
     p_values = compare_populations(gan.train_population(range(4096)).columns, pytorchs)
     assert min(p_values.values()) > SIGNIFICANCE, p_values
+
+
+def test_a_loss_that_is_not_a_number_is_noticed_in_a_population(pytorchs):
+    broken = pytorchs | {"g_loss": np.where(pytorchs["seed"] == 7, np.nan, pytorchs["g_loss"])}
+    with pytest.raises(ValueError, match="nan"):
+        compare_populations(broken, pytorchs)
 
 
 def test_another_initialiser_is_noticed(pytorchs, monkeypatch):
@@ -319,7 +346,7 @@ def test_side_by_side_every_record_agrees_parameters_too(live, program, request)
         records = train_every_record(live, dtype)
     else:
         records = run_on(program, live, dtype)
-    assert 0 < max(differences(live, *records, at="every")) < tolerance
+    assert 0 < differences(live, *records, at="every").max() < tolerance
 
 
 def train_every_record(arrays, dtype):
@@ -346,8 +373,17 @@ def test_parameters_go_to_pytorch_and_back_bit_for_bit(pytorch):
     again = gan.params_from_torch(*[dict(network.named_parameters()) for network in networks])
     jax.tree.map(np.testing.assert_array_equal, again, state)
     half = {k: v.bfloat16() for k, v in networks[0].state_dict().items()}
-    with pytest.raises(ValueError, match="must be float32"):
+    with pytest.raises(ValueError, match=r"must be float32\[3\]; got 'torch.bfloat16\[3\]'"):
         gan.params_from_torch(half, networks[1].state_dict())
+
+
+def test_samples_may_be_tensors(pytorch):
+    state, samples = gan.init(jax.random.key(3)), pytorch.gan.draw_real(20)
+    _, expected = gan.train_on(state, samples.numpy())
+    for tensor in (samples, samples.clone().requires_grad_(), samples.T.contiguous().T):
+        jax.tree.map(np.testing.assert_array_equal, gan.train_on(state, tensor)[1], expected)
+    with pytest.raises(ValueError, match=r"real must be .*got 'torch.bfloat16\[20, 4\]'"):
+        gan.train_on(state, samples.bfloat16())
 
 
 def test_the_benchmarks_pytorch_step_of_many_seeds_is_that_of_one(pytorch):

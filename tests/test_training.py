@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gan1010_jax as gan
@@ -190,6 +191,12 @@ def test_train_on_takes_latents_too_and_works_under_vmap():
     assert np.all(histories.output[0, -1] != histories.output[1, -1])
 
 
+def test_large_whole_numbers_are_samples_as_they_are():
+    _, whole = gan.train_on(gan.init(KEY), np.full((10, 4), 2**40))
+    _, floats = gan.train_on(gan.init(KEY), np.full((10, 4), 2.0**40))
+    chex.assert_trees_all_equal(whole, floats)
+
+
 def test_train_on_uses_the_samples_in_their_order():
     real = np.asarray(jax.random.uniform(KEY, (20, 4)))
     _, history = gan.train_on(gan.init(KEY), real, record_every=1)
@@ -202,9 +209,29 @@ def test_train_on_uses_the_samples_in_their_order():
     ("arguments", "message"),
     [
         ({"real": np.zeros((20, 3))}, r"real must be an array of numbers, \[steps, 4\]; got"),
-        ({"real": np.zeros(4)}, r"real must be .*got 'float32\[4\]'"),
+        ({"real": np.zeros(4)}, r"real must be .*got 'float64\[4\]'"),
         ({"real": np.zeros((2, 10, 4))}, "real must be"),
-        ({"real": 0.5}, "real must be .*got 0.5"),
+        ({"real": 0.5}, r"real must be .*got 'float64\[\]'"),
+        ({"real": [[10**30] * 4] * 20}, "real must be"),
+        ({"real": [[0.1] * 4] * 9999 + [[0.1]]}, "^.{0,600}…$"),
+        ({"state": None}, "state must be a GANState; got None"),
+        ({"state": gan.init(KEY, gan.pattern_game("11"))}, r"state must be what init gives .*got"),
+        (
+            {"state": gan.init(KEY, method=gan.Method(optimizer=optax.adam))},
+            r"state must be what init gives .* nothing at \.discriminator\.opt_state.*count; got",
+        ),
+        (
+            {"method": gan.Method(optimizer=optax.adam)},
+            r"int32\[\] at \.discriminator\.opt_state.*count; got 'nothing'",
+        ),
+        (
+            {"state": jax.vmap(gan.init)(jax.random.split(KEY, 2))},
+            r"state must be what init gives .*float32\[3\] at .*; got 'float32\[2, 3\]'",
+        ),
+        (
+            {"state": jax.tree.map(lambda leaf: leaf.astype(np.float16), gan.init(KEY))},
+            r"float32\[3\] at .*; got 'float16\[3\]'",
+        ),
         ({"real": "samples"}, "real must be"),
         ({"real": [[1, 2], [3]]}, "real must be"),
         ({"real": np.zeros((20, 4), complex)}, "real must be"),
