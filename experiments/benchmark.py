@@ -1,6 +1,5 @@
 """Measure how fast 1010-GANs are trained: PyTorch, plain JAX and every engine, side by side."""
 
-import importlib
 import importlib.util
 import math
 import multiprocessing

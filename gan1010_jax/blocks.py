@@ -30,7 +30,7 @@ from gan1010_jax.games import Game
 from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.scalarize import UnsupportedPrimitive
 from gan1010_jax.training import History
-from gan1010_jax.updates import init
+from gan1010_jax.updates import state_shapes
 
 # Each takes about 10 ms to compile on lanes, and gains the less the larger the products are.
 MAX_PARAMETERS_ON_LANES = 300
@@ -110,8 +110,8 @@ def compile_engine(engine: str, game: Game, method: Method, *setting: Any) -> Pr
 
 def count_parameters(game: Game, method: Method) -> int:
     """How many parameters both players have."""
-    state = jax.eval_shape(lambda: init(jax.random.key(0), game, method))
-    return sum(leaf.size for player in state for leaf in jax.tree.leaves(player.params))
+    players = state_shapes(game, method)
+    return sum(leaf.size for player in players for leaf in jax.tree.leaves(player.params))
 
 
 @functools.lru_cache(maxsize=64)

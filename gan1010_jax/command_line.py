@@ -103,8 +103,7 @@ def explain(message: str, error: BaseException) -> None:
 
 def refusal(error: InvalidArgument) -> str:
     """What is wrong with an option, in one sentence."""
-    option = "--" + error.name.replace("_", "-")
-    return f"{option} must be {error.allowed}; got {error.value!r}"
+    return error.explain("--" + error.name.replace("_", "-"))
 
 
 def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.PrimitiveConstructorSpec:

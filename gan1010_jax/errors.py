@@ -15,13 +15,17 @@ class InvalidArgument(ValueError):
 
     def __init__(self, name: str, value: Any, allowed: str):
         """Say what was given and what is allowed."""
-        given = repr(value)
-        if len(given) > LONGEST_VALUE:
-            given = f"{given[:LONGEST_VALUE]}…"
-        super().__init__(f"{name} must be {allowed}; got {given}")
         self.name = name
         self.value = value
         self.allowed = allowed
+        super().__init__(self.explain(name))
+
+    def explain(self, name: str) -> str:
+        """The message, with a name for the argument such as the command line's."""
+        given = repr(self.value)
+        if len(given) > LONGEST_VALUE:
+            given = f"{given[:LONGEST_VALUE]}…"
+        return f"{name} must be {self.allowed}; got {given}"
 
 
 class BadFile(ValueError):

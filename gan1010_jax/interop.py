@@ -6,7 +6,6 @@ imports PyTorch.
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import chex
@@ -18,7 +17,7 @@ from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.training import as_array, as_floats, check_types, describe
-from gan1010_jax.updates import GANState, fresh_state, init
+from gan1010_jax.updates import GANState, fresh_state, state_shapes
 
 
 def params_from_torch(
@@ -49,7 +48,7 @@ def params_from_torch(
         hyperparameter that is not a finite scalar; it says which, and what is.
     """
     check_types(game, method, hyperparams)
-    expected = jax.eval_shape(partial(init, game=game, method=method), jax.random.key(0))
+    expected = state_shapes(game, method)
     d_params = from_torch("d_state_dict", d_state_dict, expected.discriminator.params)
     g_params = from_torch("g_state_dict", g_state_dict, expected.generator.params)
     return fresh_state(d_params, g_params, method, as_floats(hyperparams))

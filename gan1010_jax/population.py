@@ -161,8 +161,7 @@ def replay(
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
-    if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
-        raise InvalidArgument("seed", seed, f"a whole number from 0 to {MAX_SEED}")
+    check_seed("seed", seed)
     population = train_population(
         [seed],
         game,
@@ -583,13 +582,18 @@ def seed_range(seeds: int, first_seed: int = 0) -> range:
     Raises:
       InvalidArgument: (a `ValueError`) if there are none or they leave 0 … 2³²-1.
     """
-    if not is_whole(first_seed) or not 0 <= first_seed <= MAX_SEED:
-        raise InvalidArgument("first_seed", first_seed, f"a whole number from 0 to {MAX_SEED}")
+    check_seed("first_seed", first_seed)
     most = MAX_SEED + 1 - first_seed
     if not is_whole(seeds) or not 1 <= seeds <= most:
         allowed = f"a whole number from 1 to {most}, so that no seed is beyond {MAX_SEED}"
         raise InvalidArgument("seeds", seeds, allowed)
     return range(first_seed, first_seed + seeds)
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Refuse what is not a seed."""
+    if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
+        raise InvalidArgument(name, seed, f"a whole number from 0 to {MAX_SEED}")
 
 
 def check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:

@@ -20,6 +20,7 @@ from gan1010_jax.updates import (
     draw_batch,
     generate,
     init,
+    state_shapes,
     train_step,
 )
 
@@ -278,10 +279,9 @@ def check_state(state: GANState, game: Game, method: Method) -> None:
     """
     if not isinstance(state, GANState):
         raise InvalidArgument("state", state, "a GANState")
-    expected = jax.eval_shape(partial(init, game=game, method=method), jax.random.key(0))
     given, wanted = (
         {jax.tree_util.keystr(path): describe(leaf) for path, leaf in jax.tree.leaves_with_path(s)}
-        for s in (state, expected)
+        for s in (state, state_shapes(game, method))
     )
     for path in [*wanted, *given]:
         here, there = given.get(path, "nothing"), wanted.get(path, "nothing")

@@ -67,6 +67,11 @@ def init(
     return fresh_state(d_params, g_params, method, hyperparams)
 
 
+def state_shapes(game: Game, method: Method) -> GANState:
+    """What `init` gives, as `jax.ShapeDtypeStruct`s."""
+    return jax.eval_shape(partial(init, game=game, method=method), jax.random.key(0))
+
+
 def fresh_state(
     d_params: chex.ArrayTree, g_params: chex.ArrayTree, method: Method, hyperparams: Hyperparams
 ) -> GANState:
