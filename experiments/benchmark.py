@@ -34,13 +34,13 @@ from rich.table import Column, Table
 import gan1010_jax as gan
 from gan1010_jax import outline, store
 from gan1010_jax.blocks import count_cores
+from gan1010_jax.checks import is_whole
 from gan1010_jax.command_line import number, run
 from gan1010_jax.engines import ENGINES, compiler_options
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.plotting import BLUE, GREEN, GREY, ORANGE, styled
 from gan1010_jax.population import describe_device
 from gan1010_jax.scalarize import scalarize, to_lanes
-from gan1010_jax.training import is_whole
 from gan1010_jax.version import versions
 
 SIZES = (64, 1_024, 16_384, 131_072)

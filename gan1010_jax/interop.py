@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan1010_jax.checks import as_array, as_floats, check_types, describe_array
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.training import as_array, as_floats, check_types, describe
 from gan1010_jax.updates import GANState, fresh_state, state_shapes
 
 
@@ -81,8 +81,8 @@ def from_torch(
         name = torch_name(path)
         entry, allowed = f"{argument}[{name!r}]", f"{leaf.dtype}{[*leaf.shape[::-1]]}"
         array = as_array(entry, state_dict[name], allowed)
-        if describe(array) != allowed:
-            raise InvalidArgument(entry, describe(array), allowed)
+        if describe_array(array) != allowed:
+            raise InvalidArgument(entry, describe_array(array), allowed)
         return jnp.asarray(array.T)
 
     return jax.tree.map_with_path(convert, expected)

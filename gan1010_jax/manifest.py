@@ -14,10 +14,10 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from gan1010_jax.checks import as_floats
 from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.games import PATTERN, Game, pattern_game
 from gan1010_jax.methods import OBJECTIVES, Hyperparams, Method
-from gan1010_jax.training import as_floats
 from gan1010_jax.version import versions
 
 # The rest of `versions()` computes nothing of a row.

@@ -26,6 +26,7 @@ from gan1010_jax.blocks import (
     share_precision,
     train_block,
 )
+from gan1010_jax.checks import as_floats, check_run, is_whole
 from gan1010_jax.convergence import Tally, convergence_report, count_rows
 from gan1010_jax.engines import choose_engine
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
@@ -41,7 +42,7 @@ from gan1010_jax.tables import (
     read_counts,
     read_history,
 )
-from gan1010_jax.training import History, as_floats, check_run, is_whole, record_steps
+from gan1010_jax.training import History, record_steps
 from gan1010_jax.version import versions
 
 MAX_SEED = 2**32 - 1

@@ -2,15 +2,23 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Distribution, Game, pattern_game
+from gan1010_jax.checks import (
+    as_floats,
+    check_key,
+    check_run,
+    check_samples,
+    check_state,
+    check_steps,
+    check_types,
+)
+from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.updates import (
     SETTINGS,
@@ -20,12 +28,8 @@ from gan1010_jax.updates import (
     draw_batch,
     generate,
     init,
-    state_shapes,
     train_step,
 )
-
-MAX_STEPS = 2**31 - 1
-MAX_RECORDS = 100_000
 
 
 class History(NamedTuple):
@@ -242,142 +246,3 @@ def all_finite(state: GANState) -> jax.Array:
 def record_steps(steps: int, record_every: int) -> np.ndarray:
     """How many steps have been taken at each record of a run, int32 [records]."""
     return np.arange(record_every, steps + 1, record_every, dtype=np.int32)
-
-
-def check_key(key: chex.PRNGKey) -> None:
-    """Refuse what is not one typed key."""
-    if not (
-        isinstance(key, jax.Array)
-        and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        and key.shape == ()
-    ):
-        raise InvalidArgument("key", key, "one typed key, such as jax.random.key(0)")
-
-
-def check_samples(
-    name: str, samples: jax.Array, distribution: Distribution, steps: int | None = None
-) -> jax.Array:
-    """Samples in JAX's default float type; refuse what is not one of a distribution for each step.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for another shape, or what is not real numbers.
-    """
-    (units,) = distribution.center.shape
-    allowed = f"an array of numbers, [{'steps' if steps is None else steps}, {units}]"
-    array = as_array(name, samples, allowed)
-    is_real = jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)
-    if array.ndim != 2 or array.shape != (steps or len(array), units) or not is_real:
-        raise InvalidArgument(name, describe(array), allowed)
-    return jnp.asarray(array, jnp.result_type(float))
-
-
-def check_state(state: GANState, game: Game, method: Method) -> None:
-    """Refuse a state of other networks, another optimiser or another float type.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) that names the first leaf that differs.
-    """
-    if not isinstance(state, GANState):
-        raise InvalidArgument("state", state, "a GANState")
-    given, wanted = (
-        {jax.tree_util.keystr(path): describe(leaf) for path, leaf in jax.tree.leaves_with_path(s)}
-        for s in (state, state_shapes(game, method))
-    )
-    for path in [*wanted, *given]:
-        here, there = given.get(path, "nothing"), wanted.get(path, "nothing")
-        if here != there:
-            allowed = f"what init gives for this game and method, which has {there} at {path}"
-            raise InvalidArgument("state", here, allowed)
-
-
-def as_array(name: str, value: Any, allowed: str) -> np.ndarray | jax.Array:
-    """An array of JAX's, or anything that NumPy takes for one, also a tensor of PyTorch's.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for anything else.
-    """
-    if isinstance(value, jax.Array):
-        return value
-    try:
-        if hasattr(value, "detach"):  # a tensor, which may be on a GPU and have a gradient
-            return np.asarray(value.detach().cpu())
-        return np.asarray(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise InvalidArgument(name, describe(value), allowed) from None
-
-
-def describe(value: Any) -> Any:
-    """The dtype and shape of an array or tensor, in words; another value as it is."""
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"{value.dtype}{[*value.shape]}"
-    return value
-
-
-def check_run(
-    game: Game, method: Method, hyperparams: Hyperparams, steps: int, record_every: int
-) -> None:
-    """Refuse what cannot be run; the hyperparameters' values are for `as_floats`.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for the first argument outside its limits.
-    """
-    check_types(game, method, hyperparams)
-    check_steps(steps, record_every)
-
-
-def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
-    """Refuse what is not of its type."""
-    for name, value, kind in (
-        ("game", game, Game),
-        ("method", method, Method),
-        ("hyperparams", hyperparams, Hyperparams),
-    ):
-        if not isinstance(value, kind):
-            raise InvalidArgument(name, value, f"a {kind.__name__}")
-
-
-def check_steps(steps: int, record_every: int) -> None:
-    """Refuse numbers of steps and of steps between records that do not go together."""
-    if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
-        raise InvalidArgument("steps", steps, f"a whole number from 1 to {MAX_STEPS}")
-    least = -(-int(steps) // MAX_RECORDS)
-    if not is_whole(record_every) or not least <= record_every <= steps:
-        allowed = f"a whole number from {least} to the number of steps, {steps}"
-        raise InvalidArgument("record_every", record_every, allowed)
-    if steps % record_every:
-        allowed = f"a multiple of the record interval, {record_every}, to be recorded to the end"
-        raise InvalidArgument("steps", steps, allowed)
-
-
-def as_floats(hyperparams: Hyperparams, seeds: int | None = None) -> Hyperparams:
-    """Hyperparameters in JAX's default float type; with many seeds, arrays [seeds] may be given.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for another shape, or a number that is not finite or is
-        below zero. The value of a tracer is not seen.
-    """
-    return Hyperparams(*(as_float(*item, seeds) for item in hyperparams._asdict().items()))
-
-
-def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndarray:
-    """One of `as_floats`."""
-    dtype = jnp.result_type(float)
-    if isinstance(value, jax.core.Tracer):
-        array = value.astype(dtype)
-    else:
-        try:
-            with np.errstate(over="ignore"):
-                array = np.asarray(value, dtype)
-        except (TypeError, ValueError):
-            array = np.asarray(np.nan)
-        if not np.all(np.isfinite(array) & (array >= 0)):
-            raise InvalidArgument(name, value, "a finite number, zero or more")
-    if array.shape not in ((), (seeds,)):
-        each = "" if seeds is None else f", or one for each of the {seeds} seeds"
-        raise InvalidArgument(name, value, f"a scalar{each}")
-    return array
-
-
-def is_whole(value: object) -> bool:
-    """Whether a value is an integer, of Python's or NumPy's, and not a bool."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
