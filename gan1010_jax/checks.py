@@ -51,13 +51,12 @@ def check_state(state: GANState, game: Game, method: Method) -> None:
     """
     if not isinstance(state, GANState):
         raise InvalidArgument("state", state, "a GANState")
-    given, wanted = (
-        {
-            jax.tree_util.keystr(path): describe_array(leaf)
-            for path, leaf in jax.tree.leaves_with_path(s)
-        }
-        for s in (state, state_shapes(game, method))
-    )
+
+    def describe(tree: GANState) -> dict[str, Any]:
+        leaves = jax.tree.leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): describe_array(leaf) for path, leaf in leaves}
+
+    given, wanted = describe(state), describe(state_shapes(game, method))
     for path in [*wanted, *given]:
         here, there = given.get(path, "nothing"), wanted.get(path, "nothing")
         if here != there:
