@@ -34,7 +34,7 @@ from rich.table import Column, Table
 import gan1010_jax as gan
 from gan1010_jax import outline, store
 from gan1010_jax.blocks import count_cores
-from gan1010_jax.checks import is_whole
+from gan1010_jax.checks import check_whole, is_whole
 from gan1010_jax.command_line import number, run
 from gan1010_jax.engines import ENGINES, compiler_options
 from gan1010_jax.errors import InvalidArgument
@@ -124,8 +124,7 @@ def check(options: Benchmark) -> Plan:
         if not is_whole(size) or not 1 <= size <= MAX_SIZE:
             raise InvalidArgument("seeds", size, f"whole numbers from 1 to {MAX_SIZE}")
     repeats = (3 if options.quick else 5) if options.repeats is None else options.repeats
-    if not is_whole(repeats) or not 1 <= repeats <= MAX_REPEATS:
-        raise InvalidArgument("repeats", repeats, f"a whole number from 1 to {MAX_REPEATS}")
+    check_whole("repeats", repeats, 1, MAX_REPEATS)
     seconds = (0.3 if options.quick else 1.0) if options.seconds is None else options.seconds
     if not 0 < seconds <= MAX_SECONDS:
         raise InvalidArgument("seconds", seconds, f"a number above 0, {MAX_SECONDS:g} at most")

@@ -112,8 +112,7 @@ def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
 
 def check_steps(steps: int, record_every: int) -> None:
     """Refuse numbers of steps and of steps between records that do not go together."""
-    if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
-        raise InvalidArgument("steps", steps, f"a whole number from 1 to {MAX_STEPS}")
+    check_whole("steps", steps, 1, MAX_STEPS)
     least = -(-int(steps) // MAX_RECORDS)
     if not is_whole(record_every) or not least <= record_every <= steps:
         allowed = f"a whole number from {least} to the number of steps, {steps}"
@@ -150,6 +149,12 @@ def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndar
         each = "" if seeds is None else f", or one for each of the {seeds} seeds"
         raise InvalidArgument(name, value, f"a scalar{each}")
     return array
+
+
+def check_whole(name: str, value: object, least: int, most: int, remark: str = "") -> None:
+    """Refuse what is not a whole number in a closed range; a remark may explain its ends."""
+    if not is_whole(value) or not least <= value <= most:
+        raise InvalidArgument(name, value, f"a whole number from {least} to {most}{remark}")
 
 
 def is_whole(value: object) -> bool:

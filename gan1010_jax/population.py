@@ -26,7 +26,7 @@ from gan1010_jax.blocks import (
     share_precision,
     train_block,
 )
-from gan1010_jax.checks import as_floats, check_run, is_whole
+from gan1010_jax.checks import as_floats, check_run, check_whole
 from gan1010_jax.convergence import Tally, convergence_report, count_rows
 from gan1010_jax.engines import choose_engine
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
@@ -111,8 +111,7 @@ class Population:
           InvalidArgument: (a `ValueError`) for a number that is not a row's.
         """
         rows = self.tally.seeds
-        if not is_whole(row) or not 0 <= row < rows:
-            raise InvalidArgument("row", row, f"a whole number from 0 to {rows - 1}")
+        check_whole("row", row, 0, rows - 1)
         again = train_population(
             self.columns["seed"][[row]],
             self.game,
@@ -162,7 +161,7 @@ def replay(
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
-    check_seed("seed", seed)
+    check_whole("seed", seed, 0, MAX_SEED)
     population = train_population(
         [seed],
         game,
@@ -572,8 +571,7 @@ def check_count(name: str, count: int | None, most: int) -> int | None:
     """Refuse what is not a whole number from 1 to `most`, or None."""
     if count is None:
         return None
-    if not is_whole(count) or not 1 <= count <= most:
-        raise InvalidArgument(name, count, f"a whole number from 1 to {most}, or None")
+    check_whole(name, count, 1, most, ", or None")
     return int(count)
 
 
@@ -583,18 +581,10 @@ def seed_range(seeds: int, first_seed: int = 0) -> range:
     Raises:
       InvalidArgument: (a `ValueError`) if there are none or they leave 0 … 2³²-1.
     """
-    check_seed("first_seed", first_seed)
+    check_whole("first_seed", first_seed, 0, MAX_SEED)
     most = MAX_SEED + 1 - first_seed
-    if not is_whole(seeds) or not 1 <= seeds <= most:
-        allowed = f"a whole number from 1 to {most}, so that no seed is beyond {MAX_SEED}"
-        raise InvalidArgument("seeds", seeds, allowed)
+    check_whole("seeds", seeds, 1, most, f", so that no seed is beyond {MAX_SEED}")
     return range(first_seed, first_seed + seeds)
-
-
-def check_seed(name: str, seed: int) -> None:
-    """Refuse what is not a seed."""
-    if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
-        raise InvalidArgument(name, seed, f"a whole number from 0 to {MAX_SEED}")
 
 
 def check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:
