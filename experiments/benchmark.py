@@ -57,8 +57,8 @@ CALL_SECONDS_PER_SEED = 1e-4
 PLAIN_RECORD_BYTES, PLAIN_BYTES = 70, 2e9
 NOTES = (
     "seed-steps/s: one seed advanced by one step (three updates), random draws included, "
-    "compilation left out; median of the repeats and their range. JAX programs keep a record every "
-    "10 steps, PyTorch keeps none.",
+    "compilation left out; median of the repeats and their range. A record is kept every 10 "
+    "steps, except by PyTorch's compile(vmap).",
     "compile: in a process of its own with nothing cached; starting the libraries is left out. "
     "memory: the most that this process, libraries included, ever held.",
 )

@@ -4,8 +4,8 @@ Every engine runs the same pure functions, `start` and `train_record`, on a bloc
 own fixed width. The width is fixed so that a seed goes through the same machine code whatever the
 size of its population, and its row is the same to the bit.
 
-On two cores of an AMD EPYC with AVX-512, at 16,384 seeds, `fused` does 124 million seed-steps a
-second, 27 times `jit(vmap(scan))` and 32,000 times the reference in PyTorch in the same run of
+On two cores of an Intel Xeon with AVX-512, at 16,384 seeds, `fused` does 119 million seed-steps a
+second, 31 times `jit(vmap(scan))` and 33,000 times the reference in PyTorch in the same run of
 `experiments/benchmark.py`; `experiments/benchmark.md` has what was tried.
 """
 
