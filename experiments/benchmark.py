@@ -654,7 +654,9 @@ def count_operations() -> dict[str, Any]:
     game, method = gan.pattern_game("1010"), gan.Method()
 
     def step(state, step, data_key):
-        return gan.train_step(state, gan.draw_batch(data_key, game, method, step), game, method)
+        return gan.train_step(
+            state, gan.draw_batch(data_key, game, method, step=step), game, method
+        )
 
     key = jax.random.key(0, impl="threefry2x32")
     state, number = gan.init(key, game, method), jnp.int32(0)

@@ -19,15 +19,24 @@ from gan1010_jax.convergence import (
     wilson_interval,
 )
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
-from gan1010_jax.games import Constant, Game, Matches, Uniform, Within, pattern_game
+from gan1010_jax.games import (
+    Constant,
+    Game,
+    Matches,
+    Normal,
+    Uniform,
+    Within,
+    dirac_game,
+    pattern_game,
+)
 from gan1010_jax.interop import params_from_torch, params_to_torch
-from gan1010_jax.methods import Hyperparams, Method, Objective
+from gan1010_jax.losses import Batch
+from gan1010_jax.methods import Hyperparams, Method, Objective, Penalty, Round
 from gan1010_jax.models import Discriminator, Generator
 from gan1010_jax.population import Population, load_population, replay, train_population
 from gan1010_jax.scalarize import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
 from gan1010_jax.training import History, train, train_on
 from gan1010_jax.updates import (
-    Batch,
     GANState,
     Losses,
     Player,
@@ -55,10 +64,13 @@ __all__ = [
     "Losses",
     "Matches",
     "Method",
+    "Normal",
     "Objective",
+    "Penalty",
     "Player",
     "Population",
     "Proportion",
+    "Round",
     "Tally",
     "UnfinishedRun",
     "Uniform",
@@ -68,6 +80,7 @@ __all__ = [
     "__version__",
     "convergence_curves",
     "convergence_report",
+    "dirac_game",
     "discriminator_update",
     "draw_batch",
     "from_lanes",

@@ -116,9 +116,17 @@ def count_parameters(game: Game, method: Method) -> int:
 
 @functools.lru_cache(maxsize=64)
 def compile_program(
-    engine: Engine, game: Game, method: Method, steps: int, record_every: int, dtype: np.dtype
+    engine: Engine,
+    game: Game,
+    method: Method,
+    steps: int,
+    record_every: int,
+    numbers: jax.tree_util.PyTreeDef,
+    dtype: np.dtype,
 ) -> Program:
-    """Compile what runs and judges a block on every device, hyperparameters being of `dtype`.
+    """Compile what runs and judges a block on every device.
+
+    The hyperparameters are those in the structure `numbers`, of `dtype`.
 
     It is two programs, what starts a block and the rest, that are compiled at the same time.
     """
@@ -160,7 +168,7 @@ def compile_program(
         return jax.ShapeDtypeStruct((len(devices), engine.block), dtype)
 
     seeds, live = lanes(np.uint32), lanes(np.bool_)
-    hyperparams = jax.tree.map(lambda _: lanes(dtype), Hyperparams())
+    hyperparams = jax.tree.unflatten(numbers, [lanes(dtype)] * numbers.num_leaves)
     start_devices, run_devices = on_each_device(start), on_each_device(run_and_judge)
     runs, data_keys = jax.eval_shape(start_devices, seeds, hyperparams)
     lowered = [

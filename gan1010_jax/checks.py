@@ -1,5 +1,6 @@
 """What the package's functions accept: each check refuses with an `InvalidArgument`."""
 
+from functools import partial
 from typing import Any
 
 import chex
@@ -9,8 +10,9 @@ import numpy as np
 
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Distribution, Game
-from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.updates import GANState, state_shapes
+from gan1010_jax.losses import Batch
+from gan1010_jax.methods import OPTIONAL, Hyperparams, Method, allowed_values, is_allowed
+from gan1010_jax.updates import GANState, draw_batch, state_shapes
 
 MAX_STEPS = 2**31 - 1
 MAX_RECORDS = 100_000
@@ -96,11 +98,11 @@ def check_run(
       InvalidArgument: (a `ValueError`) for the first argument outside its limits.
     """
     check_types(game, method, hyperparams)
-    check_steps(steps, record_every)
+    check_steps(steps, record_every, MAX_STEPS // method.d_steps)
 
 
 def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
-    """Refuse what is not of its type."""
+    """Refuse what is not of its type, and numbers of a penalty that the method does not have."""
     for name, value, kind in (
         ("game", game, Game),
         ("method", method, Method),
@@ -108,11 +110,15 @@ def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
     ):
         if not isinstance(value, kind):
             raise InvalidArgument(name, value, f"a {kind.__name__}")
+    for name in ("penalty_weight", "target_norm"):
+        value = getattr(hyperparams, name)
+        if value is not None and method.penalty.name == "none":
+            raise InvalidArgument(name, value, "None, since the method has no penalty")
 
 
-def check_steps(steps: int, record_every: int) -> None:
+def check_steps(steps: int, record_every: int, most: int = MAX_STEPS) -> None:
     """Refuse numbers of steps and of steps between records that do not go together."""
-    check_whole("steps", steps, 1, MAX_STEPS)
+    check_whole("steps", steps, 1, most)
     least = -(-int(steps) // MAX_RECORDS)
     if not is_whole(record_every) or not least <= record_every <= steps:
         allowed = f"a whole number from {least} to the number of steps, {steps}"
@@ -122,18 +128,34 @@ def check_steps(steps: int, record_every: int) -> None:
         raise InvalidArgument("steps", steps, allowed)
 
 
+def check_plain(game: Game, method: Method, hyperparams: Hyperparams) -> None:
+    """Refuse a method whose step takes more than a real sample and a latent.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) if it has `d_steps`, or draws anything else.
+    """
+    draw = partial(draw_batch, game=game, method=method, hyperparams=hyperparams)
+    batch = jax.eval_shape(draw, jax.random.key(0))
+    if method.d_steps > 1 or jax.tree.structure(batch) != jax.tree.structure(Batch(0, 0)):
+        allowed = "one whose step takes a real sample and a latent, and draws nothing else"
+        raise InvalidArgument("method", method, allowed)
+
+
 def as_floats(hyperparams: Hyperparams, seeds: int | None = None) -> Hyperparams:
     """Hyperparameters in JAX's default float type; with many seeds, arrays [seeds] may be given.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for another shape, or a number that is not finite or is
-        below zero. The value of a tracer is not seen.
+      InvalidArgument: (a `ValueError`) for another shape, or a number that is not allowed. The
+        value of a tracer is not seen.
     """
-    return Hyperparams(*(as_float(*item, seeds) for item in hyperparams._asdict().items()))
+    floats = {name: as_float(name, value, seeds) for name, value in vars(hyperparams).items()}
+    return Hyperparams(**floats)
 
 
-def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndarray:
+def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndarray | None:
     """One of `as_floats`."""
+    if value is None and name in OPTIONAL:
+        return None
     dtype = jnp.result_type(float)
     if isinstance(value, jax.core.Tracer):
         array = value.astype(dtype)
@@ -143,8 +165,8 @@ def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndar
                 array = np.asarray(value, dtype)
         except (TypeError, ValueError):
             array = np.asarray(np.nan)
-        if not np.all(np.isfinite(array) & (array >= 0)):
-            raise InvalidArgument(name, value, "a finite number, zero or more")
+        if not np.all(is_allowed(name, array)):
+            raise InvalidArgument(name, value, allowed_values(name))
     if array.shape not in ((), (seeds,)):
         each = "" if seeds is None else f", or one for each of the {seeds} seeds"
         raise InvalidArgument(name, value, f"a scalar{each}")

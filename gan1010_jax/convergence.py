@@ -236,8 +236,8 @@ def convergence_report(population: "Population") -> dict[str, Any]:
         "record_every": population.record_every,
         "game": population.game.name,
         "hyperparams": {
-            name: np.asarray(value).tolist()
-            for name, value in population.hyperparams._asdict().items()
+            name: np.asarray(value).tolist()  # None stays None
+            for name, value in vars(population.hyperparams).items()
         },
         "engine": population.engine,
         "platform": population.platform,

@@ -73,7 +73,7 @@ def loop_block(
     """What runs a block: runs, keys and hyperparameters to runs at the end and histories."""
 
     def record(run, data_key, hyperparams, first_step):
-        batch_at = partial(draw_batch, data_key, game, method)
+        batch_at = partial(draw_batch, data_key, game, method, hyperparams)
         return train_record(run, batch_at, first_step, game, method, hyperparams, record_every)
 
     return engine.loop(record, jnp.arange(0, steps, record_every, dtype=jnp.int32))

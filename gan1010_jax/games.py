@@ -1,17 +1,19 @@
 """What is played: the networks, the real samples, the latent, and the test of success."""
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.models import Discriminator, Generator
+from gan1010_jax.models import DiracDiscriminator, DiracGenerator, Discriminator, Generator
 
 PATTERN = "[01]{1,16}"
 
@@ -25,6 +27,13 @@ class Distribution(Protocol):
 
     def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
         """Draw a sample, [units]: the one of an index, in the stream of samples of a key."""
+
+    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes [nodes, units] and weights [nodes] that sum to 1, to integrate over it.
+
+        Only `stability.py` asks for it: exact for polynomials of the degree `2 order - 1` in each
+        coordinate.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,10 @@ class Constant:
         """Return the point, whatever the key and index."""
         del key, index
         return self.center
+
+    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+        """One node."""
+        return np.asarray([self.value]), np.ones(1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,45 @@ class Uniform:
         words = jax.random.key_data(jax.vmap(jax.random.fold_in, (0, None))(keys, index))
         k = (words.reshape(-1)[: low.size] >> 8).astype(jnp.int32)
         return low + k * ((high - low) / 2**24)
+
+    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+        """Gauss and Legendre's nodes and weights, `order` a coordinate."""
+        nodes, weights = np.polynomial.legendre.leggauss(order)
+        scaled = [(low + high + (high - low) * nodes) / 2 for low, high in zip(self.low, self.high)]
+        return tensor_product([(nodes, weights / 2) for nodes in scaled])
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Independent Gaussian coordinates, each of its mean and standard deviation: two tuples."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def center(self) -> jax.Array:
+        """The mean."""
+        return jnp.asarray(self.mean)
+
+    def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
+        """Draw a sample, [units]."""
+        mean, std = self.center, jnp.asarray(self.std)
+        return mean + std * jax.random.normal(jax.random.fold_in(key, index), mean.shape)
+
+    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+        """Gauss and Hermite's nodes and weights, `order` a coordinate."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(order)
+        scaled = [(mean + std * nodes) for mean, std in zip(self.mean, self.std)]
+        return tensor_product([(nodes, weights / weights.sum()) for nodes in scaled])
+
+
+def tensor_product(
+    rules: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rule on a box of rules on its sides: nodes [nodes, units] and weights [nodes]."""
+    nodes = np.meshgrid(*(nodes for nodes, _ in rules), indexing="ij")
+    weights = np.meshgrid(*(weights for _, weights in rules), indexing="ij")
+    return np.stack(nodes, axis=-1).reshape(-1, len(rules)), np.prod(weights, axis=0).ravel()
 
 
 @dataclass(frozen=True)
@@ -102,8 +154,10 @@ class Game:
       generator: maps a latent [..., latent units] to a sample [..., units].
       real: the distribution of real samples.
       latent: the distribution of the generator's input.
-      matched: the test of success, on the generator's output: [..., units] -> bool [...].
+      matched: the test of success, on what is observed: [..., units] -> bool [...].
       in_support: the stricter test, that the output could be a real sample.
+      observe: maps a `GANState` to what a history keeps of it, [units], and what is tested; None
+        for the generator's output at the centre of the latent distribution.
     """
 
     name: str
@@ -113,6 +167,7 @@ class Game:
     latent: Distribution
     matched: Callable[[jax.Array], jax.Array]
     in_support: Callable[[jax.Array], jax.Array]
+    observe: Callable[[Any], jax.Array] | None = None
 
 
 def pattern_game(pattern: str = "1010") -> Game:
@@ -142,3 +197,49 @@ def pattern_game(pattern: str = "1010") -> Game:
         matched=Matches(bits),
         in_support=Within(low, high),
     )
+
+
+def dirac_game(start: tuple[float, float] | None = None, tolerance: float = 0.01) -> Game:
+    """The Dirac-GAN: D(x) = ψx and G = θ, one parameter each, with every real sample at 0.
+
+    The players are in equilibrium at θ = ψ = 0 alone. A history keeps (θ, ψ), as outputs 0 and 1,
+    and a run *matches*, and is *in support*, where both are within the tolerance. Mescheder et al.,
+    *Which Training Methods for GANs do actually Converge?* (ICML 2018), definition 2.1.
+
+    Args:
+      start: the (θ, ψ) that every run starts from; None for independent ones, uniform in [-1, 1].
+      tolerance: how far from 0 a parameter may be, above zero.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a start that is not two finite numbers, or a tolerance
+        that is not a finite number above zero.
+    """
+    if start is not None and not (
+        isinstance(start, tuple | list) and len(start) == 2 and all(map(is_finite, start))
+    ):
+        raise InvalidArgument("start", start, "two finite numbers, (theta, psi), or None")
+    if not is_finite(tolerance) or tolerance <= 0:
+        raise InvalidArgument("tolerance", tolerance, "a finite number above zero")
+    theta, psi = (None, None) if start is None else map(float, start)
+    near = Within((-float(tolerance),) * 2, (float(tolerance),) * 2)
+    return Game(
+        name="dirac",
+        discriminator=DiracDiscriminator(psi),
+        generator=DiracGenerator(theta),
+        real=Constant((0.0,)),
+        latent=Constant((0.0,)),
+        matched=near,
+        in_support=near,
+        observe=both_players,
+    )
+
+
+def both_players(state: Any) -> jax.Array:
+    """The parameters of G and of D, side by side: (θ, ψ) in the Dirac-GAN."""
+    players = state.generator.params, state.discriminator.params
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(players)])
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)

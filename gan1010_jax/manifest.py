@@ -16,8 +16,8 @@ from flax import linen as nn
 
 from gan1010_jax.checks import as_floats
 from gan1010_jax.errors import BadFile, InvalidArgument
-from gan1010_jax.games import PATTERN, Game, pattern_game
-from gan1010_jax.methods import OBJECTIVES, Hyperparams, Method
+from gan1010_jax.games import PATTERN, Game, dirac_game, pattern_game
+from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, Hyperparams, Method
 from gan1010_jax.version import versions
 
 # The rest of `versions()` computes nothing of a row.
@@ -50,8 +50,8 @@ def configure(
         **described,
         "hyperparams": {
             # The shortest decimal number of this float: 0.01, and not 0.009999999776482582.
-            name: float(str(number[()]))
-            for name, number in numbers._asdict().items()
+            name: None if number is None else float(str(number[()]))
+            for name, number in vars(numbers).items()
         },
         "first_seed": first_seed,
         "steps": steps,
@@ -152,6 +152,10 @@ def recognize_game(configuration: Mapping[str, Any], given: Game | None) -> Game
     name, game = configuration["game"]["name"], given
     if game is None and re.fullmatch(PATTERN, name):
         game = pattern_game(name)
+    elif game is None and name == "dirac":
+        there = configuration["game"]
+        start = there["generator"]["start"], there["discriminator"]["start"]
+        game = dirac_game(None if None in start else start, there["matched"]["high"][0])
     if describe(game) != configuration["game"]:
         raise InvalidArgument("game", given, f"the Game that was played, of the name {name!r}")
     return game
@@ -164,10 +168,21 @@ def recognize_method(configuration: Mapping[str, Any], given: Method | None) -> 
       InvalidArgument: (a `ValueError`) if that is another.
     """
     described, method = configuration["method"], given
-    name = described["objective"]["name"]
-    if method is None and name in OBJECTIVES:
-        method = Method(objective=name, schedule=described["schedule"])
-    if describe(method) != described:
+    if method is None:
+        method = make_method(described)
+    if method is None or describe(method) != described:
+        name = described["objective"]["name"]
         allowed = f"the Method that was used, of the objective {name!r}"
         raise InvalidArgument("method", given, allowed)
     return method
+
+
+def make_method(described: Mapping[str, Any]) -> Method | None:
+    """The method of a description, if all its parts are of this package or optax."""
+    objective, penalty = described["objective"]["name"], described["penalty"]["name"]
+    optimizers = {str(describe(optimizer)): optimizer for optimizer in OPTIMIZERS.values()}
+    optimizer = optimizers.get(str(described["optimizer"]))
+    if objective not in OBJECTIVES or penalty not in PENALTIES or optimizer is None:
+        return None
+    rest = {name: described[name] for name in ("schedule", "d_steps", "first")}
+    return Method(objective, penalty=penalty, optimizer=optimizer, **rest)

@@ -66,3 +66,30 @@ class Generator(nn.Module):
     def __call__(self, latent: jax.Array) -> jax.Array:  # noqa: D102
         hidden = nn.sigmoid(Linear(self.hidden)(latent))
         return nn.sigmoid(Linear(self.units)(hidden))
+
+
+def start_at(value: float | None) -> nn.initializers.Initializer:
+    """A given value, or uniform in [-1, 1]."""
+    return symmetric_uniform(1) if value is None else nn.initializers.constant(value)
+
+
+class DiracDiscriminator(nn.Module):
+    """The Dirac-GAN's D: a sample [..., 1] -> the logit ψx, [...]."""
+
+    start: float | None = None
+
+    @nn.compact
+    def __call__(self, sample: jax.Array) -> jax.Array:  # noqa: D102
+        psi = self.param("psi", start_at(self.start), (), jnp.result_type(float))
+        return psi * sample.squeeze(-1)
+
+
+class DiracGenerator(nn.Module):
+    """The Dirac-GAN's G: a latent [..., 1], which it ignores -> the sample θ, [..., 1]."""
+
+    start: float | None = None
+
+    @nn.compact
+    def __call__(self, latent: jax.Array) -> jax.Array:  # noqa: D102
+        theta = self.param("theta", start_at(self.start), (), jnp.result_type(float))
+        return jnp.broadcast_to(theta, latent.shape)

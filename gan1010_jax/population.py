@@ -116,7 +116,7 @@ class Population:
             self.columns["seed"][[row]],
             self.game,
             self.method,
-            Hyperparams(*(np.broadcast_to(number, rows)[row] for number in self.hyperparams)),
+            jax.tree.map(lambda number: np.broadcast_to(number, rows)[row], self.hyperparams),
             steps=self.steps,
             record_every=self.record_every,
             engine=self.engine,
@@ -277,8 +277,8 @@ class Task(NamedTuple):
 
     def compile(self) -> Program:
         """Its program."""
-        dtype = as_floats(Hyperparams()).d_lr.dtype
-        setting = (self.game, self.method, self.steps, self.record_every, dtype)
+        numbers, dtype = jax.tree.structure(self.hyperparams), as_floats(Hyperparams()).d_lr.dtype
+        setting = (self.game, self.method, self.steps, self.record_every, numbers, dtype)
         return compile_engine(self.engine, *setting)
 
     def configuration(self) -> dict[str, Any]:

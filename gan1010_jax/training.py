@@ -12,6 +12,7 @@ import numpy as np
 from gan1010_jax.checks import (
     as_floats,
     check_key,
+    check_plain,
     check_run,
     check_samples,
     check_state,
@@ -19,15 +20,15 @@ from gan1010_jax.checks import (
     check_types,
 )
 from gan1010_jax.games import Game, pattern_game
+from gan1010_jax.losses import Batch
 from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.updates import (
     SETTINGS,
-    Batch,
     GANState,
     Losses,
     draw_batch,
-    generate,
     init,
+    observe,
     train_step,
 )
 
@@ -37,7 +38,8 @@ class History(NamedTuple):
 
     Attributes:
       step: int32 [records], how many steps had been taken.
-      output: [records, units], the generator's output after that step.
+      output: [records, units], the generator's output after that step, or what else the game
+        observes.
       losses: `Losses` of [records], the three losses in that step.
       finite: bool [records], whether every parameter is finite after that step.
       matched: bool [records], whether the output matches, and every parameter is finite.
@@ -64,8 +66,8 @@ def train(
     """Train one GAN from scratch; `train(jax.random.key(i))` is the reference's run of seed i.
 
     The random stream: `init_key, data_key = split(key)`; `init` takes the first, and step t,
-    counted from 0, takes `draw_batch(data_key, game, method, t)`. It depends on nothing else, so
-    a longer run begins with the shorter one.
+    counted from 0, takes `draw_batch(data_key, game, method, hyperparams, t)`. It depends on
+    nothing else, so a longer run begins with the shorter one.
 
     Args:
       key: a typed key, `jax.random.key(seed)`.
@@ -99,7 +101,7 @@ def run_key(
 ) -> tuple[GANState, History]:
     """The whole of `train`, its arguments taken as checked."""
     run, data_key = start(key, game, method, hyperparams)
-    batch_at = partial(draw_batch, data_key, game, method)
+    batch_at = partial(draw_batch, data_key, game, method, hyperparams)
     return scan_records(run, batch_at, game, method, hyperparams, steps, record_every)
 
 
@@ -138,6 +140,7 @@ def train_on(
     """
     check_types(game, method, hyperparams)
     check_state(state, game, method)
+    check_plain(game, method, hyperparams)
     real = check_samples("real", real, game.real)
     steps = len(real)
     if latent is None:
@@ -223,7 +226,7 @@ def train_record(
         return Run(*train_step(run.state, batch, game, method, hyperparams))
 
     run = jax.lax.fori_loop(0, record_every, step, run)
-    output, finite = generate(run.state, game), all_finite(run.state)
+    output, finite = observe(run.state, game), all_finite(run.state)
     matched, in_support = success(output, finite, game)
     step = first_step + record_every
     return run, History(step, output, run.losses, finite, matched, in_support)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import optax
 
-from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Game, pattern_game
+from gan1010_jax.games import Game, Normal, Uniform, pattern_game
+from gan1010_jax.losses import Batch, discriminator_loss, generator_loss
 from gan1010_jax.methods import Hyperparams, Method
 
 
@@ -30,15 +31,11 @@ class GANState(NamedTuple):
     generator: Player
 
 
-class Batch(NamedTuple):
-    """All randomness that one step consumes: a real sample [units] and a latent [latent units]."""
-
-    real: jax.Array
-    latent: jax.Array
-
-
 class Losses(NamedTuple):
-    """The loss of each update of a step, taken before the update: three scalars."""
+    """Each loss of a step, taken before the update that lowers it, without penalty: three scalars.
+
+    Of several turns of D, those of the last.
+    """
 
     d_real: jax.Array
     d_fake: jax.Array
@@ -76,9 +73,10 @@ def fresh_state(
     d_params: chex.ArrayTree, g_params: chex.ArrayTree, method: Method, hyperparams: Hyperparams
 ) -> GANState:
     """Both players with these parameters, and optimisers that have not taken a step yet."""
+    d_optimizer, g_optimizer = method.optimizers
     return GANState(
-        discriminator=Player(d_params, method.optimizer(hyperparams.d_lr).init(d_params)),
-        generator=Player(g_params, method.optimizer(hyperparams.g_lr).init(g_params)),
+        discriminator=Player(d_params, d_optimizer(hyperparams.d_lr).init(d_params)),
+        generator=Player(g_params, g_optimizer(hyperparams.g_lr).init(g_params)),
     )
 
 
@@ -87,11 +85,27 @@ def draw_batch(
     key: chex.PRNGKey,
     game: Game = pattern_game("1010"),
     method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
     step: chex.Numeric = 0,
 ) -> Batch:
     """Draw what one step of the method consumes: a key has a batch for every step."""
+
     real_key, latent_key = jax.random.split(key)
-    return Batch(real=game.real.sample(real_key, step), latent=game.latent.sample(latent_key, step))
+
+    def draw(index):
+        real, latent = game.real.sample(real_key, index), game.latent.sample(latent_key, index)
+        noise = mix = None
+        if hyperparams.noise_std is not None:
+            normal = Normal((0.0,) * (2 * real.size), (1.0,) * (2 * real.size))
+            both = hyperparams.noise_std * normal.sample(jax.random.fold_in(key, 2), index)
+            real, noise = real + both[: real.size], both[real.size :]
+        if method.penalty.mixes:
+            (mix,) = Uniform((0.0,), (1.0,)).sample(jax.random.fold_in(key, 3), index)
+        return Batch(real, latent, noise, mix)
+
+    if method.d_steps == 1:
+        return draw(step)
+    return jax.vmap(draw)(method.d_steps * step + jnp.arange(method.d_steps))
 
 
 @partial(jax.jit, static_argnames="game")
@@ -106,61 +120,69 @@ def generate(
     return game.generator.apply({"params": state.generator.params}, latent)
 
 
-@partial(jax.jit, static_argnames=SETTINGS)
+def observe(state: GANState, game: Game) -> jax.Array:
+    """What a history keeps of a state, [units]: the generator's output, unless the game differs."""
+    return generate(state, game) if game.observe is None else game.observe(state)
+
+
+@partial(jax.jit, static_argnames=(*SETTINGS, "on"))
 def discriminator_update(
     state: GANState,
+    batch: Batch,
     game: Game = pattern_game("1010"),
     method: Method = Method(),
     hyperparams: Hyperparams = Hyperparams(),
-    *,
-    real: jax.Array | None = None,
-    fake: jax.Array | None = None,
-) -> tuple[GANState, jax.Array]:
-    """One descent step of D on a real sample [units], a fake one, or both.
+    on: str = "both",
+) -> tuple[GANState, tuple[jax.Array | None, jax.Array | None]]:
+    """One descent step of D, and of nothing else, on the samples of a batch.
+
+    Args:
+      state: both players.
+      batch: the samples; the fake one is what G makes of the latent.
+      game: what is played.
+      method: how it is trained.
+      hyperparams: its numbers.
+      on: which sample D sees, "real", "fake" or "both".
 
     Returns:
-      The state in which only D has moved, and D's loss (a scalar) before it did.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) if there is no sample at all.
+      The state in which only D has moved; and D's losses on the real and on the fake sample before
+      it did, without penalty, each a scalar, or None if D does not see it.
     """
-    if real is None and fake is None:
-        raise InvalidArgument("real", None, "a sample, unless fake is one")
 
     def loss_fn(params):
-        def logit(sample):
-            return game.discriminator.apply({"params": params}, sample)
+        g_params = state.generator.params
+        return discriminator_loss(params, g_params, batch, game, method, hyperparams, on)
 
-        d_real = 0.0 if real is None else method.objective.d_real(logit(real))
-        d_fake = 0.0 if fake is None else method.objective.d_fake(logit(fake))
-        return d_real + d_fake
-
-    loss, gradient = jax.value_and_grad(loss_fn)(state.discriminator.params)
-    discriminator = descend(state.discriminator, gradient, method.optimizer(hyperparams.d_lr))
-    return state._replace(discriminator=discriminator), loss
+    (_, losses), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.discriminator.params)
+    optimizer, _ = method.optimizers
+    discriminator = descend(state.discriminator, gradient, optimizer(hyperparams.d_lr))
+    if hyperparams.clip is not None:
+        clipped = optax.tree.clip(discriminator.params, -hyperparams.clip, hyperparams.clip)
+        discriminator = discriminator._replace(params=clipped)
+    return state._replace(discriminator=discriminator), losses
 
 
 @partial(jax.jit, static_argnames=SETTINGS)
 def generator_update(
     state: GANState,
-    latent: jax.Array,
+    batch: Batch,
     game: Game = pattern_game("1010"),
     method: Method = Method(),
     hyperparams: Hyperparams = Hyperparams(),
 ) -> tuple[GANState, jax.Array]:
-    """One descent step of G, through D, on the sample that it makes of a latent [latent units].
+    """One descent step of G, and of nothing else, through D, on what it makes of a batch's latent.
 
     Returns:
-      The state in which only G has moved, and G's loss (a scalar) before it did.
+      The state in which only G has moved; and G's loss before it did, without penalty, a scalar.
     """
 
     def loss_fn(params):
-        fake = game.generator.apply({"params": params}, latent)
-        logit = game.discriminator.apply({"params": state.discriminator.params}, fake)
-        return method.objective.g(logit)
+        d_params = state.discriminator.params
+        return generator_loss(params, d_params, batch, game, method, hyperparams)
 
-    loss, gradient = jax.value_and_grad(loss_fn)(state.generator.params)
-    generator = descend(state.generator, gradient, method.optimizer(hyperparams.g_lr))
+    (_, loss), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.generator.params)
+    _, optimizer = method.optimizers
+    generator = descend(state.generator, gradient, optimizer(hyperparams.g_lr))
     return state._replace(generator=generator), loss
 
 
@@ -180,14 +202,38 @@ def train_step(
     method: Method = Method(),
     hyperparams: Hyperparams = Hyperparams(),
 ) -> tuple[GANState, Losses]:
-    """One step of training: D on a real sample, D on a fake sample, then G through the new D."""
+    """One step of training: D's turn and G's, in the order of the method's schedule.
+
+    The reference: D on a real sample, D on a fake sample, then G through the new D.
+    """
     rules = (game, method, hyperparams)
 
-    state, d_real = discriminator_update(state, *rules, real=batch.real)
+    def d_round(state, batch):
+        if method.schedule != "reference":
+            return discriminator_update(state, batch, *rules)
+        state, (d_real, _) = discriminator_update(state, batch, *rules, on="real")
+        state, (_, d_fake) = discriminator_update(state, batch, *rules, on="fake")
+        return state, (d_real, d_fake)
 
-    fake = jax.lax.stop_gradient(generate(state, game, batch.latent))
-    state, d_fake = discriminator_update(state, *rules, fake=fake)
+    def d_turn(state):
+        if method.d_steps == 1:
+            return d_round(state, batch)
+        state, losses = jax.lax.scan(d_round, state, batch)
+        return state, last(losses)
 
-    state, g = generator_update(state, batch.latent, *rules)
+    def g_turn(state):
+        return generator_update(state, batch if method.d_steps == 1 else last(batch), *rules)
 
-    return state, Losses(d_real, d_fake, g)
+    def last(tree):
+        return jax.tree.map(lambda leaf: leaf[-1], tree)
+
+    if method.schedule == "simultaneous":
+        (after_d, d), (after_g, g) = d_turn(state), g_turn(state)
+        state = GANState(after_d.discriminator, after_g.generator)
+    elif method.first == "discriminator":
+        state, d = d_turn(state)
+        state, g = g_turn(state)
+    else:
+        state, g = g_turn(state)
+        state, d = d_turn(state)
+    return state, Losses(*d, g)

@@ -154,7 +154,7 @@ def r1_record(run, data_key, hyperparams, first_step):
         return METHOD.objective.d_real(logit(real)) + 0.1 * jnp.sum(jax.grad(logit)(real) ** 2)
 
     def step(t, run):
-        batch = gan.draw_batch(data_key, GAME, METHOD, first_step + t)
+        batch = gan.draw_batch(data_key, GAME, METHOD, step=first_step + t)
         player = run.state.discriminator
         gradient = jax.grad(loss_fn)(player.params, batch.real)
         player = descend(player, gradient, METHOD.optimizer(hyperparams.d_lr))

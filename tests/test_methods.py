@@ -58,9 +58,9 @@ def test_an_optimizer_that_keeps_its_learning_rate_in_its_state_trains_with_the_
 @pytest.mark.parametrize(
     ("setting", "allowed"),
     [
-        ({"objective": "foo"}, "one of mse"),
+        ({"objective": "foo"}, "an Objective or one of mse, lsgan, minimax, nonsaturating, wass"),
         ({"objective": None}, "one of mse"),
-        ({"schedule": "foo"}, "one of reference"),
+        ({"schedule": "foo"}, "one of reference, alternating, simultaneous"),
         ({"optimizer": 0.01}, "a function from a learning rate"),
     ],
 )

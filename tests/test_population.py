@@ -193,7 +193,7 @@ def test_progress_goes_from_compiling_to_done(short):
         ({"steps": 0}, "steps must be"),
         ({"record_every": 3}, "steps must be a multiple"),
         ({"engine": "warp"}, "engine must be one of auto, vmap, fused, pallas"),
-        ({"hyperparams": gan.Hyperparams(d_lr=-1.0)}, "d_lr must be"),
+        ({"hyperparams": gan.Hyperparams(d_lr=np.array(-1.0))}, "d_lr must be"),
         (
             {"hyperparams": gan.Hyperparams(d_lr=[0.1, 0.2])},
             "a scalar, or one for each of the 4 seeds",

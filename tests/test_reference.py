@@ -164,27 +164,25 @@ def run_on(engine, arrays, dtype=np.float32):
 def swapped_updates(state, batch, game, method, hyperparams):
     """`train_step` with D's two updates in the wrong order."""
     rules = (game, method, hyperparams)
-    fake = gan.generate(state, game, batch.latent)
-    state, d_fake = gan.discriminator_update(state, *rules, fake=fake)
-    state, d_real = gan.discriminator_update(state, *rules, real=batch.real)
-    state, g = gan.generator_update(state, batch.latent, *rules)
+    state, (_, d_fake) = gan.discriminator_update(state, batch, *rules, on="fake")
+    state, (d_real, _) = gan.discriminator_update(state, batch, *rules, on="real")
+    state, g = gan.generator_update(state, batch, *rules)
     return state, gan.Losses(d_real, d_fake, g)
 
 
 def g_before_d(state, batch, game, method, hyperparams):
     """`train_step` with G moving before D sees a fake sample."""
     rules = (game, method, hyperparams)
-    state, d_real = gan.discriminator_update(state, *rules, real=batch.real)
-    state, g = gan.generator_update(state, batch.latent, *rules)
-    fake = gan.generate(state, game, batch.latent)
-    state, d_fake = gan.discriminator_update(state, *rules, fake=fake)
+    state, (d_real, _) = gan.discriminator_update(state, batch, *rules, on="real")
+    state, g = gan.generator_update(state, batch, *rules)
+    state, (_, d_fake) = gan.discriminator_update(state, batch, *rules, on="fake")
     return state, gan.Losses(d_real, d_fake, g)
 
 
 def no_stop_gradient(state, batch, game, method, hyperparams):
     """`train_step` in which the gradient of D's loss on a fake sample reaches G, and moves it."""
     rules = (game, method, hyperparams)
-    state, d_real = gan.discriminator_update(state, *rules, real=batch.real)
+    state, (d_real, _) = gan.discriminator_update(state, batch, *rules, on="real")
 
     def g_loss(g_params):
         fake = game.generator.apply({"params": g_params}, batch.latent)
@@ -192,10 +190,9 @@ def no_stop_gradient(state, batch, game, method, hyperparams):
         return method.objective.d_fake(logit)
 
     leaked = jax.grad(g_loss)(state.generator.params)
-    fake = gan.generate(state, game, batch.latent)
-    state, d_fake = gan.discriminator_update(state, *rules, fake=fake)
+    state, (_, d_fake) = gan.discriminator_update(state, batch, *rules, on="fake")
     generator = descend(state.generator, leaked, method.optimizer(hyperparams.g_lr))
-    state, g = gan.generator_update(state._replace(generator=generator), batch.latent, *rules)
+    state, g = gan.generator_update(state._replace(generator=generator), batch, *rules)
     return state, gan.Losses(d_real, d_fake, g)
 
 

@@ -145,10 +145,10 @@ def test_parameters_that_are_not_finite_are_recorded():
         ({"record_every": 0}, "record_every must be a whole number from 1"),
         ({"steps": 100, "record_every": 200}, "record_every must be"),
         ({"steps": 15}, "steps must be a multiple of the record interval, 10"),
-        ({"hyperparams": gan.Hyperparams(d_lr=float("nan"))}, "d_lr must be a finite number"),
-        ({"hyperparams": gan.Hyperparams(d_lr=-1.0)}, "d_lr must be a finite number"),
-        ({"hyperparams": gan.Hyperparams(g_lr=1e39)}, "g_lr must be a finite number"),
-        ({"hyperparams": gan.Hyperparams(g_lr="fast")}, "g_lr must be a finite number"),
+        ({"hyperparams": gan.Hyperparams(d_lr=np.array(np.nan))}, "d_lr must be a finite number"),
+        ({"hyperparams": gan.Hyperparams(d_lr=np.array(-1.0))}, "d_lr must be a finite number"),
+        ({"hyperparams": gan.Hyperparams(g_lr=np.array(1e39))}, "g_lr must be a finite number"),
+        ({"hyperparams": gan.Hyperparams(g_lr=["fast"])}, "g_lr must be a finite number"),
         ({"hyperparams": gan.Hyperparams(g_lr=np.ones(3))}, "g_lr must be a scalar"),
         ({"hyperparams": gan.Hyperparams(g_lr=[[1], [2, 3]])}, "g_lr must be a finite number"),
         ({"hyperparams": {"d_lr": 0.1}}, "hyperparams must be a Hyperparams"),
@@ -240,7 +240,7 @@ def test_train_on_uses_the_samples_in_their_order():
         ({"latent": np.zeros(20)}, "latent must be"),
         ({"record_every": 3}, "steps must be a multiple of the record interval, 3"),
         ({"game": "1010"}, "game must be a Game"),
-        ({"hyperparams": gan.Hyperparams(d_lr=-1.0)}, "d_lr must be"),
+        ({"hyperparams": gan.Hyperparams(d_lr=np.array(-1.0))}, "d_lr must be"),
     ],
 )
 def test_train_on_refuses_bad_arguments(arguments, message):
