@@ -14,8 +14,16 @@ from rich.table import Column, Table
 
 import gan1010_jax as gan
 from gan1010_jax import store
-from gan1010_jax.command_line import keep_compiled_programs, number, progress_bar, run
+from gan1010_jax.command_line import (
+    MethodOptions,
+    keep_compiled_programs,
+    method_options,
+    number,
+    progress_bar,
+    run,
+)
 from gan1010_jax.convergence import OUTCOMES
+from gan1010_jax.manifest import recognize_method
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import seed_range
 from gan1010_jax.processes import decided_by_first, is_first, join_processes
@@ -44,10 +52,6 @@ class Train:
     """How many steps from one record of output and losses to the next."""
     pattern: str = "1010"
     """What to learn: 1 to 16 characters, each 0 or 1."""
-    d_lr: Annotated[float, number("d_lr", float)] = 0.01
-    """The discriminator's learning rate, zero or more."""
-    g_lr: Annotated[float, number("g_lr", float)] = 0.01
-    """The generator's learning rate, zero or more."""
     engine: str = "auto"
     """How the seeds are run: vmap, fused, pallas, or auto for the fastest that this machine has."""
     workers: Annotated[int | None, number("workers", int)] = None
@@ -71,6 +75,7 @@ class Train:
     """With --distributed: how many processes there are."""
     process_id: Annotated[int | None, number("process_id", int)] = None
     """With --distributed: which one this is, from 0."""
+    method: tyro.conf.OmitArgPrefixes[MethodOptions] = MethodOptions()
 
 
 def main(options: Train) -> None:
@@ -79,7 +84,7 @@ def main(options: Train) -> None:
         options = go_on(options.resume)
     check_together(options)
     seeds = seed_range(options.seeds, options.first_seed)
-    game = gan.pattern_game(options.pattern)
+    game, method = gan.pattern_game(options.pattern), options.method.method()
     if options.distributed:
         join_processes(options.coordinator, options.num_processes, options.process_id)
         # The default's time of day may be another in each process.
@@ -92,7 +97,8 @@ def main(options: Train) -> None:
             population = gan.train_population(
                 seeds,
                 game,
-                hyperparams=gan.Hyperparams(d_lr=options.d_lr, g_lr=options.g_lr),
+                method,
+                options.method.hyperparams(),
                 steps=options.steps,
                 record_every=options.record_every,
                 engine=options.engine,
@@ -146,7 +152,9 @@ def go_on(out: Path) -> Train:
         engine=begun["engine"],
         chunk=manifest["chunk"],
         out=out,
-        **begun["hyperparams"],
+        method=method_options(
+            recognize_method(begun, None), gan.Hyperparams(**begun["hyperparams"])
+        ),
     )
     options = tyro.cli(Train, default=default)
     if options.out != out:

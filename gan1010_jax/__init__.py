@@ -35,6 +35,16 @@ from gan1010_jax.methods import Hyperparams, Method, Objective, Penalty, Round
 from gan1010_jax.models import Discriminator, Generator
 from gan1010_jax.population import Population, load_population, replay, train_population
 from gan1010_jax.scalarize import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
+from gan1010_jax.stability import (
+    antisymmetric_part,
+    expected_step,
+    field_jacobian,
+    spectral_radius,
+    step_jacobian,
+    step_spectrum,
+    symmetric_part,
+    vector_field,
+)
 from gan1010_jax.training import History, train, train_on
 from gan1010_jax.updates import (
     GANState,
@@ -78,11 +88,14 @@ __all__ = [
     "Verdict",
     "Within",
     "__version__",
+    "antisymmetric_part",
     "convergence_curves",
     "convergence_report",
     "dirac_game",
     "discriminator_update",
     "draw_batch",
+    "expected_step",
+    "field_jacobian",
     "from_lanes",
     "generate",
     "generator_update",
@@ -94,10 +107,15 @@ __all__ = [
     "pattern_game",
     "replay",
     "scalarize",
+    "spectral_radius",
+    "step_jacobian",
+    "step_spectrum",
+    "symmetric_part",
     "to_lanes",
     "train",
     "train_on",
     "train_population",
     "train_step",
+    "vector_field",
     "wilson_interval",
 ]

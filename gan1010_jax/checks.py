@@ -1,5 +1,6 @@
 """What the package's functions accept: each check refuses with an `InvalidArgument`."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,18 @@ import numpy as np
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Distribution, Game
 from gan1010_jax.losses import Batch
-from gan1010_jax.methods import OPTIONAL, Hyperparams, Method, allowed_values, is_allowed
+from gan1010_jax.methods import (
+    HYPERPARAMS,
+    OPTIONAL,
+    Hyperparams,
+    Method,
+    allowed_values,
+    is_allowed,
+)
 from gan1010_jax.updates import GANState, draw_batch, state_shapes
+
+# Values of some hyperparameters, by name.
+Grid = Mapping[str, Sequence[float]]
 
 MAX_STEPS = 2**31 - 1
 MAX_RECORDS = 100_000
@@ -150,6 +161,25 @@ def as_floats(hyperparams: Hyperparams, seeds: int | None = None) -> Hyperparams
     """
     floats = {name: as_float(name, value, seeds) for name, value in vars(hyperparams).items()}
     return Hyperparams(**floats)
+
+
+def as_grid(grid: Grid) -> dict[str, np.ndarray]:
+    """Values of hyperparameters in JAX's default float type, in the order of their names there.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another name, or what is not a list of allowed numbers.
+    """
+    if not isinstance(grid, Mapping) or not set(grid) <= set(HYPERPARAMS):
+        allowed = f"lists of values by name, among {', '.join(HYPERPARAMS)}"
+        raise InvalidArgument("grid", grid, allowed)
+    arrays = {}
+    for name in HYPERPARAMS:
+        if name in grid:
+            values = grid[name]
+            arrays[name] = as_float(name, values, len(values) if np.ndim(values) == 1 else None)
+            if not arrays[name].size or arrays[name].ndim != 1:
+                raise InvalidArgument(name, values, "a list of one or more values in a grid")
+    return arrays
 
 
 def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndarray | None:

@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import jax
 import platformdirs
@@ -28,10 +29,98 @@ from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
+from gan1010_jax.methods import HYPERPARAMS, OPTIMIZERS, Hyperparams, Method
 from gan1010_jax.population import Progress
 from gan1010_jax.processes import leave
 
 Options = TypeVar("Options")
+
+
+def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.PrimitiveConstructorSpec:
+    """How an option of this name is read as an `int` or a `float`, with this module's errors."""
+
+    def read(texts: list[str]) -> int | float:
+        try:
+            return kind(texts[0])
+        except ValueError:
+            allowed = "a whole number" if kind is int else "a number"
+            error = InvalidArgument(name, texts[0], allowed)
+            explain(refusal(error), error)
+            sys.exit(2)
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT" if kind is int else "FLOAT",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """How to train: the options of a `Method` and its `Hyperparams`."""
+
+    objective: str = "mse"
+    """What the players minimise: mse, lsgan, minimax, nonsaturating, wasserstein or hinge."""
+    schedule: str = "reference"
+    """The updates of a step: reference (D on a real sample, D on a fake one, G), alternating (D on
+    both, then G) or simultaneous."""
+    penalty: str = "none"
+    """What is added to the losses: none, r1, r2, wgan_gp or consensus."""
+    d_steps: Annotated[int, number("d_steps", int)] = 1
+    """How often the discriminator has its turn in a step."""
+    first: str = "discriminator"
+    """Which player moves first in a step: discriminator or generator."""
+    optimizer: str = "sgd"
+    """sgd, adam or rmsprop; or two, the discriminator's and the generator's, as in adam,sgd."""
+    d_lr: Annotated[float, number("d_lr", float)] = 0.01
+    """The discriminator's learning rate, zero or more."""
+    g_lr: Annotated[float, number("g_lr", float)] = 0.01
+    """The generator's learning rate, zero or more."""
+    penalty_weight: Annotated[float | None, number("penalty_weight", float)] = None
+    """What the penalty is multiplied by, zero or more; else 1."""
+    target_norm: Annotated[float | None, number("target_norm", float)] = None
+    """What the penalty wgan_gp wants the norm of D's gradient to be, zero or more; else 1."""
+    noise_std: Annotated[float | None, number("noise_std", float)] = None
+    """The standard deviation of the noise on every sample that D sees, zero or more; else none."""
+    clip: Annotated[float | None, number("clip", float)] = None
+    """The bound that D's parameters are clipped to, above zero; else none."""
+
+    def method(self) -> Method:
+        """The method."""
+        names = self.optimizer.split(",")
+        if not set(names) <= set(OPTIMIZERS) or len(names) > 2:
+            allowed = f"one of {', '.join(OPTIMIZERS)}, or two with a comma"
+            raise InvalidArgument("optimizer", self.optimizer, allowed)
+        optimizers = tuple(OPTIMIZERS[name] for name in names)
+        return Method(
+            objective=self.objective,
+            schedule=self.schedule,
+            penalty=self.penalty,
+            d_steps=self.d_steps,
+            first=self.first,
+            optimizer=optimizers if len(optimizers) == 2 else optimizers[0],
+        )
+
+    def hyperparams(self) -> Hyperparams:
+        """The numbers."""
+        return Hyperparams(**{name: getattr(self, name) for name in HYPERPARAMS})
+
+
+def method_options(method: Method, hyperparams: Hyperparams) -> MethodOptions:
+    """The options that give a method, one of those that they can name."""
+    names = {optimizer: name for name, optimizer in OPTIMIZERS.items()}
+    pair = [names[optimizer] for optimizer in method.optimizers]
+    return MethodOptions(
+        objective=method.objective.name,
+        schedule=method.schedule,
+        penalty=method.penalty.name,
+        d_steps=method.d_steps,
+        first=method.first,
+        optimizer=",".join(pair) if isinstance(method.optimizer, tuple) else pair[0],
+        **vars(hyperparams),
+    )
 
 
 class Terminated(KeyboardInterrupt):
@@ -106,27 +195,6 @@ def refusal(error: InvalidArgument) -> str:
     return error.explain("--" + error.name.replace("_", "-"))
 
 
-def number(name: str, kind: type[int] | type[float]) -> tyro.constructors.PrimitiveConstructorSpec:
-    """How an option of this name is read as an `int` or a `float`, with this module's errors."""
-
-    def read(texts: list[str]) -> int | float:
-        try:
-            return kind(texts[0])
-        except ValueError:
-            allowed = "a whole number" if kind is int else "a number"
-            error = InvalidArgument(name, texts[0], allowed)
-            explain(refusal(error), error)
-            sys.exit(2)
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="INT" if kind is int else "FLOAT",
-        instance_from_str=read,
-        is_instance=lambda value: value is None or isinstance(value, kind),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
 def keep_compiled_programs() -> None:
     """Turn on JAX's persistent compilation cache, in the user's cache directory.
 
@@ -144,7 +212,7 @@ def keep_compiled_programs() -> None:
 
 
 class RateColumn(ProgressColumn):
-    """How many seeds are done in a second."""
+    """How many GANs are done in a second."""
 
     def render(self, task: Task) -> Text:
         """As text, once it is known."""
@@ -155,12 +223,12 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Show how many seeds are trained, how fast, and how long it will take, on standard error.
+    """Show how many GANs are trained, how fast, and how long it will take, on standard error.
 
     A bar on a terminal; elsewhere a plain line at every tenth.
 
     Yields:
-      What to call with the number of seeds done so far and of all: before the program is compiled,
+      What to call with the number of GANs done so far and of all: before the program is compiled,
       when it is, and from then on.
     """
     console = Console(stderr=True)
@@ -172,7 +240,7 @@ def progress_bar() -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("seeds"),
+        TextColumn("GANs"),
         RateColumn(),
         TimeRemainingColumn(),
     )
@@ -189,7 +257,7 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def print_tenths() -> Progress:
-    """Make what prints a line whenever another tenth of the seeds is done."""
+    """Make what prints a line whenever another tenth of the GANs is done."""
     printed, began, before = None, 0.0, 0
 
     def update(done: int, total: int) -> None:
@@ -203,7 +271,7 @@ def print_tenths() -> Progress:
             began, before = now, done
         if tenth <= printed:
             return
-        printed, line = tenth, f"trained {done:,} of {total:,} seeds"
+        printed, line = tenth, f"trained {done:,} of {total:,} GANs"
         if done > before and now > began:
             rate = (done - before) / (now - began)
             left = timedelta(seconds=round((total - done) / rate))

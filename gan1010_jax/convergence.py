@@ -236,8 +236,9 @@ def convergence_report(population: "Population") -> dict[str, Any]:
         "record_every": population.record_every,
         "game": population.game.name,
         "hyperparams": {
-            name: np.asarray(value).tolist()  # None stays None
+            name: np.asarray(value).tolist()
             for name, value in vars(population.hyperparams).items()
+            if value is not None and name not in population.grid
         },
         "engine": population.engine,
         "platform": population.platform,

@@ -18,6 +18,11 @@ from gan1010_jax.models import DiracDiscriminator, DiracGenerator, Discriminator
 PATTERN = "[01]{1,16}"
 
 
+# Nodes [nodes, units] and weights [nodes] that sum to 1, to integrate over a distribution.
+Rule = tuple[np.ndarray, np.ndarray]
+MAX_NODES = 2**20
+
+
 class Distribution(Protocol):
     """Where samples come from. Hashable, since a `Game` is static under `jit`."""
 
@@ -28,12 +33,29 @@ class Distribution(Protocol):
     def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
         """Draw a sample, [units]: the one of an index, in the stream of samples of a key."""
 
-    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes [nodes, units] and weights [nodes] that sum to 1, to integrate over it.
+    def quadrature(self, order: int) -> Rule:
+        """Nodes and weights, to integrate over it; only `stability.py` asks for them.
 
-        Only `stability.py` asks for it: exact for polynomials of the degree `2 order - 1` in each
-        coordinate.
+        With so many nodes a coordinate, exact for its polynomials up to the degree `2 order - 1`.
         """
+
+
+def product_rule(rules: Sequence[Rule]) -> Rule:
+    """The quadrature rule of independent parts: their units side by side, every combination.
+
+    Each is nodes [nodes, units] and weights [nodes].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) if there are more than 2²⁰ combinations.
+    """
+    sizes = [len(weights) for _, weights in rules]
+    if math.prod(sizes) > MAX_NODES:
+        allowed = f"{MAX_NODES} at most; a lower order gives fewer"
+        raise InvalidArgument("the number of quadrature nodes", math.prod(sizes), allowed)
+    places = np.indices(sizes).reshape(len(sizes), -1)
+    nodes = [nodes[place] for (nodes, _), place in zip(rules, places)]
+    weights = [weights[place] for (_, weights), place in zip(rules, places)]
+    return np.concatenate(nodes, axis=1), np.prod(weights, axis=0)
 
 
 @dataclass(frozen=True)
@@ -52,7 +74,7 @@ class Constant:
         del key, index
         return self.center
 
-    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+    def quadrature(self, order: int) -> Rule:
         """One node."""
         return np.asarray([self.value]), np.ones(1)
 
@@ -80,11 +102,11 @@ class Uniform:
         k = (words.reshape(-1)[: low.size] >> 8).astype(jnp.int32)
         return low + k * ((high - low) / 2**24)
 
-    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+    def quadrature(self, order: int) -> Rule:
         """Gauss and Legendre's nodes and weights, `order` a coordinate."""
         nodes, weights = np.polynomial.legendre.leggauss(order)
         scaled = [(low + high + (high - low) * nodes) / 2 for low, high in zip(self.low, self.high)]
-        return tensor_product([(nodes, weights / 2) for nodes in scaled])
+        return product_rule([(nodes[:, None], weights / 2) for nodes in scaled])
 
 
 @dataclass(frozen=True)
@@ -104,20 +126,11 @@ class Normal:
         mean, std = self.center, jnp.asarray(self.std)
         return mean + std * jax.random.normal(jax.random.fold_in(key, index), mean.shape)
 
-    def quadrature(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+    def quadrature(self, order: int) -> Rule:
         """Gauss and Hermite's nodes and weights, `order` a coordinate."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(order)
         scaled = [(mean + std * nodes) for mean, std in zip(self.mean, self.std)]
-        return tensor_product([(nodes, weights / weights.sum()) for nodes in scaled])
-
-
-def tensor_product(
-    rules: Sequence[tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rule on a box of rules on its sides: nodes [nodes, units] and weights [nodes]."""
-    nodes = np.meshgrid(*(nodes for nodes, _ in rules), indexing="ij")
-    weights = np.meshgrid(*(weights for _, weights in rules), indexing="ij")
-    return np.stack(nodes, axis=-1).reshape(-1, len(rules)), np.prod(weights, axis=0).ravel()
+        return product_rule([(nodes[:, None], weights / weights.sum()) for nodes in scaled])
 
 
 @dataclass(frozen=True)

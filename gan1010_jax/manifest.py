@@ -29,6 +29,7 @@ def configure(
     method: Method,
     hyperparams: Hyperparams,
     *,
+    grid: Mapping[str, np.ndarray],
     first_seed: int,
     steps: int,
     record_every: int,
@@ -49,10 +50,11 @@ def configure(
     return {
         **described,
         "hyperparams": {
-            # The shortest decimal number of this float: 0.01, and not 0.009999999776482582.
-            name: None if number is None else float(str(number[()]))
+            name: shortest(number)
             for name, number in vars(numbers).items()
+            if number is not None and name not in grid
         },
+        "grid": {name: list(map(shortest, values)) for name, values in grid.items()},
         "first_seed": first_seed,
         "steps": steps,
         "record_every": record_every,
@@ -61,6 +63,11 @@ def configure(
         "platform": jax.default_backend(),
         "versions": {name: found[name] for name in VERSIONS},
     }
+
+
+def shortest(number: np.ndarray) -> float:
+    """The shortest decimal number of a float: 0.01, and not 0.009999999776482582."""
+    return float(str(number[()]))
 
 
 def describe(value: Any) -> Any:
@@ -180,9 +187,13 @@ def recognize_method(configuration: Mapping[str, Any], given: Method | None) -> 
 def make_method(described: Mapping[str, Any]) -> Method | None:
     """The method of a description, if all its parts are of this package or optax."""
     objective, penalty = described["objective"]["name"], described["penalty"]["name"]
-    optimizers = {str(describe(optimizer)): optimizer for optimizer in OPTIMIZERS.values()}
-    optimizer = optimizers.get(str(described["optimizer"]))
-    if objective not in OBJECTIVES or penalty not in PENALTIES or optimizer is None:
+    known, of = {str(describe(one)): one for one in OPTIMIZERS.values()}, described["optimizer"]
+    optimizers = tuple(known.get(str(one)) for one in (of if isinstance(of, list) else [of]))
+    if objective not in OBJECTIVES or penalty not in PENALTIES or None in optimizers:
         return None
-    rest = {name: described[name] for name in ("schedule", "d_steps", "first")}
-    return Method(objective, penalty=penalty, optimizer=optimizer, **rest)
+    return Method(
+        objective,
+        penalty=penalty,
+        optimizer=optimizers if isinstance(of, list) else optimizers[0],
+        **{name: described[name] for name in ("schedule", "d_steps", "first")},
+    )

@@ -1,5 +1,6 @@
 """Many seeds under one method: chunk after chunk, in memory or into a directory."""
 
+import dataclasses
 import math
 import os
 import time
@@ -8,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from gan1010_jax.blocks import (
     share_precision,
     train_block,
 )
-from gan1010_jax.checks import as_floats, check_run, check_whole
+from gan1010_jax.checks import Grid, as_floats, as_grid, check_run, check_types, check_whole
 from gan1010_jax.convergence import Tally, convergence_report, count_rows
 from gan1010_jax.engines import choose_engine
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
@@ -65,14 +66,18 @@ class Population:
     """Trained seeds: what was run, and how it went.
 
     Attributes:
+      hyperparams: the numbers of the method; what the grid varies is in the columns.
+      grid: the values of each hyperparameter that is varied, as NumPy arrays, by name. Every seed
+        has a row for each combination of them, a *cell*, the last name's values changing fastest.
       columns: one row per seed, in the order given, as NumPy arrays [seeds]: `seed` (uint32);
         `matched`, `in_support`, `forgot`, `diverged` (bool); `first_match_step`, `settled_step`
         (int32, -1 where there is none); `output_0` … `output_{n-1}`, `d_loss_real`,
-        `d_loss_fake`, `g_loss` (float32, or float64 in JAX's x64 mode) at the end. Those of a
-        directory are read when they are asked for.
+        `d_loss_fake`, `g_loss` (float32, or float64 in JAX's x64 mode) at the end; and of a grid,
+        what it varies. Those of a directory are read when they are asked for.
       curves: one entry per record, as NumPy arrays [records]: `step`, and how many seeds were
         `matched`, `in_support` and `diverged` there.
-      history: the full `History` of the first 1,024 seeds, each leaf [seeds, records, ...].
+      history: the full `History` of the first 1,024 seeds, each leaf [seeds, records, ...]; of a
+        grid, that of none.
       tally: what the figures and the report need of the rows, counted.
       first_seed: the seed of the first row.
       device: the processor, in words.
@@ -97,9 +102,19 @@ class Population:
     history: History
     tally: Tally
     first_seed: int
+    grid: Mapping[str, np.ndarray] = field(default_factory=dict)
     wall_seconds: float | None = None
     compile_seconds: float | None = None
     seed_steps_per_second: float | None = None
+
+    def hyperparams_of(self, row: int) -> Hyperparams:
+        """The hyperparameters of a row, scalars."""
+        rows, varied = self.tally.seeds, {name: self.columns[name] for name in self.grid}
+        numbers = {
+            name: None if value is None else np.broadcast_to(value, rows)[row]
+            for name, value in (vars(self.hyperparams) | varied).items()
+        }
+        return Hyperparams(**numbers)
 
     def replay_row(self, row: int) -> History:
         """The full history of a row, by training its seed again; it leads to that row to the bit.
@@ -110,13 +125,12 @@ class Population:
         Raises:
           InvalidArgument: (a `ValueError`) for a number that is not a row's.
         """
-        rows = self.tally.seeds
-        check_whole("row", row, 0, rows - 1)
+        check_whole("row", row, 0, self.tally.seeds - 1)
         again = train_population(
             self.columns["seed"][[row]],
             self.game,
             self.method,
-            jax.tree.map(lambda number: np.broadcast_to(number, rows)[row], self.hyperparams),
+            self.hyperparams_of(row),
             steps=self.steps,
             record_every=self.record_every,
             engine=self.engine,
@@ -187,6 +201,7 @@ def train_population(
     *,
     steps: int = 10_000,
     record_every: int = 10,
+    grid: Grid | None = None,
     engine: str = "auto",
     workers: int | None = None,
     chunk: int | None = None,
@@ -212,17 +227,19 @@ def train_population(
       hyperparams: its numbers; each a scalar, or an array [seeds] with a value for each seed.
       steps: how many steps each, a positive multiple of `record_every`.
       record_every: how many steps from record to record; 100,000 records at most.
+      grid: values of hyperparameters by their names, such as `{"d_lr": [0.01, 0.1]}`: every seed is
+        trained with every combination of them, all by one compiled program.
       engine: one of `"vmap"`, `"fused"` and `"pallas"`, or `"auto"` for the fastest that this
         machine has and that the game and the method allow.
       workers: how many blocks of seeds are run at a time; by default, one on each core of a CPU,
         and two on an accelerator.
-      chunk: how many seeds are written, and resumed, as one unit.
+      chunk: how many rows are written, and resumed, as one unit.
       out: a new or empty directory. The seeds must be a range with no gaps, and the
-        hyperparameters scalars.
+        hyperparameters scalars or in the grid.
       resume: whether `out` may have been begun already, with the same configuration and as many
         seeds or fewer: then only those are trained that are missing.
       repair: whether bad files are moved to `out/set-aside/`, and their seeds trained again.
-      progress: called with how many seeds are done, and how many there are: before the program
+      progress: called with how many rows are done, and how many there are: before the program
         is compiled, when it is, and after every block.
 
     Raises:
@@ -233,6 +250,12 @@ def train_population(
       OSError: if a file cannot be written. What was finished before is kept.
     """
     seeds = check_seeds(seeds)
+    check_types(game, method, hyperparams)
+    grid = as_grid(grid or {})
+    # What is varied is there: its structure is the program's.
+    hyperparams = dataclasses.replace(
+        hyperparams, **{name: values[0] for name, values in grid.items()}
+    )
     check_run(game, method, hyperparams, steps, record_every)
     as_floats(hyperparams, len(seeds))
     choose_engine(engine)
@@ -244,6 +267,7 @@ def train_population(
         game=game,
         method=method,
         hyperparams=hyperparams,
+        grid=grid,
         steps=int(steps),
         record_every=int(record_every),
         engine=engine,
@@ -263,6 +287,7 @@ class Task(NamedTuple):
     game: Game
     method: Method
     hyperparams: Hyperparams
+    grid: dict[str, np.ndarray]
     steps: int
     record_every: int
     engine: str
@@ -275,11 +300,36 @@ class Task(NamedTuple):
         """The steps at which there is a record, int32 [records]."""
         return record_steps(self.steps, self.record_every)
 
+    @property
+    def rows(self) -> int:
+        """How many GANs there are: one for each seed and cell of the grid."""
+        return len(self.seeds) * store.count_cells(self.grid)
+
     def compile(self) -> Program:
         """Its program."""
-        numbers, dtype = jax.tree.structure(self.hyperparams), as_floats(Hyperparams()).d_lr.dtype
+        floats = as_floats(self.hyperparams, len(self.seeds))
+        numbers, dtype = jax.tree.structure(floats), floats.d_lr.dtype
         setting = (self.game, self.method, self.steps, self.record_every, numbers, dtype)
         return compile_engine(self.engine, *setting)
+
+    def train(self, program: Program, rows: range) -> Block:
+        """Train some rows: seed by seed, and of each seed cell by cell."""
+        places, cells = np.divmod(np.asarray(rows), store.count_cells(self.grid))
+        first, last = int(places[0]), int(places[-1])
+        seeds = np.asarray(self.seeds[first : last + 1], np.uint32)[places - first]
+        numbers = jax.tree.map(
+            lambda number: np.broadcast_to(number, len(self.seeds))[places],
+            as_floats(self.hyperparams, len(self.seeds)),
+        )
+        varied = {}
+        for name, values in reversed(self.grid.items()):
+            cells, indices = np.divmod(cells, len(values))
+            varied[name] = values[indices]
+        columns = {name: varied[name] for name in self.grid}
+        kept = 0 if self.grid else max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
+        numbers = dataclasses.replace(numbers, **columns)
+        block = train_block(program, seeds, numbers, kept)
+        return block._replace(columns=block.columns | columns)
 
     def configuration(self) -> dict[str, Any]:
         """All that its rows depend on, as JSON."""
@@ -287,6 +337,7 @@ class Task(NamedTuple):
             self.game,
             self.method,
             self.hyperparams,
+            grid=self.grid,
             first_seed=int(self.seeds[0]),
             steps=self.steps,
             record_every=self.record_every,
@@ -297,14 +348,15 @@ class Task(NamedTuple):
 def train_in_memory(task: Task) -> Population:
     """Train a population, and keep it in memory."""
     started = time.perf_counter()
-    task.progress(0, len(task.seeds))
+    task.progress(0, task.rows)
     program = task.compile()
     compiled = time.perf_counter()
-    chunks = store.cut(range(len(task.seeds)), task.chunk or default_chunk(program))
+    chunks = store.cut(range(task.rows), task.chunk or default_chunk(program))
     blocks: list[Block] = []
     run_chunks(program, task, chunks, lambda rows, block: blocks.append(block), task.progress)
     finished = time.perf_counter()
     block = join_blocks(blocks)
+    tally = count_rows(block.columns, task.record_steps)
     return Population(
         game=task.game,
         method=task.method,
@@ -317,19 +369,20 @@ def train_in_memory(task: Task) -> Population:
         versions=versions(),
         columns=block.columns,
         curves={"step": task.record_steps, **block.counts},
-        history=block.history,
-        tally=count_rows(block.columns, task.record_steps),
+        history=block.history or no_history(len(tally.outputs), len(task.record_steps)),
+        tally=tally,
         first_seed=int(task.seeds[0]),
+        grid=task.grid,
         wall_seconds=finished - started,
         compile_seconds=compiled - started,
-        seed_steps_per_second=len(task.seeds) * task.steps / (finished - compiled),
+        seed_steps_per_second=task.rows * task.steps / (finished - compiled),
     )
 
 
 def train_into(out: Path, task: Task, resume: bool, repair: bool) -> Population | None:
     """Train what a directory lacks of a population, and report on all of it."""
-    total = len(task.seeds)
-    if not isinstance(task.seeds, range) or (total > 1 and task.seeds.step != 1):
+    total = task.rows
+    if not isinstance(task.seeds, range) or (len(task.seeds) > 1 and task.seeds.step != 1):
         allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
         raise InvalidArgument("seeds", task.seeds, allowed)
     started = time.perf_counter()
@@ -355,7 +408,7 @@ def train_into(out: Path, task: Task, resume: bool, repair: bool) -> Population 
         check_finished(out, total, dead)
         population = load_population(out, task.game, task.method)
         if gaps:
-            population = replace(
+            population = dataclasses.replace(
                 population,
                 device=describe_device(),
                 wall_seconds=finished - started,
@@ -371,19 +424,19 @@ def make_plan(out: Path, task: Task, resume: bool, repair: bool, held: ExitStack
     """Claim a directory as long as `held` is; which rows it lacks, its engine and its chunk."""
     task.configuration()  # refuses what cannot be written down
     held.enter_context(store.claim(out, resume))
-    total = len(task.seeds)
+    seeds, total = len(task.seeds), task.rows
     if store.is_empty(out):
         return {"gaps": [[0, total]], "engine": task.engine, "chunk": task.chunk}
     manifest = store.read_manifest(out)
     begun = manifest["configuration"]
     engine = begun["engine"] if task.engine == "auto" else task.engine
     check_same(out / store.MANIFEST, begun, task._replace(engine=engine).configuration())
-    if total < manifest["seeds"]:
+    if seeds < manifest["seeds"]:
         allowed = f"{manifest['seeds']} or more, for so many were begun in {out}"
-        raise InvalidArgument("seeds", total, allowed)
+        raise InvalidArgument("seeds", seeds, allowed)
     parts = [part for part, _ in store.read_chunks(out, manifest, repair)]
-    if total > manifest["seeds"]:  # even if this is interrupted, these are the seeds from now on
-        store.write_manifest(out, manifest | {"seeds": total})
+    if seeds > manifest["seeds"]:  # even if this is interrupted, these are the seeds from now on
+        store.write_manifest(out, manifest | {"seeds": seeds})
     gaps = [[gap.start, gap.stop] for gap in store.find_gaps(parts, total)]
     return {"gaps": gaps, "engine": engine, "chunk": task.chunk or manifest["chunk"]}
 
@@ -407,7 +460,7 @@ def train_chunks_into(out: Path, task: Task, program: Program, chunks: list[rang
     """Train this process' share of the chunks, and write each as it is done."""
     configuration, written = task.configuration(), []
     share = chunks[jax.process_index() :: jax.process_count()]
-    before = len(task.seeds) - sum(map(len, chunks))
+    before = task.rows - sum(map(len, chunks))
     total = before + sum(map(len, share))
 
     def write(rows: range, block: Block) -> None:
@@ -421,7 +474,7 @@ def train_chunks_into(out: Path, task: Task, program: Program, chunks: list[rang
         run_chunks(program, task, share, write, progress)
     except BaseException as error:
         kept = before + sum(map(len, set(written)))
-        error.add_note(f"{kept:,} of {total:,} seeds are kept in {out}")
+        error.add_note(f"{kept:,} of {total:,} GANs are kept in {out}")
         raise
 
 
@@ -438,17 +491,6 @@ def run_chunks(
     """
     total, done = sum(map(len, chunks)), 0
     workers = task.workers or default_workers(program)
-    lanes = jax.tree.map(
-        lambda number: np.broadcast_to(number, (len(task.seeds),)),
-        as_floats(task.hyperparams, len(task.seeds)),
-    )
-
-    def run(rows: range) -> Block:
-        place = slice(rows.start, rows.stop)
-        seeds = np.asarray(task.seeds[place], dtype=np.uint32)
-        kept = max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
-        return train_block(program, seeds, jax.tree.map(lambda lane: lane[place], lanes), kept)
-
     waiting: deque[tuple[range, list[Future[Block]]]] = deque()
 
     def use_first() -> None:
@@ -467,7 +509,7 @@ def run_chunks(
     try:
         for rows in chunks:
             blocks = [rows[i : i + program.width] for i in range(0, len(rows), program.width)]
-            waiting.append((rows, [pool.submit(run, block) for block in blocks]))
+            waiting.append((rows, [pool.submit(task.train, program, block) for block in blocks]))
             # Two blocks a worker beyond the first chunk keep all busy while it is used.
             while sum(len(blocks) for _, blocks in waiting) - len(waiting[0][1]) >= 2 * workers:
                 use_first()
@@ -496,7 +538,7 @@ def check_finished(out: Path, total: int, dead: set[int]) -> None:
         if time.monotonic() > patience:
             died = f"process {', '.join(map(str, sorted(dead)))} ended early, and " if dead else ""
             missing = sum(map(len, gaps))
-            raise UnfinishedRun(f"{died}{missing:,} of {total:,} seeds are missing in {out}")
+            raise UnfinishedRun(f"{died}{missing:,} of {total:,} GANs are missing in {out}")
         time.sleep(1)
 
 
@@ -545,7 +587,12 @@ def load_population(
         curves={"step": steps, **counts},
         history=join_histories(histories or [no_history(len(tally.outputs), len(steps))]),
         tally=tally,
-        first_seed=configuration["first_seed"] + parts[0].first,
+        first_seed=configuration["first_seed"]
+        + parts[0].first // store.count_cells(configuration["grid"]),
+        grid={
+            name: np.asarray(values, configuration["dtype"])
+            for name, values in configuration["grid"].items()
+        },
         **{name: report[name] for name in TIMES if is_number(report.get(name))},
     )
 

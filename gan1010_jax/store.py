@@ -18,9 +18,10 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +36,7 @@ from gan1010_jax.errors import BadFile, InvalidArgument
 if TYPE_CHECKING:  # its import takes four times as long as all others here
     from matplotlib.figure import Figure
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, REPORT = "manifest.json", "report.json"
 MANIFEST_KEYS = ("seeds", "chunk", "configuration", "device", "versions")
 MAIN_TABLE = "population"
@@ -123,7 +124,7 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
     Raises:
       BadFile: (a `ValueError`) if there is none, it is not a manifest, it was changed, or it is
-        of a newer format than this version of the package knows.
+        of another format than this version of the package knows.
     """
     path = out / MANIFEST
     try:
@@ -135,9 +136,8 @@ def read_manifest(out: Path) -> dict[str, Any]:
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if type(version) is not int or version < 1:
         raise BadFile(path, "is not the manifest of a run")
-    if version > FORMAT:
-        newer = f"is of format {version}, newer than this version knows, {FORMAT}"
-        raise BadFile(path, newer)
+    if version != FORMAT:
+        raise BadFile(path, f"is of format {version}, and this version knows format {FORMAT}")
     if not {"checksum", *MANIFEST_KEYS} <= manifest.keys():
         raise BadFile(path, "is not the manifest of a run")
     checksum = manifest.pop("checksum")
@@ -202,7 +202,7 @@ def read_chunk(out: Path, part: Part, configuration: Mapping[str, Any]) -> dict[
     rows = range(part.first, part.stop)
     expected = part_facts(rows, configuration)
     table, facts = read_part(out, MAIN_TABLE, part, expected)
-    seeds = configuration["first_seed"] + np.asarray(rows)
+    seeds = configuration["first_seed"] + np.asarray(rows) // count_cells(configuration["grid"])
     if "seed" not in table.column_names or not np.array_equal(table["seed"], seeds):
         raise BadFile(out / MAIN_TABLE / part.name, "has other seeds than its name says")
     tables = {MAIN_TABLE: table}
@@ -233,6 +233,11 @@ def read_part(
         if facts.get(key) != value:
             raise BadFile(path, f"is of another {key}: {facts.get(key)}, not {value}")
     return table, facts
+
+
+def count_cells(grid: Mapping[str, Sequence[float]]) -> int:
+    """How many combinations of its values a grid has, each a row of every seed."""
+    return math.prod(map(len, grid.values()))
 
 
 def list_parts(out: Path, rows: int) -> Iterator[Part | BadFile]:
@@ -268,15 +273,16 @@ def read_chunks(
 
     Args:
       out: the directory.
-      manifest: what is run. Among it, `seeds` is the number of rows, and the `configuration`'s
-        `first_seed` the seed of row 0.
+      manifest: what is run. Among it, `seeds` is the number of seeds, and the `configuration`'s
+        `first_seed` the seed of the first rows, as many as its `grid` has cells.
       repair: whether a bad file, with the part of the population that needs it, is moved to
         `OUT/set-aside/` instead of raising an error.
 
     Raises:
       BadFile: (a `ValueError`) for the first bad file.
     """
-    for part in list_parts(out, manifest["seeds"]):
+    cells = count_cells(manifest["configuration"]["grid"])
+    for part in list_parts(out, manifest["seeds"] * cells):
         try:
             if isinstance(part, BadFile):
                 raise part

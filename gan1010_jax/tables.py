@@ -26,6 +26,12 @@ MEANINGS = {
     "d_loss_real": ("loss", "the discriminator's loss on a real sample, in the last step"),
     "d_loss_fake": ("loss", "the discriminator's loss on a fake sample, in the last step"),
     "g_loss": ("loss", "the generator's loss, in the last step"),
+    "d_lr": ("", "the discriminator's learning rate"),
+    "g_lr": ("", "the generator's learning rate"),
+    "penalty_weight": ("", "what the penalty is multiplied by"),
+    "target_norm": ("", "what the penalty wgan_gp wants the norm of the gradient to be"),
+    "noise_std": ("", "the standard deviation of the instance noise"),
+    "clip": ("", "the bound that the discriminator's parameters are clipped to"),
 }
 OUTPUT = ("", "a coordinate of the generator's output")
 

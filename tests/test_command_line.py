@@ -100,7 +100,7 @@ def test_a_good_run_prints_its_table_and_exits_with_0(good):
         assert text in process.stdout
     for text in ("seed-steps per second", "device", "fused", "written to", "run"):
         assert text in process.stdout
-    assert "trained 40 of 40 seeds" in process.stderr
+    assert "trained 40 of 40 GANs" in process.stderr
     assert "Warning" not in process.stderr
 
 
@@ -248,7 +248,7 @@ def test_an_interrupt_ends_a_long_block_at_once(environment, tmp_path, after):
         assert "nothing is kept" in errors
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     else:
-        assert "0 of 1 seeds are kept in run" in errors
+        assert "0 of 1 GANs are kept in run" in errors
         assert f"to go on: python {PROGRAM} --resume run" in errors
 
 
@@ -294,7 +294,7 @@ def test_a_finished_run_is_resumed_with_more_seeds(train, workplace):
     try:
         process = train("--resume MORE --seeds 5 --no-figures".split(), workplace)
         assert process.returncode == 0, process.stderr
-        assert "trained 3 of 5 seeds" in process.stderr and "5 GANs" in process.stdout
+        assert "trained 3 of 5 GANs" in process.stderr and "5 GANs" in process.stdout
         assert gan.load_population("MORE").columns["seed"].tolist() == [0, 1, 2, 3, 4]
     finally:
         shutil.rmtree("MORE")
@@ -333,7 +333,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     )
     assert process.returncode == 1, process.stderr
     assert "error: run/" in process.stderr and "File too large" in process.stderr
-    assert "0 of 1,000 seeds are kept in run" in process.stderr and "--resume run" in process.stderr
+    assert "0 of 1,000 GANs are kept in run" in process.stderr and "--resume run" in process.stderr
     assert "Traceback" not in process.stderr
     assert not list((tmp_path / "run").rglob("*.tmp"))
 

@@ -33,9 +33,9 @@ def test_every_public_name_exists_and_is_documented():
 
 def test_imports_point_one_way():
     """The layers of the package, lowest first: each imports only those before it."""
-    layers = """version errors models games methods updates checks training interop convergence
-    scalarize outline engines blocks manifest tables store processes population plotting
-    command_line __init__""".split()
+    layers = """version errors models games methods losses updates checks training interop
+    convergence stability scalarize outline engines blocks manifest tables store processes
+    population plotting command_line __init__""".split()
     package = Path(gan.__file__).parent
     assert sorted(path.stem for path in package.glob("*.py")) == sorted(layers)
     for layer in layers:

@@ -133,7 +133,9 @@ def test_a_seed_that_diverges_is_counted_and_leaves_its_neighbours_alone(short):
 def test_the_columns_do_not_hold_on_to_the_histories():
     """Else memory would grow with seeds times records."""
     engine = ENGINES["fused"]
-    program = compile_program(engine, gan.pattern_game("1010"), gan.Method(), 200, 10, np.float32)
+    setting = (gan.pattern_game("1010"), gan.Method(), 200, 10)
+    numbers = jax.tree.structure(gan.Hyperparams())
+    program = compile_program(engine, *setting, numbers, np.dtype(np.float32))
     seeds, lane = np.arange(engine.block, dtype=np.uint32), np.full(engine.block, 0.01, np.float32)
     kept = train_block(program, seeds, gan.Hyperparams(lane, lane), kept=5)
     for column in kept.columns.values():

@@ -138,8 +138,8 @@ def test_two_processes_share_the_work_and_give_the_same_rows(launch, tmp_path):
     first, second = start_two(launch, f"{SMALL} --engine vmap --seeds 1500 --chunk 100 --out {out}")
     finish(first)
     finish(second)
-    assert "trained 800 of 800 seeds" in first.log.read_text()
-    assert "trained 700 of 700 seeds" in second.log.read_text()
+    assert "trained 800 of 800 GANs" in first.log.read_text()
+    assert "trained 700 of 700 GANs" in second.log.read_text()
     assert "1,500 GANs" in first.log.read_text() and "GANs" not in second.log.read_text()
     train(1500, tmp_path / "one", chunk=100)
     assert files(out) == files(tmp_path / "one")
@@ -204,7 +204,7 @@ def test_a_stopped_run_says_how_to_go_on(launch, tmp_path, stop, code):
     said = process.log.read_text()
     assert process.exitcode == code, said[-3000:]
     kept = 10 * len(parts(out))
-    assert f"{kept:,} of 2,000 seeds are kept in {out}" in said and "Traceback" not in said
+    assert f"{kept:,} of 2,000 GANs are kept in {out}" in said and "Traceback" not in said
     assert f"to go on: python {PROGRAM} --resume {out}" in said
     assert not list(out.rglob("*.tmp"))
     finish(launch(f"--resume {out} --no-figures"))

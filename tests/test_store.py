@@ -258,7 +258,7 @@ def test_an_interrupt_keeps_what_is_complete(tmp_path, finished, when, least):
         train(range(300), tmp_path, chunk=100, workers=1, progress=interrupt)
     kept = len(list(tmp_path.glob("population/*")))
     assert least <= kept <= 3
-    assert caught.value.__notes__ == [f"{100 * kept} of 300 seeds are kept in {tmp_path}"]
+    assert caught.value.__notes__ == [f"{100 * kept} of 300 GANs are kept in {tmp_path}"]
     assert not (tmp_path / "report.json").exists()
     train(range(300), tmp_path, resume=True)
     assert files(tmp_path) == files(finished)
@@ -460,8 +460,8 @@ BAD_MANIFESTS = {
     "a list": (lambda path: path.write_text("[1]"), "is not the manifest of a run"),
     "another's": (lambda path: path.write_text('{"format": 1}'), "is not the manifest of a run"),
     "newer": (
-        lambda path: change_json(path.parent, lambda manifest: manifest.update(format=2)),
-        "is of format 2, newer than this version knows, 1",
+        lambda path: change_json(path.parent, lambda manifest: manifest.update(format=3)),
+        "is of format 3, and this version knows format 2",
     ),
     "more seeds": (
         lambda path: change_json(path.parent, lambda manifest: manifest.update(seeds=999)),
@@ -676,7 +676,7 @@ def test_a_full_disk_leaves_no_broken_part_and_the_run_can_be_resumed(small_disk
     assert caught.value.errno == errno.ENOSPC and caught.value.filename
     kept = gan.load_population(out).tally.seeds
     assert 0 < kept < 2000
-    assert caught.value.__notes__ == [f"{kept:,} of 2,000 seeds are kept in {out}"]
+    assert caught.value.__notes__ == [f"{kept:,} of 2,000 GANs are kept in {out}"]
     assert not list(out.rglob("*.tmp")) and not (out / "report.json").exists()
     enlarge()
     assert_same_population(train(range(2000), out, resume=True), whole)

@@ -1,0 +1,262 @@
+"""Is a state stable? The Jacobian of one expected step, and its eigenvalues.
+
+A step of training is random only by its batch. Its expectation over the batches, by Gaussian
+quadrature and not by sampling, is a map of states to states: near a fixed point of it, training
+contracts what its Jacobian's eigenvalues inside the unit circle belong to, by their modulus each
+step, and leaves along those outside. Mescheder et al., *The Numerics of GANs* (NeurIPS 2017).
+
+Everything here is in the float type of the state. In float32, eigenvalues near 1 are right to
+about 1e-6; in JAX's x64 mode, to about 1e-14.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from gan1010_jax.checks import as_floats, check_state, check_types, check_whole
+from gan1010_jax.games import Distribution, Game, Normal, Uniform, pattern_game, product_rule
+from gan1010_jax.losses import Batch, discriminator_loss, generator_loss
+from gan1010_jax.methods import Hyperparams, Method
+from gan1010_jax.updates import GANState, train_step
+
+MAX_ORDER = 64
+# By default a distribution has as many nodes as these, or the next fewer of some order.
+DEFAULT_ORDER, DEFAULT_NODES = 16, 1024
+# So many are computed at a time.
+NODES_AT_ONCE = 1024
+
+
+def step_spectrum(
+    state: GANState,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    order: int | None = None,
+) -> jax.Array:
+    """The eigenvalues of one expected step's Jacobian, those of the largest modulus first.
+
+    Works under `jit` and `vmap`, on what devices `jax.numpy.linalg.eigvals` does: not on a TPU,
+    where NumPy can take those of `step_jacobian`.
+
+    Args:
+      state: where; a state such as from `init`, in JAX's default float type.
+      game: what is played.
+      method: how it is trained.
+      hyperparams: its numbers, scalars.
+      order: how many quadrature nodes a random coordinate has, from 1 to 64. By default as many as
+        give a distribution about a thousand nodes, from 2 to 16.
+
+    Returns:
+      Complex [n]: n is the number of floating-point numbers in the state, which are the parameters
+      of both players and what their optimisers keep.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a state of another game or method, or if the batches
+        of a step have so many random coordinates that there would be more than 2²⁰ nodes.
+    """
+    eigenvalues = jnp.linalg.eigvals(step_jacobian(state, game, method, hyperparams, order=order))
+    return eigenvalues[jnp.argsort(-jnp.abs(eigenvalues))]
+
+
+def spectral_radius(eigenvalues: jax.Array) -> jax.Array:
+    """The largest modulus of eigenvalues [..., n], [...]."""
+    return jnp.abs(eigenvalues).max(axis=-1)
+
+
+def step_jacobian(
+    state: GANState,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    order: int | None = None,
+) -> jax.Array:
+    """The Jacobian [n, n] of `expected_step` by the state's floating-point numbers.
+
+    Their order is that of the leaves of the state: D's first. Arguments and errors are those of
+    `step_spectrum`.
+    """
+    vector, fill = as_vector(state)
+
+    def step(vector):
+        after, _ = as_vector(expected_step(fill(vector), game, method, hyperparams, order=order))
+        return after
+
+    return jax.jacfwd(step)(vector)
+
+
+def expected_step(
+    state: GANState,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    order: int | None = None,
+) -> GANState:
+    """The state after one step, in expectation over the step's batch.
+
+    An optimiser's counters are as after any step. Arguments and errors are those of
+    `step_spectrum`.
+    """
+    hyperparams = check_arguments(state, game, method, hyperparams)
+    rule = batch_rule(game, method, hyperparams, order, method.d_steps)
+    return expectation(lambda batch: train_step(state, batch, game, method, hyperparams)[0], *rule)
+
+
+def vector_field(
+    state: GANState,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    order: int | None = None,
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """Where both players go in continuous time: minus the gradient of each one's expected loss.
+
+    It is what simultaneous gradient descent is an Euler scheme of, with penalties and noise, and
+    without learning rates, clipping and optimisers.
+
+    Returns:
+      The velocities of D's parameters and of G's, pytrees as these are. Arguments and errors are
+      those of `step_spectrum`.
+    """
+    hyperparams = check_arguments(state, game, method, hyperparams)
+    d_params, g_params = state.discriminator.params, state.generator.params
+
+    def velocity(batch):
+        rest = (batch, game, method, hyperparams)
+        d_gradient = jax.grad(lambda d: discriminator_loss(d, g_params, *rest)[0])(d_params)
+        g_gradient = jax.grad(lambda g: generator_loss(g, d_params, *rest)[0])(g_params)
+        return jax.tree.map(jnp.negative, (d_gradient, g_gradient))
+
+    return expectation(velocity, *batch_rule(game, method, hyperparams, order, 1))
+
+
+def field_jacobian(
+    state: GANState,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    order: int | None = None,
+) -> jax.Array:
+    """The Jacobian [n, n] of `vector_field` by the n parameters, D's first.
+
+    A fixed point attracts in continuous time if all eigenvalues have negative real parts. The
+    symmetric part is what the players' losses curve, and the antisymmetric part what they turn
+    around each other (`symmetric_part`, `antisymmetric_part`): Balduzzi et al., *The Mechanics of
+    n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of `step_spectrum`.
+    """
+    params, unravel = ravel_pytree((state.discriminator.params, state.generator.params))
+
+    def field(params):
+        d_params, g_params = unravel(params)
+        there = GANState(
+            state.discriminator._replace(params=d_params), state.generator._replace(params=g_params)
+        )
+        return ravel_pytree(vector_field(there, game, method, hyperparams, order=order))[0]
+
+    return jax.jacfwd(field)(params)
+
+
+def symmetric_part(jacobian: jax.Array) -> jax.Array:
+    """(J + Jᵀ)/2 of a Jacobian [..., n, n]."""
+    return (jacobian + jacobian.mT) / 2
+
+
+def antisymmetric_part(jacobian: jax.Array) -> jax.Array:
+    """(J - Jᵀ)/2 of a Jacobian [..., n, n]."""
+    return (jacobian - jacobian.mT) / 2
+
+
+def check_arguments(
+    state: GANState, game: Game, method: Method, hyperparams: Hyperparams
+) -> Hyperparams:
+    """Refuse what does not go together; the hyperparameters in JAX's default float type."""
+    check_types(game, method, hyperparams)
+    check_state(state, game, method)
+    return as_floats(hyperparams)
+
+
+def as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
+    """The floating-point numbers of a state, [n]; and what puts others in their place."""
+    leaves, structure = jax.tree.flatten(state)
+    places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    vector, unravel = ravel_pytree([leaves[place] for place in places])
+
+    def fill(vector):
+        filled = dict(zip(places, unravel(vector)))
+        return jax.tree.unflatten(structure, [filled.get(i, x) for i, x in enumerate(leaves)])
+
+    return vector, fill
+
+
+def expectation(function: Callable[[Batch], Any], batches: Batch, weights: np.ndarray) -> Any:
+    """The mean of a function over batches [nodes, ...] of some weights [nodes].
+
+    What is not a floating-point number must be the same for every batch.
+    """
+    size = min(len(weights), NODES_AT_ONCE)
+    empty = -len(weights) % size
+
+    def in_blocks(leaf):
+        leaf = jnp.concatenate([leaf, leaf[:empty]])
+        return leaf.reshape(-1, size, *leaf.shape[1:])
+
+    def add(total, block):
+        batches, weights = block
+
+        def add_leaf(total, values):
+            if jnp.issubdtype(values.dtype, jnp.inexact):
+                return total + jnp.tensordot(weights, values, 1)
+            return values[0]
+
+        return jax.tree.map(add_leaf, total, jax.vmap(function)(batches)), None
+
+    weights = np.append(weights, np.zeros(empty)).reshape(-1, size)
+    blocks = (jax.tree.map(in_blocks, batches), jnp.asarray(weights, jnp.result_type(float)))
+    shapes = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], batches))
+    total, _ = jax.lax.scan(add, optax.tree.zeros_like(shapes), blocks)
+    return total
+
+
+def batch_rule(
+    game: Game, method: Method, hyperparams: Hyperparams, order: int | None, turns: int
+) -> tuple[Batch, np.ndarray]:
+    """Batches of so many turns of D, [nodes, ...], and weights [nodes], to take means with."""
+    if order is not None:
+        check_whole("order", order, 1, MAX_ORDER, ", or None")
+    units = game.real.center.size
+    sources = {"real": game.real, "latent": game.latent}
+    if hyperparams.noise_std is not None:
+        sources["noise"] = Normal((0.0,) * (2 * units), (1.0,) * (2 * units))
+    if method.penalty.mixes:
+        sources["mix"] = Uniform((0.0,), (1.0,))
+    rules = [make_rule(source, order) for source in sources.values()]
+    nodes, weights = product_rule([product_rule(rules)] * turns)
+    if turns > 1:
+        nodes = nodes.reshape(len(weights), turns, -1)
+    cuts = np.cumsum([source.center.size for source in sources.values()])[:-1]
+    parts = jnp.split(jnp.asarray(nodes, jnp.result_type(float)), cuts, axis=-1)
+    drawn = dict(zip(sources, parts))
+    if "noise" in drawn:
+        both = hyperparams.noise_std * drawn["noise"]
+        drawn |= {"real": drawn["real"] + both[..., :units], "noise": both[..., units:]}
+    if "mix" in drawn:
+        drawn["mix"] = drawn["mix"].squeeze(-1)
+    return Batch(**drawn), weights
+
+
+def make_rule(source: Distribution, order: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """A distribution's nodes and weights."""
+    if order is None:
+        orders, units = range(DEFAULT_ORDER, 2, -1), source.center.size
+        order = next((order for order in orders if order**units <= DEFAULT_NODES), 2)
+    return source.quadrature(order)
