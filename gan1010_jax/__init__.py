@@ -16,6 +16,7 @@ from gan1010_jax.convergence import (
     convergence_curves,
     convergence_report,
     judge,
+    tabulate_cells,
     wilson_interval,
 )
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
@@ -111,6 +112,7 @@ __all__ = [
     "step_jacobian",
     "step_spectrum",
     "symmetric_part",
+    "tabulate_cells",
     "to_lanes",
     "train",
     "train_on",

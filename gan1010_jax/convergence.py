@@ -4,6 +4,7 @@ Evaluated on the generator's output at every record: it *matches* if the game sa
 support* if it could be a real sample; once a parameter is not finite it counts as neither.
 """
 
+import math
 from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -248,6 +249,38 @@ def convergence_report(population: "Population") -> dict[str, Any]:
         "seed_steps_per_second": population.seed_steps_per_second,
         "versions": population.versions,
     }
+
+
+def tabulate_cells(population: "Population") -> dict[str, np.ndarray]:
+    """How often each cell of a grid converged: NumPy arrays [cells].
+
+    Returns:
+      The hyperparameters that the grid varies, in its order; `seeds` and `steps`; for each of
+      `matched`, `in_support`, `forgot` and `diverged`, the `Proportion` of the cell's seeds, as
+      `matched_count`, `matched_fraction`, `matched_ci_low`, `matched_ci_high` and so on; and the
+      quantiles of the settling step, `settled_p5`, `settled_p50` and `settled_p95`, -1 in a cell
+      where no seed settled.
+    """
+    grid, steps = population.grid, population.curves["step"]
+    values = np.meshgrid(*grid.values(), indexing="ij") if grid else []
+    cells = max(1, math.prod(map(len, grid.values())))
+    tallies = [
+        count_rows(
+            {name: column[cell::cells] for name, column in population.columns.items()}, steps
+        )
+        for cell in range(cells)
+    ]
+    seeds = np.array([tally.seeds for tally in tallies])
+    table = {name: value.ravel() for name, value in zip(grid, values)}
+    table |= {"seeds": seeds, "steps": np.full(cells, population.steps)}
+    for name in OUTCOMES:
+        found = proportion([getattr(tally, name) for tally in tallies], seeds)
+        for key in ("count", "fraction", "ci_low", "ci_high"):
+            table[f"{name}_{key}"] = getattr(found, key)
+    quantiles = [settling_quantiles(tally, steps) for tally in tallies]
+    for percent in (5, 50, 95):
+        table[f"settled_p{percent}"] = np.array([found.get(percent, -1) for found in quantiles])
+    return table
 
 
 def as_json(proportion: Proportion, place: Any = ()) -> dict[str, Any]:

@@ -5,6 +5,7 @@ are Okabe and Ito's, which stay apart for every kind of colour vision. The real 
 are `Uniform`, and its networks fully connected.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
@@ -66,16 +67,18 @@ def plot_population(population: Population) -> dict[str, Figure]:
     """Every figure of a population, by name; its first seed stands for a single run."""
     seed = population.first_seed
     history = first_history(population)
-    game = population.game
-    return {
+    game, method = population.game, population.method
+    figures = {
         "generator": plot_generator(history, game, seed),
-        "losses": plot_losses(history, population.method, seed, population.history),
+        "losses": plot_losses(history, method, seed, population.history),
         "convergence": plot_convergence(population),
         "forgetting": plot_forgetting(population),
         "outputs": plot_outputs(population),
         "settling": plot_settling(population),
-        "architecture": plot_architecture(game),
     }
+    if dataclasses.replace(method, optimizer=Method().optimizer) == Method():
+        figures["architecture"] = plot_architecture(game)  # which shows the reference's updates
+    return figures
 
 
 @styled

@@ -178,19 +178,29 @@ def part_facts(rows: range, configuration: Mapping[str, Any]) -> dict[str, Any]:
 def write_part(out: Path, name: str, rows: range, table: pa.Table, facts: Mapping[str, Any]) -> str:
     """Write a part of a table, with some facts in its metadata; its digest."""
     metadata = {METADATA: json.dumps({"table": name, **facts})}
+    data = as_parquet(table.replace_schema_metadata(metadata))
+    part = Part(rows.start, rows.stop, digest(data))
+    write_file(out / name / part.name, data)
+    return part.digest
+
+
+def as_parquet(table: pa.Table) -> memoryview:
+    """The bytes of a Parquet file with a table."""
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     buffer = pa.BufferOutputStream()
     pq.write_table(
-        table.replace_schema_metadata(metadata),
+        table,
         buffer,
         compression="zstd",
         use_dictionary=[column for column in table.column_names if column not in floats],
         use_byte_stream_split=floats,
     )
-    data = memoryview(buffer.getvalue())
-    part = Part(rows.start, rows.stop, digest(data))
-    write_file(out / name / part.name, data)
-    return part.digest
+    return memoryview(buffer.getvalue())
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as a Parquet file of its own."""
+    write_file(path, as_parquet(table))
 
 
 def read_chunk(out: Path, part: Part, configuration: Mapping[str, Any]) -> dict[str, pa.Table]:

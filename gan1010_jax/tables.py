@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from gan1010_jax.blocks import Block
+from gan1010_jax.convergence import OUTCOMES
 from gan1010_jax.training import History
 from gan1010_jax.updates import Losses
 
@@ -33,7 +34,26 @@ MEANINGS = {
     "noise_std": ("", "the standard deviation of the instance noise"),
     "clip": ("", "the bound that the discriminator's parameters are clipped to"),
 }
-OUTPUT = ("", "a coordinate of the generator's output")
+OUTPUT = ("", "a coordinate of the generator's output, or of what else the game observes")
+PROPORTION = {
+    "count": ("seeds", "how many seeds of the cell are so: {}"),
+    "fraction": ("", "which fraction of the cell's seeds is so: {}"),
+    "ci_low": ("", "the lower end of that fraction's 95 % Wilson interval"),
+    "ci_high": ("", "the upper end of that fraction's 95 % Wilson interval"),
+}
+MEANINGS |= {
+    f"{name}_{key}": (unit, meaning.format(MEANINGS[name][1]))
+    for name in OUTCOMES
+    for key, (unit, meaning) in PROPORTION.items()
+}
+MEANINGS |= {
+    f"settled_p{percent}": ("steps", f"the {percent} % quantile of the settling step, or -1")
+    for percent in (5, 50, 95)
+}
+MEANINGS |= {
+    "method": ("", "how it was trained"),
+    "steps": ("steps", "how many steps each seed was trained"),
+}
 
 
 def make_tables(block: Block, steps: np.ndarray) -> dict[str, pa.Table]:

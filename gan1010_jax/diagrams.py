@@ -1,0 +1,188 @@
+"""Figures that compare methods: phase diagrams of a grid, and the Dirac-GAN's fields and runs."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+from gan1010_jax.methods import Hyperparams
+from gan1010_jax.plotting import BLUE, GREEN, GREY, ORANGE, styled
+
+AXIS_TITLES = {
+    "d_lr": "D's learning rate",
+    "g_lr": "G's learning rate",
+    "penalty_weight": "penalty weight",
+    "target_norm": "target norm",
+    "noise_std": "standard deviation of the noise",
+    "clip": "bound of D's parameters",
+}
+
+
+@styled
+def plot_phase_diagram(cells: Mapping[str, Mapping[str, np.ndarray]], *names: str) -> Figure:
+    """Where methods converge: fractions matched and in support, and the median settling step.
+
+    Args:
+      cells: for each method, by its name, what `tabulate_cells` gives.
+      *names: the one or two hyperparameters that are varied: the horizontal axis, and the vertical.
+    """
+    (last,) = {int(table["steps"][0]) for table in cells.values()}
+    panels = [
+        ("matched_fraction", "matched", Normalize(0, 1)),
+        ("in_support_fraction", "in support", Normalize(0, 1)),
+        ("settled_p50", "median settling step", settling_scale(cells)),
+    ]
+    alone = len(cells) == 1
+    shape = (1, 3) if alone else (3, len(cells))
+    size = (11.5, 3.9) if alone else (1.2 + 2.7 * len(cells), 8.2)
+    figure = Figure(figsize=size)
+    grid = figure.subplots(
+        *shape, squeeze=False, sharex=True, sharey="row" if len(names) == 1 else True
+    )
+    seeds = next(iter(cells.values()))["seeds"][0]
+    title = f"{seeds:,} seeds a cell, {last:,} steps" + (
+        " (+ the default)" if len(names) == 2 else ""
+    )
+    figure.suptitle(f"{', '.join(cells)}: {title}" if alone else title)
+    for row, (column, title, scale) in enumerate(panels):
+        for place, (method, table) in enumerate(cells.items()):
+            axes = grid[0, row] if alone else grid[row, place]
+            if alone or row == 0:
+                axes.set_title(title if alone else method)
+            if len(names) == 2:
+                image = draw_cells(axes, table, column, scale, names)
+            else:
+                draw_line(axes, table, column, names[0], last)
+            if alone or row == 2:
+                axes.set_xlabel(AXIS_TITLES[names[0]])
+            if len(names) == 2 and (row == 0 if alone else place == 0):
+                axes.set_ylabel(AXIS_TITLES[names[1]])
+            if len(names) == 1 and (alone or place == 0):
+                axes.set_ylabel(title)
+        if len(names) == 2:
+            bar = figure.colorbar(image, ax=axes if alone else list(grid[row]), pad=0.02)
+            bar.set_label("" if alone else title)
+            bar.ax.yaxis.set_major_formatter(
+                PercentFormatter(1, symbol=" %") if row < 2 else StrMethodFormatter("{x:,.0f}")
+            )
+            bar.ax.yaxis.set_minor_formatter("")
+    return figure
+
+
+def settling_scale(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Normalize:
+    """The logarithmic scale of every median settling step."""
+    steps = np.concatenate([table["settled_p50"] for table in cells.values()])
+    settled = steps[steps > 0]
+    low, high = (settled.min(), settled.max()) if settled.size else (1, 10)
+    return LogNorm(low, max(high, low + 1))
+
+
+def draw_cells(
+    axes: Axes,
+    table: Mapping[str, np.ndarray],
+    column: str,
+    scale: Normalize,
+    names: tuple[str, str],
+) -> mpl.cm.ScalarMappable:
+    """Draw a column of a table of cells as a map over two hyperparameters."""
+    (x, columns), (y, rows) = (np.unique(table[name], return_inverse=True) for name in names)
+    values = np.full((len(y), len(x)), np.nan)
+    values[rows, columns] = np.where(table[column] < 0, np.nan, table[column])
+    axes.set_facecolor("lightgrey")  # where no seed has settled
+    colors = "cividis_r" if column.startswith("settled") else "cividis"  # what is good is bright
+    image = axes.pcolormesh(edges(x), edges(y), values, cmap=colors, norm=scale)
+    for values, scale_axis, limits in (
+        (x, axes.set_xscale, axes.set_xlim),
+        (y, axes.set_yscale, axes.set_ylim),
+    ):
+        scale_axis("log" if is_logarithmic(values) else "linear")
+        limits(edges(values)[0], edges(values)[-1])
+    default = [getattr(Hyperparams(), name) for name in names]
+    if all(
+        value is not None and values[0] <= value <= values[-1]
+        for value, values in zip(default, (x, y))
+    ):
+        axes.plot(*default, "+", color=ORANGE, ms=9, mew=2)
+    return image
+
+
+def draw_line(
+    axes: Axes, table: Mapping[str, np.ndarray], column: str, name: str, last: int
+) -> None:
+    """Draw a column of a table of cells over one hyperparameter, with its interval."""
+    order = np.argsort(table[name])
+    x = table[name][order]
+    stem = column.rpartition("_")[0]
+    low, high = ("p5", "p95") if stem == "settled" else ("ci_low", "ci_high")
+    low, middle, high = (
+        np.where(table[key][order] < 0, np.nan, table[key][order])
+        for key in (f"{stem}_{low}", column, f"{stem}_{high}")
+    )
+    axes.fill_between(x, low, high, color=BLUE, alpha=0.25, lw=0)
+    axes.plot(x, middle, "o-", color=BLUE, ms=3)
+    axes.set_xscale("log" if is_logarithmic(x) else "linear")
+    if stem == "settled":
+        axes.set_ylim(0, last)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    else:
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    default = getattr(Hyperparams(), name)
+    if default is not None and x[0] <= default <= x[-1]:
+        axes.axvline(default, color=GREY, lw=1, ls=":")
+
+
+def is_logarithmic(values: np.ndarray) -> bool:
+    """Whether positive values span so much that they are drawn on a logarithmic axis."""
+    return values.min() > 0 and values.max() / values.min() > 20
+
+
+def edges(values: np.ndarray) -> np.ndarray:
+    """The borders of the cells around increasing values, one more than these."""
+    values = np.asarray(values, np.float64)
+    inner = np.log(values) if is_logarithmic(values) else values
+    if len(inner) == 1:
+        ends = inner + np.array([-0.5, 0.5]) * (abs(inner[0]) or 1)
+        return ends
+    middles = (inner[1:] + inner[:-1]) / 2
+    borders = np.concatenate([[2 * inner[0] - middles[0]], middles, [2 * inner[-1] - middles[-1]]])
+    return np.exp(borders) if is_logarithmic(values) else borders
+
+
+@styled
+def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> Figure:
+    """The Dirac-GAN under several methods: the vector field, where runs go, and the equilibrium.
+
+    Args:
+      panels: for each method, by its title: `field`, (θ, ψ, velocity of θ, of ψ), each [rows,
+        columns]; the runs, `simultaneous` and `alternating`, (θ, ψ) [steps, 2], from their start
+        on; and `clip`, the bound of ψ, or infinity.
+      bound: the largest |θ| and |ψ| that is shown.
+    """
+    figure = Figure(figsize=(12, 6.6))
+    grid = figure.subplots(2, -(-len(panels) // 2), sharex=True, sharey=True, squeeze=False)
+    for axes, (title, panel) in zip(grid.flat, panels.items()):
+        axes.set_title(title)
+        axes.set(xlim=(-bound, bound), ylim=(-bound, bound), aspect="equal")
+        if np.isfinite(panel["clip"]):
+            for side in (-1, 1):
+                axes.axhspan(side * panel["clip"], side * bound, color="0.93", lw=0)
+        theta, psi, *velocity = panel["field"]
+        length = np.hypot(*velocity)
+        unit = [part / np.maximum(length, 1e-9) for part in velocity]
+        axes.quiver(theta, psi, *unit, color="0.72", pivot="mid", width=0.006, scale=22)
+        for schedule, color, width in (("simultaneous", BLUE, 1.0), ("alternating", ORANGE, 1.0)):
+            axes.plot(*panel[schedule].T, color=color, lw=width, label=schedule)
+        axes.plot(*panel["simultaneous"][0], "o", color="black", ms=5, label="start")
+        axes.plot(0, 0, "*", color=GREEN, ms=11, zorder=3, label="equilibrium")
+    for axes in grid[-1]:
+        axes.set_xlabel("θ, the generator")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("ψ, the discriminator")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
