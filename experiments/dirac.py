@@ -180,7 +180,7 @@ def print_table(rows: list[dict], out: Path) -> None:
     titles = ("spectral\nradius", "end, from\n(1, 1)", "end, the\nfarthest")
     table = Table(
         Column("method", no_wrap=True),
-        "descent",
+        Column("descent", no_wrap=True),
         *(Column(title, justify="right") for title in titles),
         "con-\nverges",
         "paper",
@@ -197,7 +197,7 @@ def print_table(rows: list[dict], out: Path) -> None:
             *(f"{distance:.1e}" for distance in distances),
             *("yes" if row[key] else "no" for key in ("converges", "paper")),
         )
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, width=max(88, Console().width))
     console.print(table)
     console.print(f"written to {out}", soft_wrap=True)
 

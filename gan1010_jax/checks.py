@@ -122,9 +122,10 @@ def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
         if not isinstance(value, kind):
             raise InvalidArgument(name, value, f"a {kind.__name__}")
     for name in ("penalty_weight", "target_norm"):
-        value = getattr(hyperparams, name)
-        if value is not None and method.penalty.name == "none":
-            raise InvalidArgument(name, value, "None, since the method has no penalty")
+        value, penalty = getattr(hyperparams, name), method.penalty
+        if value is not None and name not in penalty.numbers:
+            allowed = f"None, since the penalty {penalty.name} does not use it"
+            raise InvalidArgument(name, value, allowed)
 
 
 def check_steps(steps: int, record_every: int, most: int = MAX_STEPS) -> None:

@@ -215,9 +215,10 @@ def pattern_game(pattern: str = "1010") -> Game:
 def dirac_game(start: tuple[float, float] | None = None, tolerance: float = 0.01) -> Game:
     """The Dirac-GAN: D(x) = ψx and G = θ, one parameter each, with every real sample at 0.
 
-    The players are in equilibrium at θ = ψ = 0 alone. A history keeps (θ, ψ), as outputs 0 and 1,
-    and a run *matches*, and is *in support*, where both are within the tolerance. Mescheder et al.,
-    *Which Training Methods for GANs do actually Converge?* (ICML 2018), definition 2.1.
+    The players are in equilibrium at θ = ψ = 0, and with the objective lsgan all along ψ = 0. A
+    history keeps (θ, ψ), as outputs 0 and 1, and a run *matches*, and is *in support*, where both
+    are within the tolerance. Mescheder et al., *Which Training Methods for GANs do actually
+    Converge?* (ICML 2018), definition 2.1.
 
     Args:
       start: the (θ, ψ) that every run starts from; None for independent ones, uniform in [-1, 1].
@@ -254,5 +255,6 @@ def both_players(state: Any) -> jax.Array:
 
 
 def is_finite(value: object) -> bool:
-    """Whether a value is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    """Whether a value is a number, and finite in single precision too."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return is_number and bool(abs(value) <= np.finfo(np.float32).max)

@@ -97,6 +97,8 @@ def play(
     def logit(sample):
         return game.discriminator.apply({"params": d_params}, sample)
 
+    rest = (batch, game, method, hyperparams)
+
     def gradients():
         def d_loss(d_params):
             return sum(d_losses(play(d_params, g_params, *rest), method, "both"))
@@ -105,7 +107,6 @@ def play(
             round = play(d_params, g_params, *rest)
             return method.objective.g(round.logit(round.fake))
 
-        rest = (batch, game, method, hyperparams)
         return jax.grad(d_loss)(d_params), jax.grad(g_loss)(g_params)
 
     fake = game.generator.apply({"params": g_params}, batch.latent)

@@ -110,8 +110,8 @@ class Round(NamedTuple):
 
     Attributes:
       logit: D, from a sample [units] to its logit, a scalar.
-      real: the real sample, [units].
-      fake: the fake sample, [units].
+      real: the real sample with its instance noise, [units].
+      fake: the fake sample, likewise.
       mix: where to look between the two, a scalar from 0 (fake) to 1 (real), if the penalty asks.
       target_norm: the hyperparameter of that name, a scalar.
       gradients: gives the gradient of each player's loss, without penalty, by its own parameters.
@@ -125,6 +125,9 @@ class Round(NamedTuple):
     gradients: Callable[[], chex.ArrayTree]
 
 
+SAMPLES = ("real", "fake", "both")
+
+
 @dataclass(frozen=True)
 class Penalty:
     """What is added to a player's loss, times `Hyperparams.penalty_weight`.
@@ -136,7 +139,11 @@ class Penalty:
       on: which sample D's part needs, "real", "fake" or "both": in the reference schedule, D's
         update on that sample has it. One that needs both needs another schedule.
       mixes: whether it asks for `Round.mix`.
+      numbers: which hyperparameters it uses, of `penalty_weight` and `target_norm`.
       objectives: the only named objectives that it goes with, or None for any.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another `on`.
     """
 
     name: str
@@ -144,7 +151,18 @@ class Penalty:
     g: Callable[[Round], jax.Array] | None = None
     on: str = "both"
     mixes: bool = False
+    numbers: tuple[str, ...] = ("penalty_weight", "target_norm")
     objectives: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        """Refuse to be on another sample."""
+        check_on(self.on)
+
+
+def check_on(on: str) -> None:
+    """Refuse what is none of the samples that D may see."""
+    if on not in SAMPLES:
+        raise InvalidArgument("on", on, f"one of {', '.join(SAMPLES)}")
 
 
 def r1(round: Round) -> jax.Array:
@@ -165,7 +183,8 @@ def wgan_gp(round: Round) -> jax.Array:
     """(‖∇D(x)‖ - target)² at a random place x between the real and the fake sample.
 
     Gulrajani et al., *Improved Training of Wasserstein GANs* (NeurIPS 2017), equation 3; the weight
-    is their λ, and their target 1. Where ∇D vanishes, its norm has no derivative, and 0 is taken.
+    is their λ, half the γ of Mescheder et al., and their target 1. Where ∇D vanishes, its norm has
+    no derivative, and 0 is taken.
     """
     between = round.mix * round.real + (1 - round.mix) * round.fake
     norm = optax.safe_norm(jax.grad(round.logit)(between), 0.0)
@@ -175,7 +194,8 @@ def wgan_gp(round: Round) -> jax.Array:
 def consensus(round: Round) -> jax.Array:
     """½‖v‖², v being the gradient of each player's loss by its own parameters.
 
-    Mescheder et al., *The Numerics of GANs* (NeurIPS 2017), equation 11; the weight is their γ.
+    Mescheder et al., *The Numerics of GANs* (NeurIPS 2017); the weight is their γ. Theirs is of
+    the expected gradient, and this of the gradient on a batch, whose variance it lowers as well.
     """
     return optax.tree.norm(round.gradients(), squared=True) / 2
 
@@ -183,18 +203,18 @@ def consensus(round: Round) -> jax.Array:
 PENALTIES = {
     penalty.name: penalty
     for penalty in [
-        Penalty("none"),
-        Penalty("r1", r1, on="real"),
-        Penalty("r2", r2, on="fake"),
+        Penalty("none", numbers=()),
+        Penalty("r1", r1, on="real", numbers=("penalty_weight",)),
+        Penalty("r2", r2, on="fake", numbers=("penalty_weight",)),
         Penalty(
             "wgan_gp",
             wgan_gp,
             mixes=True,
-            # Those whose logit is not bounded by what they ask of it. Fedus et al., *Many Paths to
-            # Equilibrium* (ICLR 2018), has it with others than Wasserstein's.
+            # Where D's output is a score. Beyond Wasserstein's: Fedus et al., *Many Paths to
+            # Equilibrium* (ICLR 2018). Regression to a target is at odds with a slope of 1.
             objectives=("wasserstein", "minimax", "nonsaturating", "hinge"),
         ),
-        Penalty("consensus", consensus, consensus),
+        Penalty("consensus", consensus, consensus, numbers=("penalty_weight",)),
     ]
 }
 
@@ -213,12 +233,12 @@ class Method:
     Attributes:
       objective: the name of one of `OBJECTIVES`, or an `Objective` of your own.
       schedule: the updates of a step. `"reference"`: D on a real sample, D on a fake sample, then
-        G through the new D. `"alternating"`: D on both at once, then G through the new D.
-        `"simultaneous"`: both at once, each against the other as it was.
+        G through the new D. `"alternating"`: D on both samples at once, then G through the new D.
+        `"simultaneous"`: both players, each against the other as it was.
       penalty: the name of one of `PENALTIES`, or a `Penalty` of your own.
       d_steps: how often D has its turn in a step, each time with samples of its own; G has the
         last of them.
-      first: which player moves first in a step, `"discriminator"` or `"generator"`.
+      first: which player moves first in a step, `"discriminator"`, as above, or `"generator"`.
       optimizer: maps a learning rate to an `optax.GradientTransformation`, as `optax.sgd` does; or
         a pair of those, D's and G's.
 
@@ -319,7 +339,7 @@ class Hyperparams:
         """Refuse numbers outside their limits."""
         for name, value in vars(self).items():
             if isinstance(value, str | bool) or (
-                isinstance(value, int | float) and not is_allowed(name, value)
+                isinstance(value, int | float | np.number) and not is_allowed(name, value)
             ):
                 raise InvalidArgument(name, value, allowed_values(name))
 

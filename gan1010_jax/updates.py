@@ -14,7 +14,7 @@ import optax
 
 from gan1010_jax.games import Game, Normal, Uniform, pattern_game
 from gan1010_jax.losses import Batch, discriminator_loss, generator_loss
-from gan1010_jax.methods import Hyperparams, Method
+from gan1010_jax.methods import Hyperparams, Method, check_on
 
 
 class Player(NamedTuple):
@@ -89,18 +89,19 @@ def draw_batch(
     step: chex.Numeric = 0,
 ) -> Batch:
     """Draw what one step of the method consumes: a key has a batch for every step."""
-
     real_key, latent_key = jax.random.split(key)
+    # A split is Threefry on 0 and 1, and to fold in 2 and 3 goes on from there.
+    noise_key, mix_key = jax.random.fold_in(key, 2), jax.random.fold_in(key, 3)
 
     def draw(index):
         real, latent = game.real.sample(real_key, index), game.latent.sample(latent_key, index)
         noise = mix = None
         if hyperparams.noise_std is not None:
             normal = Normal((0.0,) * (2 * real.size), (1.0,) * (2 * real.size))
-            both = hyperparams.noise_std * normal.sample(jax.random.fold_in(key, 2), index)
+            both = hyperparams.noise_std * normal.sample(noise_key, index)
             real, noise = real + both[: real.size], both[real.size :]
         if method.penalty.mixes:
-            (mix,) = Uniform((0.0,), (1.0,)).sample(jax.random.fold_in(key, 3), index)
+            (mix,) = Uniform((0.0,), (1.0,)).sample(mix_key, index)
         return Batch(real, latent, noise, mix)
 
     if method.d_steps == 1:
@@ -142,12 +143,17 @@ def discriminator_update(
       game: what is played.
       method: how it is trained.
       hyperparams: its numbers.
-      on: which sample D sees, "real", "fake" or "both".
+      on: which sample D sees, "real", "fake" or "both". A penalty on that sample counts, and one
+        on both if it sees both.
 
     Returns:
       The state in which only D has moved; and D's losses on the real and on the fake sample before
       it did, without penalty, each a scalar, or None if D does not see it.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another `on`.
     """
+    check_on(on)
 
     def loss_fn(params):
         g_params = state.generator.params
