@@ -7,7 +7,7 @@ are `Uniform`, and its networks fully connected.
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import matplotlib as mpl
@@ -22,6 +22,7 @@ from matplotlib.ticker import (
     NullFormatter,
     PercentFormatter,
     StrMethodFormatter,
+    SymmetricalLogLocator,
 )
 
 from gan1010_jax.convergence import (
@@ -37,6 +38,9 @@ from gan1010_jax.training import History
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 REAL_RANGE = "#F3DFA2"
+# The smallest growth and rotation of a step that a figure can tell from none, and some periods.
+SPECTRUM_UNIT = 1e-6
+SHOWN_PERIODS = (10_000, 100_000, 1_000_000)
 STYLE = {
     "font.size": 11,
     "axes.titlesize": 11,
@@ -264,6 +268,62 @@ def plot_settling(population: Population) -> Figure:
         axes.legend(loc="best")
     show_steps(axes, population.steps)
     axes.set(xlabel="settling step: it matches at every record from here on", ylabel="seeds")
+    return figure
+
+
+@styled
+def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
+    """Eigenvalues of training steps in the complex plane, and close to 1.
+
+    Args:
+      spectra: eigenvalues by what they are of, complex [n] or [states, n]; three at most.
+    """
+    figure = Figure(figsize=(11, 5))
+    figure.suptitle("The eigenvalues of a step: what it multiplies small deviations by")
+    plane, near = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    circle = Circle((0, 0), 1, facecolor=REAL_RANGE, alpha=0.5, edgecolor=GREY, lw=1)
+    plane.add_patch(circle)
+    near.axvspan(-1, 0, color=REAL_RANGE, alpha=0.5, lw=0)
+    near.axvline(0, color=GREY, lw=1)
+    every = np.concatenate([np.ravel(eigenvalues) for eigenvalues in spectra.values()])
+    for (label, eigenvalues), color, marker in zip(spectra.items(), (ORANGE, BLUE, GREEN), "oxs"):
+        values = np.ravel(eigenvalues)
+        logarithms = np.log(values[values != 0])
+        style = {"color": color, "ls": "", "marker": marker, "ms": 4, "alpha": 0.4, "mew": 0.8}
+        plane.plot(values.real, values.imag, **style)
+        near.plot(logarithms.real, logarithms.imag, **style, label=label)
+    size = 1.1 * max(1, np.abs(every).max(initial=0))
+    plane.set(
+        xlim=(-size, size),
+        ylim=(-size, size),
+        aspect="equal",
+        xlabel="real part",
+        ylabel="imaginary part",
+        title="The unit circle; inside, deviations die away",
+    )
+    logarithms = np.log(every[every != 0])
+    for set_scale, set_limits, parts in (
+        (near.set_xscale, near.set_xlim, logarithms.real),
+        (near.set_yscale, near.set_ylim, logarithms.imag),
+    ):
+        set_scale("symlog", linthresh=SPECTRUM_UNIT, linscale=0.5)
+        end = 2 * max(10 * SPECTRUM_UNIT, np.abs(parts).max(initial=0))
+        set_limits(-end, end)
+    near.set(
+        xlabel="growth per step",
+        ylabel="rotation per step, in radians",
+        title="Their logarithms, of which the circle is the line at 0",
+    )
+    for axis in (near.xaxis, near.yaxis):
+        axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=SPECTRUM_UNIT))
+        axis.get_major_locator().set_params(numticks=9)
+    periods = near.secondary_yaxis("right")
+    periods.set_yticks(
+        [sign * 2 * np.pi / period for period in SHOWN_PERIODS for sign in (1, -1)],
+        [f"{period:,}" for period in SHOWN_PERIODS for _ in range(2)],
+    )
+    periods.set_ylabel("period in steps")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
