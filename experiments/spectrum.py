@@ -41,7 +41,7 @@ class Spectrum:
     seeds: Annotated[int, number("seeds", int)] = 128
     """How many GANs to train, from 1 to 4096; seed 0 is the first."""
     stops: tuple[int, ...] = (10_000, 20_000, 50_000, 70_000, 200_000)
-    """After how many steps to look, in increasing order; multiples of 1000."""
+    """After how many steps to look, in increasing order; multiples of 10,000."""
     begin_at: Annotated[int, number("begin_at", int)] = 20_000
     """The stop whose equilibria are trained on from, for as long as the last stop."""
     out: Path = field(
@@ -85,7 +85,7 @@ def main(options: Spectrum) -> None:
         print(f"trained {step:,} steps", flush=True, file=sys.stderr)
         stops[step] = look(states)
     chosen = stops[options.begin_at]
-    begun = begin_at_equilibria(chosen.equilibrium, options.stops)
+    begun = begin_at_equilibria(chosen.equilibrium, options.stops[-1])
     report = {
         "seeds": options.seeds,
         "stops": [row for step, stop in stops.items() for row in summarize(step, stop)],
@@ -112,9 +112,9 @@ def check(options: Spectrum) -> None:
         not stops
         or list(stops) != sorted(set(stops))
         or stops[0] <= 0
-        or any(s % 1000 for s in stops)
+        or any(s % 10_000 for s in stops)
     ):
-        raise gan.InvalidArgument("stops", stops, "increasing multiples of 1000, above zero")
+        raise gan.InvalidArgument("stops", stops, "increasing multiples of 10000, above zero")
     if options.begin_at not in stops:
         raise gan.InvalidArgument("begin_at", options.begin_at, f"one of the stops, {stops}")
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
@@ -184,17 +184,22 @@ def length(tree: chex.ArrayTree) -> jax.Array:
     return optax.tree.norm(tree)
 
 
-def begin_at_equilibria(states: gan.GANState, stops: tuple[int, ...]) -> list[dict]:
-    """Train on from equilibria [seeds, ...] and say how many are in support at each stop."""
+def begin_at_equilibria(states: gan.GANState, steps: int) -> list[dict]:
+    """Train on from equilibria [seeds, ...] and look ten times how far it has gone."""
     states = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), states)
-    keys = jax.random.split(jax.random.key(BATCH_KEY), jax.tree.leaves(states)[0].shape[0])
-    lengths = jax.jit(jax.vmap(lambda state: length(gan.vector_field(state, order=ORDER))))
-    rows, before = [], 0
-    for stop in stops:
-        states, history = advance(states, keys, before, stop - before)
-        in_support = float(history.in_support[:, -1].mean())
-        rows.append({"step": stop, "in_support": in_support, "field": quantiles(lengths(states))})
-        before = stop
+    keys = jax.random.split(jax.random.key(BATCH_KEY), len(jax.tree.leaves(states)[0]))
+    rows = []
+    for first in range(0, steps, steps // 10):
+        states, history = advance(states, keys, first, steps // 10)
+        weights = states.discriminator.params["Linear_1"]["Dense_0"]["kernel"]
+        row = {
+            "step": first + steps // 10,
+            "matched": float(history.matched[:, -1].mean()),
+            "in_support": float(history.in_support[:, -1].mean()),
+            # Zero at an equilibrium.
+            "d_output_weights": quantiles(np.linalg.norm(weights, axis=(1, 2))),
+        }
+        rows.append(row)
     return rows
 
 
@@ -263,7 +268,7 @@ def quantiles(values: np.ndarray) -> dict[str, float | None]:
 
 
 def print_report(report: dict, out: Path) -> None:
-    """Print the report as two tables on standard output."""
+    """Print the report as three tables on standard output."""
 
     def show(quantiles, unit, form=".1f"):
         values = [quantiles[key] for key in ("p50", "p5", "p95")]
@@ -275,10 +280,15 @@ def print_report(report: dict, out: Path) -> None:
 
     states = Table(
         *right("after step"),
-        "seeds that are",
-        *right("seeds", "field\n/ 10⁻³", "radius - 1\n/ 10⁻⁵", "distance"),
-        *right("radius - 1 there\n/ 10⁻⁵", "period there\n/ 1,000 steps"),
-        title="The seeds' states, and the equilibria near them: median (5 %, 95 %)",
+        "seeds",
+        *right("number", "field / 10⁻³", "radius - 1 / 10⁻⁵"),
+        title="At the seeds' states: median (5 %, 95 %)",
+    )
+    equilibria = Table(
+        *right("after step"),
+        "seeds",
+        *right("distance", "radius - 1 / 10⁻⁵", "period / 1,000 steps"),
+        title="At the equilibria near them",
     )
     for row in report["stops"]:
         if row["group"] == "all" or row["seeds"] < report["seeds"]:
@@ -288,18 +298,23 @@ def print_report(report: dict, out: Path) -> None:
                 str(row["seeds"]),
                 show(row["field"], 1e-3, ".0f"),
                 show(row["radius_minus_1"], 1e-5),
+            )
+            equilibria.add_row(
+                f"{row['step']:,}",
+                row["group"],
                 show(row["distance"], 1),
                 show(row["radius_there_minus_1"], 1e-5),
                 show(row["period_there"], 1e3, ".0f"),
             )
     begun = Table(
-        *right("steps from there", "in support", "field\n/ 10⁻³"),
+        *right("steps", "matched", "in support", "D's output weights"),
         title=f"Begun at the equilibria near the states after {report['begun_at_equilibria_of']:,}",
     )
     for row in report["begun_at_equilibria"]:
-        begun.add_row(f"{row['step']:,}", f"{row['in_support']:.1%}", show(row["field"], 1e-3))
+        cells = f"{row['matched']:.1%}", f"{row['in_support']:.1%}"
+        begun.add_row(f"{row['step']:,}", *cells, show(row["d_output_weights"], 1, ".3f"))
     console = Console(highlight=False, markup=False)
-    for table in (states, begun):
+    for table in (states, equilibria, begun):
         console.print(table)
     console.print(f"written to {out}", soft_wrap=True)
 

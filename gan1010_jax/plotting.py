@@ -40,7 +40,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 REAL_RANGE = "#F3DFA2"
 # The smallest growth and rotation of a step that a figure can tell from none, and some periods.
 SPECTRUM_UNIT = 1e-6
-SHOWN_PERIODS = (10_000, 100_000, 1_000_000)
+SHOWN_PERIODS = (10, 1_000, 10_000, 100_000, 1_000_000)
 STYLE = {
     "font.size": 11,
     "axes.titlesize": 11,
@@ -278,7 +278,7 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     Args:
       spectra: eigenvalues by what they are of, complex [n] or [states, n]; three at most.
     """
-    figure = Figure(figsize=(11, 5))
+    figure = Figure(figsize=(12, 5))
     figure.suptitle("The eigenvalues of a step: what it multiplies small deviations by")
     plane, near = figure.subplots(1, 2, width_ratios=(1, 1.5))
     circle = Circle((0, 0), 1, facecolor=REAL_RANGE, alpha=0.5, edgecolor=GREY, lw=1)
@@ -302,11 +302,14 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
         title="The unit circle; inside, deviations die away",
     )
     logarithms = np.log(every[every != 0])
+    symlog = {"value": "symlog", "linthresh": SPECTRUM_UNIT}
+    periods = near.twinx()
     for set_scale, set_limits, parts in (
         (near.set_xscale, near.set_xlim, logarithms.real),
         (near.set_yscale, near.set_ylim, logarithms.imag),
+        (periods.set_yscale, periods.set_ylim, logarithms.imag),
     ):
-        set_scale("symlog", linthresh=SPECTRUM_UNIT, linscale=0.5)
+        set_scale(**symlog)
         end = 2 * max(10 * SPECTRUM_UNIT, np.abs(parts).max(initial=0))
         set_limits(-end, end)
     near.set(
@@ -315,13 +318,14 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
         title="Their logarithms, of which the circle is the line at 0",
     )
     for axis in (near.xaxis, near.yaxis):
-        axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=SPECTRUM_UNIT))
-        axis.get_major_locator().set_params(numticks=9)
-    periods = near.secondary_yaxis("right")
-    periods.set_yticks(
-        [sign * 2 * np.pi / period for period in SHOWN_PERIODS for sign in (1, -1)],
-        [f"{period:,}" for period in SHOWN_PERIODS for _ in range(2)],
-    )
+        locator = SymmetricalLogLocator(base=10, linthresh=SPECTRUM_UNIT)
+        locator.set_params(numticks=9)
+        axis.set_major_locator(locator)
+    rotations = {2 * np.pi / period: f"{period:,}" for period in SHOWN_PERIODS}
+    shown = {r: label for r, label in rotations.items() if r < near.get_ylim()[1]}
+    periods.set_yticks([*shown, *(-r for r in shown)], 2 * [*shown.values()])
+    periods.spines.right.set_visible(True)
+    periods.minorticks_off()
     periods.set_ylabel("period in steps")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -85,6 +85,7 @@ def step_jacobian(
     Their order is that of the leaves of the state: D's first. Arguments and errors are those of
     `step_spectrum`.
     """
+    check_arguments(state, game, method, hyperparams)
     vector, fill = as_vector(state)
 
     def step(vector):
@@ -156,6 +157,7 @@ def field_jacobian(
     around each other (`symmetric_part`, `antisymmetric_part`): Balduzzi et al., *The Mechanics of
     n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of `step_spectrum`.
     """
+    check_arguments(state, game, method, hyperparams)
     params, put = params_as_vector(state)
 
     def field(params):
@@ -188,6 +190,7 @@ def find_equilibrium(
 
     Arguments and errors are those of `step_spectrum`.
     """
+    check_arguments(state, game, method, hyperparams)
     start, put = params_as_vector(state)
 
     def field(params):
