@@ -58,6 +58,7 @@ class Stop(NamedTuple):
       in_support: whether it is in support.
       eigenvalues: complex [seeds, n], of the expected step.
       field: the length of the vector field.
+      length: of all parameters together.
       distance: from the state to the equilibrium, over all parameters.
       equilibrium: the equilibrium's state.
       field_there: the length of the vector field there: how well it was found.
@@ -69,6 +70,7 @@ class Stop(NamedTuple):
     in_support: np.ndarray
     eigenvalues: np.ndarray
     field: np.ndarray
+    length: np.ndarray
     distance: np.ndarray
     equilibrium: gan.GANState
     field_there: np.ndarray
@@ -169,6 +171,7 @@ def look_in_x64(states: gan.GANState) -> dict[str, chex.ArrayTree]:
         return {
             "eigenvalues": gan.step_spectrum(state, order=ORDER),
             "field": length(gan.vector_field(state, order=ORDER)),
+            "length": length(state),
             "distance": length(moved),
             "equilibrium": there,
             "field_there": length(gan.vector_field(there, order=ORDER)),
@@ -214,9 +217,10 @@ def summarize(step: int, stop: Stop) -> list[dict]:
     there = np.log(stop.eigenvalues_there)
     numbers = {
         "field": stop.field,
-        "radius_minus_1": gan.spectral_radius(stop.eigenvalues) - 1,
+        "radius_minus_1": np.abs(stop.eigenvalues).max(axis=-1) - 1,
+        "length": stop.length,
         "distance": stop.distance,
-        "radius_there_minus_1": gan.spectral_radius(stop.eigenvalues_there) - 1,
+        "radius_there_minus_1": np.abs(stop.eigenvalues_there).max(axis=-1) - 1,
         # Of the fastest oscillation; infinite where there is none.
         "period_there": period(there),
         "oscillation_growth_there": fastest(there).real,
@@ -229,10 +233,12 @@ def summarize(step: int, stop: Stop) -> list[dict]:
                 "step": step,
                 "group": name,
                 "seeds": int(group.sum()),
+                "outside": int((group & outside(stop.eigenvalues)).sum()),
                 "equilibria_found": int((group & found).sum()),
                 "equilibria_in_support": int((group & found & stop.in_support_there).sum()),
+                "equilibria_outside": int((group & found & outside(stop.eigenvalues_there)).sum()),
             }
-            at_states = ("field", "radius_minus_1")
+            at_states = ("field", "radius_minus_1", "length")
             rows.append(
                 counts
                 | {
@@ -241,6 +247,11 @@ def summarize(step: int, stop: Stop) -> list[dict]:
                 }
             )
     return rows
+
+
+def outside(eigenvalues: np.ndarray) -> np.ndarray:
+    """Whether some of the eigenvalues [..., n] are outside the unit circle, by more than 1e-8."""
+    return (np.abs(eigenvalues) > 1 + 1e-8).any(axis=-1)
 
 
 def fastest(logarithms: np.ndarray) -> np.ndarray:
@@ -279,16 +290,16 @@ def print_report(report: dict, out: Path) -> None:
         return [Column(name, justify="right") for name in names]
 
     states = Table(
-        *right("after step"),
+        *right("step"),
         "seeds",
-        *right("number", "field / 10⁻³", "radius - 1 / 10⁻⁵"),
-        title="At the seeds' states: median (5 %, 95 %)",
+        *right("number", "field", "radius - 1"),
+        title="The seeds' states: median (5 %, 95 %); fields in 10⁻³, radii in 10⁻⁵",
     )
     equilibria = Table(
-        *right("after step"),
+        *right("step"),
         "seeds",
-        *right("distance", "radius - 1 / 10⁻⁵", "period / 1,000 steps"),
-        title="At the equilibria near them",
+        *right("distance", "radius - 1", "period"),
+        title="The equilibria near them; radii in 10⁻⁵, periods in 1,000 steps",
     )
     for row in report["stops"]:
         if row["group"] == "all" or row["seeds"] < report["seeds"]:

@@ -285,9 +285,9 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     plane.add_patch(circle)
     near.axvspan(-1, 0, color=REAL_RANGE, alpha=0.5, lw=0)
     near.axvline(0, color=GREY, lw=1)
-    every = np.concatenate([np.ravel(eigenvalues) for eigenvalues in spectra.values()])
-    for (label, eigenvalues), color, marker in zip(spectra.items(), (ORANGE, BLUE, GREEN), "oxs"):
-        values = np.ravel(eigenvalues)
+    flat = {label: np.ravel(eigenvalues).astype(complex) for label, eigenvalues in spectra.items()}
+    every = np.concatenate([*flat.values()])
+    for (label, values), color, marker in zip(flat.items(), (ORANGE, BLUE, GREEN), "oxs"):
         logarithms = np.log(values[values != 0])
         style = {"color": color, "ls": "", "marker": marker, "ms": 4, "alpha": 0.4, "mew": 0.8}
         plane.plot(values.real, values.imag, **style)

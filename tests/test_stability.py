@@ -225,7 +225,8 @@ def test_an_expected_step_is_the_mean_of_many(x64, d_steps):
     method = gan.Method(d_steps=d_steps)
     state = gan.init(jax.random.key(0), method=method)
     steps = sampled_steps(state, method, 20_000)
-    expected, _ = ravel_pytree(gan.expected_step(state, method=method, order=2))
+    expect = jax.jit(lambda state: gan.expected_step(state, method=method, order=2))
+    expected, _ = ravel_pytree(expect(state))
     error = steps.std(axis=0) / np.sqrt(len(steps))
     start, _ = ravel_pytree(state)
     assert np.all(np.abs(steps.mean(axis=0) - expected) < 4.5 * error + 1e-12)
@@ -235,10 +236,11 @@ def test_an_expected_step_is_the_mean_of_many(x64, d_steps):
 def test_a_jacobian_is_what_finite_differences_give(x64):
     state = gan.init(jax.random.key(1), SMALL)
     vector, unravel = ravel_pytree(state)
-    jacobian = gan.step_jacobian(state, SMALL)
+    jacobian = jax.jit(lambda state: gan.step_jacobian(state, SMALL))(state)
     assert jacobian.shape == (vector.size, vector.size)
     direction = jax.random.normal(jax.random.key(2), vector.shape)
 
+    @jax.jit
     def step(vector):
         return ravel_pytree(gan.expected_step(unravel(vector), SMALL))[0]
 
@@ -272,11 +274,12 @@ def test_an_optimisers_numbers_are_part_of_the_spectrum_and_its_counters_are_not
 
 
 def field_length(state, **options):
-    return float(jnp.linalg.norm(ravel_pytree(gan.vector_field(state, **options))[0]))
+    field = jax.jit(lambda state: gan.vector_field(state, **options))(state)
+    return float(jnp.linalg.norm(ravel_pytree(field)[0]))
 
 
 def test_an_equilibrium_is_found_near_a_trained_state(x64):
-    state, _ = gan.train(jax.random.key(1), steps=20_000, record_every=1000)
+    state, _ = gan.train(jax.random.key(1), steps=5000, record_every=1000)
     found = jax.jit(lambda state: gan.find_equilibrium(state, order=3))(state)
     assert field_length(state, order=3) > 1e-3
     assert field_length(found, order=3) < 1e-12
@@ -287,7 +290,8 @@ def test_an_equilibrium_is_found_near_a_trained_state(x64):
     last = found.discriminator.params["Linear_1"]["Dense_0"]
     assert all(np.abs(leaf).max() < 1e-10 for leaf in last.values())
     # Equilibria are a manifold of 41 - 7 dimensions: four weights are zero, three means agree.
-    singular = np.linalg.svd(gan.field_jacobian(found, order=3), compute_uv=False)
+    jacobian = jax.jit(lambda state: gan.field_jacobian(state, order=3))(found)
+    singular = np.linalg.svd(jacobian, compute_uv=False)
     assert singular[6] > 1e-6 and singular[7] < 1e-10
 
 
