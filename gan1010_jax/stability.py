@@ -30,6 +30,8 @@ MAX_ORDER = 64
 DEFAULT_ORDER, DEFAULT_NODES = 16, 1024
 # So many are computed at a time.
 NODES_AT_ONCE = 1024
+# How `find_equilibrium` begins, and how many steps it tries.
+FIRST_DAMPING, MAX_TRIALS = 1e-4, 300
 
 
 def step_spectrum(
@@ -83,6 +85,7 @@ def step_jacobian(
     Their order is that of the leaves of the state: D's first. Arguments and errors are those of
     `step_spectrum`.
     """
+    check_arguments(state, game, method, hyperparams)
     vector, fill = as_vector(state)
 
     def step(vector):
@@ -154,16 +157,65 @@ def field_jacobian(
     around each other (`symmetric_part`, `antisymmetric_part`): Balduzzi et al., *The Mechanics of
     n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of `step_spectrum`.
     """
-    params, unravel = ravel_pytree((state.discriminator.params, state.generator.params))
+    check_arguments(state, game, method, hyperparams)
+    params, put = params_as_vector(state)
 
     def field(params):
-        d_params, g_params = unravel(params)
-        there = GANState(
-            state.discriminator._replace(params=d_params), state.generator._replace(params=g_params)
-        )
-        return ravel_pytree(vector_field(there, game, method, hyperparams, order=order))[0]
+        return ravel_pytree(vector_field(put(params), game, method, hyperparams, order=order))[0]
 
     return jax.jacfwd(field)(params)
+
+
+def find_equilibrium(
+    state: GANState,
+    game: Game = pattern_game("1010"),
+    method: Method = Method(),
+    hyperparams: Hyperparams = Hyperparams(),
+    *,
+    order: int | None = None,
+) -> GANState:
+    """The state near a given one at which the vector field vanishes, so that no player moves.
+
+    By Levenberg and Marquardt's method, whose damped steps end close to the nearest equilibrium
+    where many make up a manifold, and not at one that is far, or at infinity. Optimisers' states
+    are kept. Works under `jit` and `vmap`, and cannot raise there: where it finds no equilibrium
+    it returns the state with the shortest field that it has seen, so look at `vector_field` there.
+
+    In float32 it stops where the field is about 1e-6 long, which is too far for a spectrum. In
+    JAX's x64 mode, and from a state in float64, it comes to 1e-13:
+
+        with jax.enable_x64(True):
+            state = jax.tree.map(jnp.float64, state)  # if its optimisers have no counters
+            equilibrium = gan.find_equilibrium(state)
+
+    Arguments and errors are those of `step_spectrum`.
+    """
+    check_arguments(state, game, method, hyperparams)
+    start, put = params_as_vector(state)
+
+    def field(params):
+        return ravel_pytree(vector_field(put(params), game, method, hyperparams, order=order))[0]
+
+    def is_searching(search):
+        _, length, _, trials = search
+        return (length > tolerance) & (trials < MAX_TRIALS)
+
+    def try_step(search):
+        params, length, damping, trials = search
+        jacobian = field_jacobian(put(params), game, method, hyperparams, order=order)
+        normal = jacobian.T @ jacobian + damping * jnp.eye(params.size)
+        there = params - jnp.linalg.solve(normal, jacobian.T @ field(params))
+        length_there = jnp.linalg.norm(field(there))
+        taken = (there, length_there, damping / 5, trials + 1)
+        refused = (params, length, damping * 4, trials + 1)
+        is_shorter = length_there < length
+        return jax.tree.map(lambda a, b: jnp.where(is_shorter, a, b), taken, refused)
+
+    tolerance = 400 * jnp.finfo(start.dtype).eps
+    damping = jnp.asarray(FIRST_DAMPING, start.dtype)
+    search = (start, jnp.linalg.norm(field(start)), damping, 0)
+    params, *_ = jax.lax.while_loop(is_searching, try_step, search)
+    return put(params)
 
 
 def symmetric_part(jacobian: jax.Array) -> jax.Array:
@@ -183,6 +235,17 @@ def check_arguments(
     check_types(game, method, hyperparams)
     check_state(state, game, method)
     return as_floats(hyperparams)
+
+
+def params_as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
+    """The parameters of both players, [n], D's first; and what puts others in their place."""
+    vector, unravel = ravel_pytree((state.discriminator.params, state.generator.params))
+
+    def put(vector):
+        players = zip(state, unravel(vector))
+        return GANState(*(player._replace(params=params) for player, params in players))
+
+    return vector, put
 
 
 def as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:

@@ -9,7 +9,7 @@ import pytest
 
 import gan1010_jax as gan
 from gan1010_jax import store
-from gan1010_jax.plotting import plot_population
+from gan1010_jax.plotting import plot_population, plot_spectrum
 
 NAMES = [
     "generator",
@@ -137,3 +137,20 @@ def test_a_game_without_bits_is_labelled_by_its_numbers_and_drawn_by_its_sizes(s
     assert ticks == ["1", "2"]
     texts = [text.get_text() for text in figures["architecture"].axes[0].texts]
     assert {"Generator G: 1-8-2", "Discriminator D: 2-5-1", "latent z\n(random)"} <= set(texts)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-9, 1e-4, 1.0, 3.0])
+@pytest.mark.filterwarnings("error")
+def test_spectra_are_drawn_near_the_unit_circle_and_far_from_it(size):
+    spectra = {
+        "one": np.array([1, 1 + 1j * size]),
+        "many": np.array([[0, 1], [1 + size, 1 - size]]),
+    }
+    figure = plot_spectrum(spectra)
+    plane, near, _ = figure.axes
+    values = spectra["many"].ravel().astype(complex)
+    for axes, expected in ((plane, values), (near, np.log(values[values != 0]))):
+        drawn = axes.lines[-1].get_xdata() + 1j * axes.lines[-1].get_ydata()
+        np.testing.assert_allclose(drawn, expected)
+    png(figure)
+    assert_nothing_is_cut_off("spectrum", figure)
