@@ -1,5 +1,6 @@
 """Methods: the objective's formulas, and what is refused."""
 
+import dataclasses
 import functools
 
 import jax
@@ -62,8 +63,83 @@ def test_an_optimizer_that_keeps_its_learning_rate_in_its_state_trains_with_the_
         ({"objective": None}, "one of mse"),
         ({"schedule": "foo"}, "one of reference, alternating, simultaneous"),
         ({"optimizer": 0.01}, "a function from a learning rate"),
+        ({"optimizer": optax.sgd(0.01)}, "a function from a learning rate"),
+        ({"optimizer": (optax.sgd,) * 3}, "or two"),
+        ({"penalty": "r3"}, "a Penalty or one of none, r1, r2, wgan_gp, consensus"),
+        ({"first": "both"}, "one of discriminator, generator"),
+        ({"d_steps": 0}, "a whole number from 1 to 1000"),
+        ({"d_steps": 1.0}, "a whole number from 1 to 1000"),
+        (
+            {"penalty": "wgan_gp", "schedule": "alternating"},
+            "objective must be one of wasserstein, minimax, nonsaturating, hinge with the penalty",
+        ),
+        (
+            {"objective": "wasserstein", "penalty": "wgan_gp"},
+            "schedule must be alternating or simultaneous with the penalty wgan_gp",
+        ),
+        ({"penalty": "consensus"}, "schedule must be alternating or simultaneous"),
+        ({"schedule": "simultaneous", "d_steps": 2}, "d_steps must be 1"),
+        ({"schedule": "simultaneous", "first": "generator"}, "first must be discriminator"),
     ],
 )
 def test_a_bad_method_is_refused_at_construction_with_what_is_allowed(setting, allowed):
     with pytest.raises(ValueError, match=allowed):
         gan.Method(**setting)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("penalty_weight", -1, "a finite number, zero or more, or None; got -1"),
+        ("penalty_weight", np.float32(-1), "a finite number, zero or more, or None"),
+        ("clip", 0, "a finite number, above zero, or None; got 0"),
+        ("clip", np.inf, "a finite number, above zero, or None"),
+        ("noise_std", np.nan, "a finite number, zero or more, or None"),
+        ("target_norm", "one", "a finite number, zero or more, or None"),
+        ("d_lr", True, "a finite number, zero or more; got True"),
+        ("g_lr", -1e-9, "a finite number, zero or more"),
+    ],
+)
+def test_bad_numbers_are_refused_at_construction_with_what_is_allowed(name, value, allowed):
+    with pytest.raises(gan.InvalidArgument, match=f"{name} must be {allowed}"):
+        gan.Hyperparams(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (gan.Method(), "penalty_weight"),
+        (gan.Method(), "target_norm"),
+        (gan.Method(penalty="r1"), "target_norm"),
+    ],
+)
+def test_a_number_that_the_penalty_does_not_use_is_refused(method, name):
+    with pytest.raises(gan.InvalidArgument, match=f"{name} must be None, since the penalty"):
+        gan.train(jax.random.key(0), method=method, hyperparams=gan.Hyperparams(**{name: 2.0}))
+
+
+def test_hyperparams_are_a_pytree_of_the_numbers_that_are_there():
+    numbers = gan.Hyperparams(0.1, 0.2, clip=0.3)
+    assert jax.tree.leaves(numbers) == [0.1, 0.2, 0.3]
+    assert jax.tree.map(lambda _: 0, numbers).clip == 0  # what is not a number is not checked
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(numbers)]
+    assert paths == [".d_lr", ".g_lr", ".clip"]
+    assert dataclasses.replace(numbers, clip=None) == gan.Hyperparams(0.1, 0.2)
+
+
+def test_each_player_may_have_its_own_optimizer():
+    key, steps = jax.random.key(0), 30
+    pair = gan.Method(optimizer=(optax.adam, optax.sgd))
+    state, _ = gan.train(key, method=pair, steps=steps)
+    counts = [jax.tree.leaves(player.opt_state) for player in state]
+    assert counts[0] and int(counts[0][0]) == 2 * steps and not counts[1]
+
+
+def test_an_objective_or_a_penalty_of_ones_own_is_one_object():
+    slope = gan.Penalty("slope", lambda round: jnp.abs(jax.grad(round.logit)(round.real)).sum())
+    method = gan.Method("hinge", "alternating", slope)
+    _, history = gan.train(jax.random.key(0), method=method, steps=200)
+    _, without = gan.train(jax.random.key(0), method=gan.Method("hinge", "alternating"), steps=200)
+    assert np.abs(history.output - without.output).max() > 1e-3
+    with pytest.raises(gan.InvalidArgument, match="on must be one of real, fake, both"):
+        gan.Penalty("slope", lambda round: 0.0, on="all")

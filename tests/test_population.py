@@ -1,6 +1,7 @@
 """Populations: what a row is, and that it depends on its seed alone."""
 
 import dataclasses
+import itertools
 import warnings
 
 import jax
@@ -99,6 +100,55 @@ def test_every_seed_may_have_its_own_hyperparameters(short):
         for name, column in alone.columns.items():
             assert column[0] == grid.columns[name][cell], name
     assert len(set(grid.columns["output_0"].tolist())) == 5
+
+
+RATES = {"g_lr": [0.01, 0.3], "d_lr": [0.5, 0.01, 0.2]}
+
+
+def test_a_cell_of_a_grid_is_a_plain_population_to_the_bit(short):
+    grid = short(range(50), grid=RATES)
+    assert list(grid.grid) == ["d_lr", "g_lr"]  # in the order of Hyperparams
+    d_lr, g_lr = grid.columns["d_lr"], grid.columns["g_lr"]
+    np.testing.assert_array_equal(d_lr.reshape(50, 3, 2)[7, :, 0], np.float32(RATES["d_lr"]))
+    np.testing.assert_array_equal(g_lr.reshape(50, 3, 2)[7, 1], np.float32(RATES["g_lr"]))
+    for rates in itertools.product(RATES["d_lr"], RATES["g_lr"]):
+        alone = short(range(50), hyperparams=gan.Hyperparams(*rates))
+        cell = (d_lr == np.float32(rates[0])) & (g_lr == np.float32(rates[1]))
+        for name, column in alone.columns.items():
+            np.testing.assert_array_equal(grid.columns[name][cell], column, err_msg=name)
+
+
+def test_a_row_of_a_grid_is_replayed(short):
+    grid = short(range(3), grid=RATES, hyperparams=gan.Hyperparams(clip=0.5))
+    for row in (0, 10, 17):
+        assert_leads_to_row(grid.replay_row(row), grid.columns, row)
+
+
+def test_a_grid_varies_what_is_absent_otherwise(short):
+    grid = short(range(4), grid={"noise_std": [0.0, 0.5]})
+    quiet = short(range(4), hyperparams=gan.Hyperparams(noise_std=0.0))
+    plain = short(range(4))
+    for name, column in quiet.columns.items():
+        np.testing.assert_array_equal(grid.columns[name][::2], column, err_msg=name)
+    np.testing.assert_allclose(quiet.columns["output_0"], plain.columns["output_0"], atol=1e-6)
+    assert np.abs(grid.columns["output_0"][1::2] - plain.columns["output_0"]).min() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"lr": [0.1]}, "grid must be lists of values by name, among d_lr, g_lr, penalty_weight"),
+        ([0.1], "grid must be lists of values by name"),
+        ({"d_lr": []}, "d_lr must be a list of one or more values"),
+        ({"d_lr": 0.1}, "d_lr must be a list of one or more values"),
+        ({"d_lr": [0.1, -1.0]}, "d_lr must be a finite number, zero or more"),
+        ({"clip": [0.1, 0.0]}, "clip must be a finite number, above zero"),
+        ({"penalty_weight": [1.0]}, "penalty_weight must be None, since the penalty none"),
+    ],
+)
+def test_a_bad_grid_is_refused(grid, message):
+    with pytest.raises(gan.InvalidArgument, match=message):
+        gan.train_population(range(3), grid=grid)
 
 
 def test_every_seed_has_its_own_hyperparameters_in_every_block(short):
