@@ -96,7 +96,7 @@ def compile_engine(engine: str, game: Game, method: Method, *setting: Any) -> Pr
     chosen = choose_engine(engine)
     if engine != "auto":
         return compile_program(chosen, game, method, *setting)
-    parameters = count_parameters(game, method)
+    other, parameters = "vmap", count_parameters(game, method)
     if parameters > MAX_PARAMETERS_ON_LANES:
         reason = f"{parameters} parameters would take long to compile for the {chosen.name} engine"
     else:
@@ -104,8 +104,12 @@ def compile_engine(engine: str, game: Game, method: Method, *setting: Any) -> Pr
             return compile_program(chosen, game, method, *setting)
         except UnsupportedPrimitive as error:
             reason = str(error)
-    warnings.warn(f"{reason}, so the vmap engine runs this", stacklevel=5)
-    return compile_program(ENGINES["vmap"], game, method, *setting)
+        except NotImplementedError as error:  # Pallas lacks something that XLA has
+            if chosen.name != "pallas":
+                raise
+            reason, other = str(error), "fused"
+    warnings.warn(f"{reason}, so the {other} engine runs this", stacklevel=5)
+    return compile_program(ENGINES[other], game, method, *setting)
 
 
 def count_parameters(game: Game, method: Method) -> int:

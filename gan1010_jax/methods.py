@@ -223,7 +223,7 @@ OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam, "rmsprop": optax.rmsprop}
 
 SCHEDULES = ("reference", "alternating", "simultaneous")
 PLAYERS = ("discriminator", "generator")
-MAX_D_STEPS = 1000
+MAX_D_STEPS = 100  # each is compiled
 
 
 @dataclass(frozen=True)

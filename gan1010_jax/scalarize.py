@@ -273,7 +273,7 @@ def elementwise(function: Callable, *operands: Lanes) -> Lanes:
 # Functions of numbers, which are the same on lane vectors.
 ELEMENTWISE = frozenset(
     """abs acos acosh add and asin asinh atan atan2 atanh cbrt ceil
-    clamp clz convert_element_type copy cos cosh digamma div eq erf erf_inv erfc exp exp2
+    clamp clz convert_element_type cos cosh digamma div eq erf erf_inv erfc exp exp2
     expm1 floor ge gt integer_pow le lgamma log log1p log2 logistic lt max min mul ne neg
     nextafter not one_minus_square or population_count pow reduce_precision rem round rsqrt
     select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub
@@ -319,6 +319,7 @@ def is_finite(equation, operand):
 
 
 @rule(
+    "copy",
     "stop_gradient",
     "optimization_barrier",
     "name",
@@ -337,7 +338,7 @@ def bitcast(equation, operand):
     return elementwise(partial(bind, equation.primitive, **equation.params), operand)
 
 
-@rule("copy", "select_n")
+@rule("select_n")
 def on_each_word(equation, *operands):
     """Elementwise primitives of keys."""
 

@@ -214,32 +214,29 @@ def train_step(
     """
     rules = (game, method, hyperparams)
 
-    def d_round(state, batch):
-        if method.schedule != "reference":
-            return discriminator_update(state, batch, *rules)
-        state, (d_real, _) = discriminator_update(state, batch, *rules, on="real")
-        state, (_, d_fake) = discriminator_update(state, batch, *rules, on="fake")
+    turns = [batch]
+    if method.d_steps > 1:
+        turns = [jax.tree.map(lambda leaf, i=i: leaf[i], batch) for i in range(method.d_steps)]
+
+    def d_turns(state):
+        for turn in turns:
+            if method.schedule == "reference":
+                state, (d_real, _) = discriminator_update(state, turn, *rules, on="real")
+                state, (_, d_fake) = discriminator_update(state, turn, *rules, on="fake")
+            else:
+                state, (d_real, d_fake) = discriminator_update(state, turn, *rules)
         return state, (d_real, d_fake)
 
-    def d_turn(state):
-        if method.d_steps == 1:
-            return d_round(state, batch)
-        state, losses = jax.lax.scan(d_round, state, batch)
-        return state, last(losses)
-
     def g_turn(state):
-        return generator_update(state, batch if method.d_steps == 1 else last(batch), *rules)
-
-    def last(tree):
-        return jax.tree.map(lambda leaf: leaf[-1], tree)
+        return generator_update(state, turns[-1], *rules)
 
     if method.schedule == "simultaneous":
-        (after_d, d), (after_g, g) = d_turn(state), g_turn(state)
+        (after_d, d), (after_g, g) = d_turns(state), g_turn(state)
         state = GANState(after_d.discriminator, after_g.generator)
     elif method.first == "discriminator":
-        state, d = d_turn(state)
+        state, d = d_turns(state)
         state, g = g_turn(state)
     else:
         state, g = g_turn(state)
-        state, d = d_turn(state)
+        state, d = d_turns(state)
     return state, Losses(*d, g)
