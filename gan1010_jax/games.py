@@ -257,4 +257,4 @@ def both_players(state: Any) -> jax.Array:
 def is_finite(value: object) -> bool:
     """Whether a value is a number, and finite in single precision too."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return is_number and bool(abs(value) <= np.finfo(np.float32).max)
+    return is_number and bool(abs(value) <= float(np.finfo(np.float32).max))

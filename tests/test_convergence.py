@@ -265,3 +265,26 @@ def test_a_report_of_few_records_shows_each_once(steps, shown):
     report = gan.convergence_report(population)
     assert [record["step"] for record in report["over_training"]] == shown
     assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_a_cell_is_tabulated_as_the_population_of_its_rates(short):
+    rates = {"d_lr": [0.125, 0.5], "g_lr": [0.01, 0.1, 1.0]}
+    cells = gan.tabulate_cells(short(range(40), grid=rates))
+    assert cells["seeds"].tolist() == [40] * 6 and cells["steps"].tolist() == [200] * 6
+    for cell in range(6):
+        d_lr, g_lr = cells["d_lr"][cell], cells["g_lr"][cell]
+        assert (d_lr, g_lr) == (rates["d_lr"][cell // 3], np.float32(rates["g_lr"][cell % 3]))
+        report = gan.convergence_report(short(range(40), hyperparams=gan.Hyperparams(d_lr, g_lr)))
+        for name in ("matched", "in_support", "forgot", "diverged"):
+            for key, value in report[name].items():
+                assert cells[f"{name}_{key}"][cell] == value, (name, key)
+        for key, step in (
+            report["settled_step"] or dict.fromkeys(("p5", "p50", "p95"), -1)
+        ).items():
+            assert cells[f"settled_{key}"][cell] == step
+    assert len(set(cells["matched_count"].tolist())) > 2
+
+
+def test_a_population_without_a_grid_is_one_cell(population):
+    cells = gan.tabulate_cells(population)
+    assert cells["matched_count"].tolist() == [population.columns["matched"].sum()]

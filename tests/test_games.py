@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from functools import partial
 
 import chex
 import jax
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gan1010_jax as gan
+
+KEY = jax.random.key(0)
 
 patterns = st.text(alphabet="01", min_size=1, max_size=16)
 
@@ -114,3 +117,46 @@ def test_a_latent_may_be_random():
     np.testing.assert_array_equal(
         gan.generate(state, game), gan.generate(state, game, jnp.array([1.0]))
     )
+
+
+def test_the_dirac_gan_starts_where_it_is_told_and_succeeds_at_the_equilibrium():
+    state = gan.init(jax.random.key(0), gan.dirac_game((0.25, -0.75)))
+    assert float(state.generator.params["theta"]) == 0.25
+    assert float(state.discriminator.params["psi"]) == -0.75
+    batch = gan.draw_batch(jax.random.key(1), gan.dirac_game())
+    assert batch.real.tolist() == [0.0]
+    game = gan.dirac_game(tolerance=0.5)
+    near = game.matched(jnp.array([[0.4, -0.4], [0.6, 0.0], [0.0, -0.6]]))
+    assert near.tolist() == [True, False, False]
+
+
+def test_the_dirac_gan_starts_anywhere_in_the_square():
+    states = jax.vmap(partial(gan.init, game=gan.dirac_game()))(jax.random.split(KEY, 2000))
+    for starts in (states.generator.params["theta"], states.discriminator.params["psi"]):
+        assert stats.kstest(np.asarray(starts), "uniform", (-1, 2)).pvalue > 1e-3
+    theta, psi = states.generator.params["theta"], states.discriminator.params["psi"]
+    assert abs(np.corrcoef(theta, psi)[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"start": 1.0}, "start must be two finite numbers"),
+        ({"start": (1.0, np.nan)}, "start must be two finite numbers"),
+        ({"start": (1.0, 10**400)}, "start must be two finite numbers"),
+        ({"start": ("0", "1")}, "start must be two finite numbers"),
+        ({"tolerance": 0.0}, "tolerance must be a finite number above zero"),
+        ({"tolerance": True}, "tolerance must be a finite number above zero"),
+    ],
+)
+def test_a_bad_dirac_gan_is_refused(arguments, message):
+    with pytest.raises(gan.InvalidArgument, match=message):
+        gan.dirac_game(**arguments)
+
+
+def test_normal_samples_are_normal_and_independent():
+    normal = gan.Normal((0.0, 3.0), (1.0, 0.5))
+    draws = np.asarray(jax.vmap(partial(normal.sample, KEY))(jnp.arange(4000)))
+    for column, mean, std in zip(draws.T, normal.mean, normal.std):
+        assert stats.kstest(column, "norm", (mean, std)).pvalue > 1e-3
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.06

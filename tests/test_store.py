@@ -12,6 +12,7 @@ import subprocess
 import duckdb
 import jax
 import numpy as np
+import optax
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
@@ -680,3 +681,50 @@ def test_a_full_disk_leaves_no_broken_part_and_the_run_can_be_resumed(small_disk
     assert not list(out.rglob("*.tmp")) and not (out / "report.json").exists()
     enlarge()
     assert_same_population(train(range(2000), out, resume=True), whole)
+
+
+GRID = {"d_lr": [0.01, 0.3], "g_lr": [0.02, 0.2, 0.4]}
+
+
+def test_a_grid_goes_to_a_directory_is_resumed_and_grows(tmp_path):
+    def interrupt(done, total):
+        if done >= 256:
+            raise KeyboardInterrupt
+
+    run = partial(train, out=tmp_path, chunk=100, grid=GRID)
+    with pytest.raises(KeyboardInterrupt):
+        run(range(60), progress=interrupt, workers=1)
+    begun = files(tmp_path)
+    assert begun and len(read(tmp_path)) < 360
+    run(range(60), resume=True)
+    assert begun < files(tmp_path) and len(read(tmp_path)) == 360
+    grown = run(range(70), resume=True)
+    in_memory = train(range(70), grid=GRID)
+    assert_same_rows(read(tmp_path), in_memory)
+    for loaded in (grown, gan.load_population(tmp_path)):
+        assert loaded.tally.seeds == 420 and loaded.first_seed == 0
+        assert {name: values.tolist() for name, values in loaded.grid.items()} == {
+            name: np.float32(values).tolist() for name, values in GRID.items()
+        }
+        for name, column in gan.tabulate_cells(in_memory).items():
+            np.testing.assert_array_equal(gan.tabulate_cells(loaded)[name], column, err_msg=name)
+    with pytest.raises(gan.BadFile, match=r"as its grid.g_lr, and this run \[0.02, 0.2\]"):
+        run(range(70), resume=True, grid={**GRID, "g_lr": [0.02, 0.2]})
+
+
+@pytest.mark.parametrize(
+    ("game", "method", "numbers"),
+    [
+        (gan.dirac_game((0.5, -1.0), 0.1), gan.Method("hinge", penalty="r2"), {"clip": 2.0}),
+        (
+            gan.dirac_game(),
+            gan.Method("lsgan", "alternating", d_steps=2, optimizer=(optax.adam, optax.sgd)),
+            {"noise_std": 0.5},
+        ),
+    ],
+)
+def test_a_directory_knows_its_game_and_method(tmp_path, game, method, numbers):
+    rates = gan.Hyperparams(0.1, 0.2, **numbers)
+    gan.train_population(range(3), game, method, rates, steps=20, engine="vmap", out=tmp_path)
+    loaded = gan.load_population(tmp_path)
+    assert (loaded.game, loaded.method, loaded.hyperparams) == (game, method, rates)
