@@ -12,7 +12,13 @@ from rich.console import Console
 
 import gan1010_jax as gan
 from gan1010_jax import store
-from gan1010_jax.command_line import keep_compiled_programs, number, progress_bar, run
+from gan1010_jax.command_line import (
+    check_number,
+    keep_compiled_programs,
+    number,
+    progress_bar,
+    run,
+)
 from gan1010_jax.convergence import as_json, proportion
 from gan1010_jax.methods import OBJECTIVES
 from gan1010_jax.population import seed_range
@@ -40,7 +46,7 @@ class Card:
     penalty_weight: Annotated[float, number("penalty_weight", float)] = 1.0
     """The weight of R1."""
     out: Path | None = None
-    """Where to write; else runs/card-<the time>."""
+    """Where to write: a new or empty directory; else runs/card-<the time>."""
 
 
 def main(options: Card) -> None:
@@ -48,10 +54,21 @@ def main(options: Card) -> None:
     seeds = seed_range(options.seeds)
     rates = {"sgd": (optax.sgd, options.sgd_lr), "adam": (optax.adam, options.adam_lr)}
     weights = {"none": None, "r1": options.penalty_weight}
-    for rate in (options.sgd_lr, options.adam_lr):
-        gan.Hyperparams(rate, rate, options.penalty_weight)  # refuses what is not allowed
+    for name, kind in (("sgd_lr", "d_lr"), ("adam_lr", "d_lr"), ("penalty_weight", "d_lr")):
+        check_number(name, getattr(options, name), kind)
     out = options.out or Path("runs") / time.strftime("card-%Y%m%d-%H%M%S")
     keep_compiled_programs()
+    with store.claim(out, resume=False):
+        card = make_card(options, rates, weights, seeds)
+        store.write_json(out / "card.json", card)
+        store.write_file(out / "card.md", write_markdown(card).encode())
+    console = Console(highlight=False, markup=False)
+    console.print(write_markdown(card), soft_wrap=True)
+    console.print(f"written to {out}", soft_wrap=True)
+
+
+def make_card(options: Card, rates: dict, weights: dict, seeds: range) -> dict:
+    """Train every method: the card, as JSON."""
     rows = []
     for (penalty, weight), (name, (optimizer, rate)), objective in itertools.product(
         weights.items(), rates.items(), OBJECTIVES
@@ -68,7 +85,7 @@ def main(options: Card) -> None:
             )
         row = {"objective": objective, "penalty": penalty, "optimizer": name, "lr": rate}
         rows.append(row | {f"{step}": look(population, step) for step in (EARLY, LATE)})
-    card = {
+    return {
         "seeds": options.seeds,
         "penalty_weight": options.penalty_weight,
         "engine": population.engine,
@@ -76,11 +93,6 @@ def main(options: Card) -> None:
         "versions": population.versions,
         "methods": rows,
     }
-    store.write_json(out / "card.json", card)
-    store.write_file(out / "card.md", write_markdown(card).encode())
-    console = Console(highlight=False, markup=False)
-    console.print(write_markdown(card), soft_wrap=True)
-    console.print(f"written to {out}", soft_wrap=True)
 
 
 def look(population: gan.Population, step: int) -> dict[str, dict]:

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.checks import check_whole
-from gan1010_jax.command_line import keep_compiled_programs, number, run
+from gan1010_jax.command_line import check_number, keep_compiled_programs, number, run
 from gan1010_jax.diagrams import plot_dirac
 from gan1010_jax.updates import observe
 
@@ -79,26 +79,28 @@ class Dirac:
     starts: Annotated[int, number("starts", int)] = 256
     """How many starts to draw, with θ and ψ uniform in [-1, 1], beside the fixed one at (1, 1)."""
     out: Path | None = None
-    """Where to write; else runs/dirac-<the time>."""
+    """Where to write: a new or empty directory; else runs/dirac-<the time>."""
 
 
 def main(options: Dirac) -> None:
     """Follow every method under both schedules, draw and print them, and compare the verdicts."""
     check_whole("steps", options.steps, 1, 10**6)
     check_whole("starts", options.starts, 1, 10**5)
-    rates = gan.Hyperparams(options.lr, options.lr)  # refuses what is no learning rate
+    check_number("lr", options.lr, "d_lr")
+    rates = gan.Hyperparams(options.lr, options.lr)
     out = options.out or Path("runs") / time.strftime("dirac-%Y%m%d-%H%M%S")
     keep_compiled_programs()
     rows, panels = [], {}
-    for case in CASES:
-        panel = {"field": field(case), "clip": case.numbers.get("clip", np.inf)}
-        for schedule in SCHEDULES:
-            row, panel[schedule] = judge(case, schedule, rates, options)
-            rows.append(row)
-        mark = "converges" if row["converges"] else "does not converge"
-        panels[f"{case.title}\n{mark}"] = panel
-    store.write_json(out / "dirac.json", rows)
-    store.write_figures(out, {"dirac": plot_dirac(panels, bound=2.0)})
+    with store.claim(out, resume=False):
+        for case in CASES:
+            panel = {"field": field(case), "clip": case.numbers.get("clip", np.inf)}
+            for schedule in SCHEDULES:
+                row, panel[schedule] = judge(case, schedule, rates, options)
+                rows.append(row)
+            mark = "converges" if row["converges"] else "does not converge"
+            panels[f"{case.title}\n{mark}"] = panel
+        store.write_json(out / "dirac.json", rows)
+        store.write_figures(out, {"dirac": plot_dirac(panels, bound=2.0)})
     print_table(rows, out)
     differ = [row for row in rows if row["converges"] != row["paper"]]
     for row in differ:

@@ -82,27 +82,26 @@ def main(options: Spectrum) -> None:
     """Check every option, train, take the spectra, write the results, print the tables."""
     check(options)
     keep_compiled_programs()
-    stops = {}
-    for step, states in train_to(options.stops, options.seeds):
-        print(f"trained {step:,} steps", flush=True, file=sys.stderr)
-        stops[step] = look(states)
-    chosen = stops[options.begin_at]
-    begun = begin_at_equilibria(chosen.equilibrium, options.stops[-1])
-    report = {
-        "seeds": options.seeds,
-        "stops": [row for step, stop in stops.items() for row in summarize(step, stop)],
-        "begun_at_equilibria_of": options.begin_at,
-        "begun_at_equilibria": begun,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.write_json(options.out / "spectrum.json", report)
-    figure = plot_spectrum(
-        {
-            f"{options.seeds} seeds after {options.begin_at:,} steps": chosen.eigenvalues,
-            "the equilibria near them": chosen.eigenvalues_there,
+    with store.claim(options.out, resume=False):
+        stops = {}
+        for step, states in train_to(options.stops, options.seeds):
+            print(f"trained {step:,} steps", flush=True, file=sys.stderr)
+            stops[step] = look(states)
+        chosen = stops[options.begin_at]
+        report = {
+            "seeds": options.seeds,
+            "stops": [row for step, stop in stops.items() for row in summarize(step, stop)],
+            "begun_at_equilibria_of": options.begin_at,
+            "begun_at_equilibria": begin_at_equilibria(chosen.equilibrium, options.stops[-1]),
         }
-    )
-    store.write_figures(options.out, {"spectrum": figure})
+        store.write_json(options.out / "spectrum.json", report)
+        figure = plot_spectrum(
+            {
+                f"{options.seeds} seeds after {options.begin_at:,} steps": chosen.eigenvalues,
+                "the equilibria near them": chosen.eigenvalues_there,
+            }
+        )
+        store.write_figures(options.out, {"spectrum": figure})
     print_report(report, options.out)
 
 
@@ -119,8 +118,6 @@ def check(options: Spectrum) -> None:
         raise gan.InvalidArgument("stops", stops, "increasing multiples of 10000, above zero")
     if options.begin_at not in stops:
         raise gan.InvalidArgument("begin_at", options.begin_at, f"one of the stops, {stops}")
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise gan.InvalidArgument("out", str(options.out), "a new or empty directory")
 
 
 def train_to(stops: tuple[int, ...], seeds: int) -> Iterator[tuple[int, gan.GANState]]:

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from rich.table import Column, Table
 
 import gan1010_jax as gan
 from gan1010_jax import store
+from gan1010_jax.checks import check_run
 from gan1010_jax.command_line import (
     MethodOptions,
     keep_compiled_programs,
@@ -23,10 +25,17 @@ from gan1010_jax.command_line import (
     run,
 )
 from gan1010_jax.diagrams import plot_phase_diagram
-from gan1010_jax.methods import HYPERPARAMS, PENALTIES
+from gan1010_jax.methods import (
+    HYPERPARAMS,
+    OBJECTIVES,
+    PENALTIES,
+    allowed_values,
+    is_allowed,
+)
 from gan1010_jax.population import seed_range
 from gan1010_jax.tables import make_table
 
+CELLS = "cells.parquet"
 MAX_VALUES = 10_000
 AXIS = (
     "NAME=log:LOW:HIGH:COUNT, NAME=linear:LOW:HIGH:COUNT or NAME=VALUE,VALUE,…, where NAME is one "
@@ -50,7 +59,8 @@ class Sweep:
     """The vertical axis, likewise; else there is none."""
     methods: str | None = None
     """What to compare: objectives with commas between, each with a penalty if it needs one, as in
-    mse,nonsaturating,nonsaturating+r1; else --objective with --penalty."""
+    mse,nonsaturating,nonsaturating+r1; else --objective with --penalty. A number that a penalty
+    does not use is left out for it."""
     seeds: Annotated[int, number("seeds", int)] = 256
     """How many GANs to train in each cell, each from its own seed."""
     first_seed: Annotated[int, number("first_seed", int)] = 0
@@ -67,57 +77,83 @@ class Sweep:
     """How many blocks of seeds run at a time; else one on each core, or two on an accelerator."""
     out: Path | None = None
     """Where to write: a new or empty directory; else runs/sweep-<the time>."""
+    chunk: Annotated[int | None, number("chunk", int)] = None
+    """How many GANs are written, and resumed, as one unit; else 8192 (more on accelerators)."""
     resume: bool = False
-    """Go on with what is in --out, with the same options, or more --seeds."""
+    """Go on with what is in --out, with the same options, or more --seeds or --methods."""
+    repair: bool = False
+    """With --resume: move damaged files to set-aside/, and train their seeds again."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = MethodOptions()
 
 
 def main(options: Sweep) -> None:
     """Check every option, train every method's grid, write the results, print the best cells."""
-    x, y = (axis and parse_axis(name, axis) for name, axis in (("x", options.x), ("y", options.y)))
-    axes = [x, y] if y else [x]
-    if y and x[0] == y[0]:
-        raise gan.InvalidArgument(
-            "y", options.y, f"another hyperparameter than {x[0]}, that of --x"
-        )
-    game = gan.dirac_game() if options.game == "dirac" else gan.pattern_game(options.game)
+    axes = [parse_axis("x", options.x)]
+    if options.y is not None:
+        axes.append(parse_axis("y", options.y))
+    names, grid = [name for name, _ in axes], dict(axes)
+    if len(grid) < len(axes):
+        allowed = f"another hyperparameter than {names[0]}, that of --x"
+        raise gan.InvalidArgument("y", options.y, allowed)
+    game, methods = choose_game(options.game), choose_methods(options)
     seeds = seed_range(options.seeds, options.first_seed)
-    methods = {name: choice.method() for name, choice in choose_methods(options).items()}
-    if options.resume and options.out is None:
-        raise gan.InvalidArgument("resume", True, "given with --out")
+    for method, hyperparams in methods.values():
+        varied = dataclasses.replace(hyperparams, **{name: grid[name][0] for name in names})
+        check_run(game, method, varied, options.steps, options.record_every)
     out = options.out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
+    check_begun(options, out, methods)
 
     keep_compiled_programs()
     tables = {}
     try:
-        for name, method in methods.items():
-            with progress_bar() as progress:
-                population = gan.train_population(
-                    seeds,
-                    game,
-                    method,
-                    options.method.hyperparams(),
-                    steps=options.steps,
-                    record_every=options.record_every,
-                    grid=dict(axes),
-                    engine=options.engine,
-                    workers=options.workers,
-                    out=out / name,
-                    resume=options.resume and (out / name).exists(),
-                    progress=progress,
-                )
-            tables[name] = gan.tabulate_cells(population)
+        with store.claim(out, options.resume):
+            for name, (method, hyperparams) in methods.items():
+                begun = options.resume and (out / name).exists()
+                with progress_bar() as progress:
+                    population = gan.train_population(
+                        seeds,
+                        game,
+                        method,
+                        hyperparams,
+                        steps=options.steps,
+                        record_every=options.record_every,
+                        grid=grid,
+                        engine=options.engine,
+                        workers=options.workers,
+                        chunk=options.chunk,
+                        out=out / name,
+                        resume=begun,
+                        repair=begun and options.repair,
+                        progress=progress,
+                    )
+                tables[name] = gan.tabulate_cells(population)
+            everything = {
+                "method": np.repeat([*tables], [len(table["seeds"]) for table in tables.values()]),
+                **{key: np.concatenate([t[key] for t in tables.values()]) for key in tables[name]},
+            }
+            store.write_table(out / CELLS, make_table(everything))
+            figure = plot_phase_diagram(tables, *names)
+            store.write_figures(out, {"phase_diagram": figure})
     except (KeyboardInterrupt, OSError) as error:
         error.add_note(f"to go on: {command_to_go_on(out)}")
         raise
-    everything = {
-        "method": np.repeat([*tables], [len(table["seeds"]) for table in tables.values()]),
-        **{key: np.concatenate([t[key] for t in tables.values()]) for key in tables[name]},
-    }
-    store.write_table(out / "cells.parquet", make_table(everything))
-    figure = plot_phase_diagram(tables, *(name for name, _ in axes))
-    store.write_figures(out, {"phase_diagram": figure})
-    print_best(tables, [name for name, _ in axes], out)
+    print_best(tables, names, out)
+
+
+def check_begun(options: Sweep, out: Path, methods: Iterable[str]) -> None:
+    """Refuse to go on with what is no sweep, or to leave methods of it behind."""
+    for name in ("resume", "repair"):
+        needed = {"resume": "out", "repair": "resume"}[name]
+        if getattr(options, name) and not getattr(options, needed):
+            raise gan.InvalidArgument(name, True, f"given with --{needed}")
+    if options.resume:
+        begun = {path.parent.name for path in out.glob(f"*/{store.MANIFEST}")}
+        if not begun:
+            allowed = "a directory that a sweep was begun in, with --resume"
+            raise gan.InvalidArgument("out", str(out), allowed)
+        if not begun <= set(methods):
+            allowed = f"at least those begun in {out}, {','.join(sorted(begun))}"
+            raise gan.InvalidArgument("methods", ",".join(methods), allowed)
 
 
 def parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
@@ -128,32 +164,60 @@ def parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
     try:
         if kind in ("log", "linear"):
             low, high, count = float(rest[0]), float(rest[1]), int(rest[2])
-            space = np.geomspace if kind == "log" else np.linspace
-            if len(rest) != 3 or not 1 <= count <= MAX_VALUES or (kind == "log" and low <= 0):
+            positive = low > 0 and high > 0 if kind == "log" else True
+            if len(rest) != 3 or not 1 <= count <= MAX_VALUES or not positive:
                 raise refusal
-            numbers = space(low, high, count)
+            space = np.geomspace if kind == "log" else np.linspace
+            numbers = space(low, high, count) if np.isfinite([low, high]).all() else [np.nan]
         else:
             numbers = [float(value) for value in values.split(",")]
     except (ValueError, IndexError):
         raise refusal from None
     if name not in HYPERPARAMS:
         raise refusal
+    if not np.all(is_allowed(name, np.asarray(numbers))):
+        allowed = allowed_values(name).removesuffix(", or None")
+        raise gan.InvalidArgument(option, text, f"a list of values for {name}, each {allowed}")
     return name, np.unique([float(f"{value:.6g}") for value in numbers])
 
 
-def choose_methods(options: Sweep) -> dict[str, MethodOptions]:
-    """The options of each method, by the name of its directory."""
-    if options.methods is None:
-        pairs = [(options.method.objective, options.method.penalty)]
-    else:
-        pairs = [name.partition("+")[::2] for name in options.methods.split(",")]
+def choose_game(name: str) -> gan.Game:
+    """A game by its name."""
+    if name == "dirac":
+        return gan.dirac_game()
+    try:
+        return gan.pattern_game(name)
+    except gan.InvalidArgument as error:
+        raise gan.InvalidArgument("game", name, f"dirac, or {error.allowed}") from None
+
+
+def choose_methods(options: Sweep) -> dict[str, tuple[gan.Method, gan.Hyperparams]]:
+    """Each method and its numbers, by the name of its directory."""
+    names = [(options.method.objective, options.method.penalty)]
+    if options.methods is not None:
+        for name in ("objective", "penalty"):
+            value = getattr(options.method, name)
+            if value != getattr(MethodOptions, name):
+                raise gan.InvalidArgument(name, value, "left out with --methods")
+        names = [text.partition("+")[::2] for text in options.methods.split(",")]
+        if any(
+            first not in OBJECTIVES or (second or "none") not in PENALTIES
+            for first, second in names
+        ):
+            allowed = (
+                f"some of {', '.join(OBJECTIVES)}, with commas between, each with a penalty if "
+            )
+            allowed += f"it needs one, as in mse+r1: {', '.join(PENALTIES)}"
+            raise gan.InvalidArgument("methods", options.methods, allowed)
     chosen = {}
-    for objective, penalty in pairs:
-        penalty = penalty or "none"
-        if penalty not in PENALTIES:
-            raise gan.InvalidArgument("penalty", penalty, f"one of {', '.join(PENALTIES)}")
-        name = objective if penalty == "none" else f"{objective}+{penalty}"
-        chosen[name] = dataclasses.replace(options.method, objective=objective, penalty=penalty)
+    for objective, penalty in names:
+        one = dataclasses.replace(options.method, objective=objective, penalty=penalty or "none")
+        method, numbers = one.method(), vars(one.hyperparams())
+        if options.methods is not None:
+            unused = {"penalty_weight", "target_norm"} - set(method.penalty.numbers)
+            numbers |= dict.fromkeys(unused)
+        name = objective if method.penalty.name == "none" else f"{objective}+{penalty}"
+        chosen[name] = method, gan.Hyperparams(**numbers)
     return chosen
 
 
@@ -167,17 +231,12 @@ def command_to_go_on(out: Path) -> str:
 
 def print_best(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: Path) -> None:
     """Print each method's best cell on standard output."""
-    right = [
-        Column(title, justify="right")
-        for title in (
-            *names,
-            "matched",
-            "in support",
-            "settling step, 50 %",
-            "cells ≥ 99 % matched",
-        )
-    ]
-    best = Table("the most in support", *right)
+    titles = (*names, "matched", "in support", "settling,\n50 %", "cells ≥ 99 %\nmatched")
+    best = Table(
+        Column("method", no_wrap=True),
+        *(Column(title, justify="right") for title in titles),
+        title="The cell with the most seeds in support",
+    )
     for method, table in tables.items():
         cell = np.lexsort((table["matched_fraction"], table["in_support_fraction"]))[-1]
         settled = table["settled_p50"][cell]
@@ -186,8 +245,8 @@ def print_best(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: 
             method,
             *(f"{table[name][cell]:.6g}" for name in names),
             *(f"{table[f'{key}_fraction'][cell]:.1%}" for key in ("matched", "in_support")),
-            "none settled" if settled < 0 else f"{settled:,}",
-            f"{good.sum():,} of {good.size:,}",
+            "none" if settled < 0 else f"{settled:,}",
+            f"{good.sum():,} / {good.size:,}",
         )
     console = Console(highlight=False, markup=False)
     console.print(best)

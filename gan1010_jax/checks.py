@@ -177,9 +177,12 @@ def as_grid(grid: Grid) -> dict[str, np.ndarray]:
     for name in HYPERPARAMS:
         if name in grid:
             values = grid[name]
-            arrays[name] = as_float(name, values, len(values) if np.ndim(values) == 1 else None)
-            if not arrays[name].size or arrays[name].ndim != 1:
+            is_list = isinstance(values, list | tuple | np.ndarray | jax.Array)
+            if not is_list or np.shape(values)[:1] in ((), (0,)):
                 raise InvalidArgument(name, values, "a list of one or more values in a grid")
+            arrays[name] = as_float(name, values, len(values))
+            if len(np.unique(arrays[name])) < len(values):
+                raise InvalidArgument(name, values, "a list of different values in a grid")
     return arrays
 
 
@@ -193,7 +196,8 @@ def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndar
     else:
         try:
             with np.errstate(over="ignore"):
-                array = np.asarray(value, dtype)
+                array = np.asarray(value)
+                array = array.astype(dtype) if array.dtype.kind in "iuf" else np.asarray(np.nan)
         except (TypeError, ValueError):
             array = np.asarray(np.nan)
         if not np.all(is_allowed(name, array)):

@@ -29,7 +29,14 @@ from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
-from gan1010_jax.methods import HYPERPARAMS, OPTIMIZERS, Hyperparams, Method
+from gan1010_jax.methods import (
+    HYPERPARAMS,
+    OPTIMIZERS,
+    Hyperparams,
+    Method,
+    allowed_values,
+    is_allowed,
+)
 from gan1010_jax.population import Progress
 from gan1010_jax.processes import leave
 
@@ -193,6 +200,12 @@ def explain(message: str, error: BaseException) -> None:
 def refusal(error: InvalidArgument) -> str:
     """What is wrong with an option, in one sentence."""
     return error.explain("--" + error.name.replace("_", "-"))
+
+
+def check_number(name: str, value: float, kind: str) -> None:
+    """Refuse an option's number that the hyperparameter `kind` may not be."""
+    if not is_allowed(kind, value):
+        raise InvalidArgument(name, value, allowed_values(kind))
 
 
 def keep_compiled_programs() -> None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.methods import Method
 from gan1010_jax.training import History
 
 if TYPE_CHECKING:
@@ -212,10 +213,10 @@ def convergence_report(population: "Population") -> dict[str, Any]:
       `{count, fraction, ci_low, ci_high}`; `settled_step`, `{p5, p50, p95}` over the seeds
       that settled, or None if none did; `over_training`, a list of the `convergence_curves` after
       each fifth of the steps, `{step, matched, in_support, diverged, ever_matched, forgotten}`;
-      what was run: `seeds` (how many), `first_seed`, `steps`, `record_every`, `game` (its name),
-      `hyperparams`, `engine`, `platform`, `device`, `versions`; and `wall_seconds` for the whole
-      training, `compile_seconds` of it before the first step, `seed_steps_per_second` after that
-      (of the last session, if there were several).
+      what was run: `seeds` (how many; of a grid, how many rows), `grid`, `method`, `first_seed`,
+      `steps`, `record_every`, `game` (its name), `hyperparams`, `engine`, `platform`, `device`,
+      `versions`; and `wall_seconds` for the whole training, `compile_seconds` of it before the
+      first step, `seed_steps_per_second` after that (of the last session, if there were several).
     """
     tally, steps = population.tally, population.curves["step"]
     curves = convergence_curves(population)
@@ -233,6 +234,8 @@ def convergence_report(population: "Population") -> dict[str, Any]:
             }
             for record in fifths
         ],
+        "method": name_parts(population.method),
+        "grid": {name: np.asarray(values).tolist() for name, values in population.grid.items()},
         "first_seed": population.first_seed,
         "record_every": population.record_every,
         "game": population.game.name,
@@ -251,6 +254,19 @@ def convergence_report(population: "Population") -> dict[str, Any]:
     }
 
 
+def name_parts(method: Method) -> dict[str, Any]:
+    """What a method is made of, by name, as JSON."""
+    optimizers = [getattr(one, "__name__", repr(one)) for one in method.optimizers]
+    return {
+        "objective": method.objective.name,
+        "schedule": method.schedule,
+        "penalty": method.penalty.name,
+        "d_steps": method.d_steps,
+        "first": method.first,
+        "optimizer": ",".join(dict.fromkeys(optimizers)),
+    }
+
+
 def tabulate_cells(population: "Population") -> dict[str, np.ndarray]:
     """How often each cell of a grid converged: NumPy arrays [cells].
 
@@ -262,17 +278,23 @@ def tabulate_cells(population: "Population") -> dict[str, np.ndarray]:
       where no seed settled.
     """
     grid, steps = population.grid, population.curves["step"]
-    values = np.meshgrid(*grid.values(), indexing="ij") if grid else []
-    cells = max(1, math.prod(map(len, grid.values())))
+    shape = tuple(map(len, grid.values()))
+    of_row = np.zeros(population.tally.seeds, int)  # a directory may lack some
+    for name, values in grid.items():
+        order = np.argsort(values)
+        places = order[np.searchsorted(values, population.columns[name], sorter=order)]
+        of_row = of_row * len(values) + places
+    ends = np.cumsum(np.bincount(of_row, minlength=math.prod(shape)))
+    columns = dict(population.columns)
     tallies = [
-        count_rows(
-            {name: column[cell::cells] for name, column in population.columns.items()}, steps
-        )
-        for cell in range(cells)
+        count_rows({name: column[rows] for name, column in columns.items()}, steps)
+        for rows in np.split(np.argsort(of_row, kind="stable"), ends[:-1])
     ]
     seeds = np.array([tally.seeds for tally in tallies])
-    table = {name: value.ravel() for name, value in zip(grid, values)}
-    table |= {"seeds": seeds, "steps": np.full(cells, population.steps)}
+    # As they were meant: 0.01, and not 0.009999999776482582.
+    meant = [[float(str(value)) for value in values] for values in grid.values()]
+    table = {name: values.ravel() for name, values in zip(grid, np.meshgrid(*meant, indexing="ij"))}
+    table |= {"seeds": seeds, "steps": np.full(len(seeds), population.steps)}
     for name in OUTCOMES:
         found = proportion([getattr(tally, name) for tally in tallies], seeds)
         for key in ("count", "fraction", "ci_low", "ci_high"):

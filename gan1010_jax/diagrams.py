@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from gan1010_jax.methods import Hyperparams
 from gan1010_jax.plotting import BLUE, GREEN, GREY, ORANGE, styled
@@ -40,13 +40,11 @@ def plot_phase_diagram(cells: Mapping[str, Mapping[str, np.ndarray]], *names: st
     shape = (1, 3) if alone else (3, len(cells))
     size = (11.5, 3.9) if alone else (1.2 + 2.7 * len(cells), 8.2)
     figure = Figure(figsize=size)
-    grid = figure.subplots(
-        *shape, squeeze=False, sharex=True, sharey="row" if len(names) == 1 else True
-    )
-    seeds = next(iter(cells.values()))["seeds"][0]
-    title = f"{seeds:,} seeds a cell, {last:,} steps" + (
-        " (+ the default)" if len(names) == 2 else ""
-    )
+    share = True if len(names) == 2 else not alone and "row"
+    grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=share)
+    any_cells = next(iter(cells.values()))
+    title = f"{any_cells['seeds'][0]:,} seeds a cell, {last:,} steps"
+    title += " (+ the default)" if len(names) == 2 and default_place(any_cells, names) else ""
     figure.suptitle(f"{', '.join(cells)}: {title}" if alone else title)
     for row, (column, title, scale) in enumerate(panels):
         for place, (method, table) in enumerate(cells.items()):
@@ -69,14 +67,17 @@ def plot_phase_diagram(cells: Mapping[str, Mapping[str, np.ndarray]], *names: st
             bar.ax.yaxis.set_major_formatter(
                 PercentFormatter(1, symbol=" %") if row < 2 else StrMethodFormatter("{x:,.0f}")
             )
-            bar.ax.yaxis.set_minor_formatter("")
+            if row == 2:
+                bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
 def settling_scale(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Normalize:
     """The logarithmic scale of every median settling step."""
-    steps = np.concatenate([table["settled_p50"] for table in cells.values()])
-    settled = steps[steps > 0]
+    settled = np.concatenate(
+        [table["settled_p50"][is_shown(table, "settled_p50")] for table in cells.values()]
+    )
     low, high = (settled.min(), settled.max()) if settled.size else (1, 10)
     return LogNorm(low, max(high, low + 1))
 
@@ -91,8 +92,8 @@ def draw_cells(
     """Draw a column of a table of cells as a map over two hyperparameters."""
     (x, columns), (y, rows) = (np.unique(table[name], return_inverse=True) for name in names)
     values = np.full((len(y), len(x)), np.nan)
-    values[rows, columns] = np.where(table[column] < 0, np.nan, table[column])
-    axes.set_facecolor("lightgrey")  # where no seed has settled
+    values[rows, columns] = np.where(is_shown(table, column), table[column], np.nan)
+    axes.set_facecolor("lightgrey")  # where too few have settled
     colors = "cividis_r" if column.startswith("settled") else "cividis"  # what is good is bright
     image = axes.pcolormesh(edges(x), edges(y), values, cmap=colors, norm=scale)
     for values, scale_axis, limits in (
@@ -101,13 +102,21 @@ def draw_cells(
     ):
         scale_axis("log" if is_logarithmic(values) else "linear")
         limits(edges(values)[0], edges(values)[-1])
-    default = [getattr(Hyperparams(), name) for name in names]
-    if all(
-        value is not None and values[0] <= value <= values[-1]
-        for value, values in zip(default, (x, y))
-    ):
-        axes.plot(*default, "+", color=ORANGE, ms=9, mew=2)
+    if place := default_place(table, names):
+        axes.plot(*place, "+", color=ORANGE, ms=9, mew=2)
     return image
+
+
+def default_place(
+    table: Mapping[str, np.ndarray], names: tuple[str, ...]
+) -> tuple[float, ...] | None:
+    """Where the default hyperparameters are, if they are within the table."""
+    place = tuple(getattr(Hyperparams(), name) for name in names)
+    is_within = (
+        value is not None and table[name].min() <= value <= table[name].max()
+        for name, value in zip(names, place)
+    )
+    return place if all(is_within) else None
 
 
 def draw_line(
@@ -119,7 +128,7 @@ def draw_line(
     stem = column.rpartition("_")[0]
     low, high = ("p5", "p95") if stem == "settled" else ("ci_low", "ci_high")
     low, middle, high = (
-        np.where(table[key][order] < 0, np.nan, table[key][order])
+        np.where(is_shown(table, column), table[key], np.nan)[order]
         for key in (f"{stem}_{low}", column, f"{stem}_{high}")
     )
     axes.fill_between(x, low, high, color=BLUE, alpha=0.25, lw=0)
@@ -131,9 +140,13 @@ def draw_line(
     else:
         axes.set_ylim(-0.02, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    default = getattr(Hyperparams(), name)
-    if default is not None and x[0] <= default <= x[-1]:
-        axes.axvline(default, color=GREY, lw=1, ls=":")
+    if place := default_place(table, (name,)):
+        axes.axvline(*place, color=GREY, lw=1, ls=":")
+
+
+def is_shown(table: Mapping[str, np.ndarray], column: str) -> np.ndarray:
+    """Whether cells have something to say: a settling step, if half of the seeds settled."""
+    return ~np.asarray(column.startswith("settled")) | (table["matched_fraction"] >= 0.5)
 
 
 def is_logarithmic(values: np.ndarray) -> bool:
@@ -146,11 +159,11 @@ def edges(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, np.float64)
     inner = np.log(values) if is_logarithmic(values) else values
     if len(inner) == 1:
-        ends = inner + np.array([-0.5, 0.5]) * (abs(inner[0]) or 1)
-        return ends
+        return np.maximum(inner + np.array([-0.5, 0.5]) * (abs(inner[0]) or 1), 0)
     middles = (inner[1:] + inner[:-1]) / 2
     borders = np.concatenate([[2 * inner[0] - middles[0]], middles, [2 * inner[-1] - middles[-1]]])
-    return np.exp(borders) if is_logarithmic(values) else borders
+    borders = np.exp(borders) if is_logarithmic(values) else borders
+    return np.maximum(borders, 0)
 
 
 @styled

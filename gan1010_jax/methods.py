@@ -1,7 +1,7 @@
 """How a game is trained: the objective, the schedule, the penalty, the optimisers, the numbers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import chex
@@ -29,27 +29,31 @@ class Objective:
     """
 
     name: str
-    d_real: Loss
-    d_fake: Loss
-    g: Loss
+    d_real: Loss = field(repr=False)
+    d_fake: Loss = field(repr=False)
+    g: Loss = field(repr=False)
 
 
-def squared_error(target: float) -> Loss:
-    """(σ(logit) - target)²: the mean squared error of the probability that D gives."""
+@dataclass(frozen=True)
+class SquaredError:
+    """(σ(logit) - target)²: the squared error of the probability that D gives."""
 
-    def loss(logit: jax.Array) -> jax.Array:
-        return (sigmoid(logit) - target) ** 2
+    target: float
 
-    return loss
+    def __call__(self, logit: jax.Array) -> jax.Array:
+        """The loss, a scalar."""
+        return (sigmoid(logit) - self.target) ** 2
 
 
-def least_squares(target: float) -> Loss:
+@dataclass(frozen=True)
+class LeastSquares:
     """½(logit - target)²."""
 
-    def loss(logit: jax.Array) -> jax.Array:
-        return (logit - target) ** 2 / 2
+    target: float
 
-    return loss
+    def __call__(self, logit: jax.Array) -> jax.Array:
+        """The loss, a scalar."""
+        return (logit - self.target) ** 2 / 2
 
 
 def log_probability_fake(logit: jax.Array) -> jax.Array:
@@ -87,10 +91,10 @@ OBJECTIVES = {
     for objective in [
         # The reference: D's output is a probability, and 0.5 for every sample costs every player
         # 0.25.
-        Objective("mse", squared_error(1.0), squared_error(0.0), g=squared_error(1.0)),
+        Objective("mse", SquaredError(1.0), SquaredError(0.0), g=SquaredError(1.0)),
         # The same on the logit: Mao et al., *Least Squares Generative Adversarial Networks*
         # (ICCV 2017), with a = 0 and b = c = 1.
-        Objective("lsgan", least_squares(1.0), least_squares(0.0), g=least_squares(1.0)),
+        Objective("lsgan", LeastSquares(1.0), LeastSquares(0.0), g=LeastSquares(1.0)),
         # D minimises -log σ(real) - log(1 - σ(fake)), and G maximises the same: Goodfellow et al.,
         # *Generative Adversarial Nets* (NeurIPS 2014), equation 1.
         Objective("minimax", log_loss_real, softplus, g=log_probability_fake),
@@ -147,12 +151,12 @@ class Penalty:
     """
 
     name: str
-    d: Callable[[Round], jax.Array] | None = None
-    g: Callable[[Round], jax.Array] | None = None
-    on: str = "both"
-    mixes: bool = False
-    numbers: tuple[str, ...] = ("penalty_weight", "target_norm")
-    objectives: tuple[str, ...] | None = None
+    d: Callable[[Round], jax.Array] | None = field(default=None, repr=False)
+    g: Callable[[Round], jax.Array] | None = field(default=None, repr=False)
+    on: str = field(default="both", repr=False)
+    mixes: bool = field(default=False, repr=False)
+    numbers: tuple[str, ...] = field(default=("penalty_weight", "target_norm"), repr=False)
+    objectives: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self):
         """Refuse to be on another sample."""

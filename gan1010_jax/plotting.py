@@ -146,7 +146,7 @@ def plot_losses(history: History, method: Method, seed: int, others: History) ->
         figure.subplots(1, 3, sharey=True), panels
     ):
         low, median, high = quantiles(of_others, (5, 50, 95))
-        undecided = float(loss(0.0))
+        undecided = float(loss(0.0)) + 0.0  # and no -0
         axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")
         axes.plot(history.step, of_seed, color=color, lw=1, label=f"seed {seed}")
         axes.plot(history.step, median, color="black", lw=1.2, ls="--", label="median")

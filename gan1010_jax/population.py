@@ -66,12 +66,12 @@ class Population:
     """Trained seeds: what was run, and how it went.
 
     Attributes:
-      hyperparams: the numbers of the method; what the grid varies is in the columns.
+      hyperparams: the numbers of the method; what the grid varies has its first value.
       grid: the values of each hyperparameter that is varied, as NumPy arrays, by name. Every seed
         has a row for each combination of them, a *cell*, the last name's values changing fastest.
-      columns: one row per seed, in the order given, as NumPy arrays [seeds]: `seed` (uint32);
-        `matched`, `in_support`, `forgot`, `diverged` (bool); `first_match_step`, `settled_step`
-        (int32, -1 where there is none); `output_0` … `output_{n-1}`, `d_loss_real`,
+      columns: one row per seed, or per seed and cell, in the order given, as NumPy arrays [rows]:
+        `seed` (uint32); `matched`, `in_support`, `forgot`, `diverged` (bool); `first_match_step`,
+        `settled_step` (int32, -1 where there is none); `output_0` … `output_{n-1}`, `d_loss_real`,
         `d_loss_fake`, `g_loss` (float32, or float64 in JAX's x64 mode) at the end; and of a grid,
         what it varies. Those of a directory are read when they are asked for.
       curves: one entry per record, as NumPy arrays [records]: `step`, and how many seeds were
@@ -109,12 +109,12 @@ class Population:
 
     def hyperparams_of(self, row: int) -> Hyperparams:
         """The hyperparameters of a row, scalars."""
-        rows, varied = self.tally.seeds, {name: self.columns[name] for name in self.grid}
+        place = row // store.count_cells(self.grid)  # of its seed
         numbers = {
-            name: None if value is None else np.broadcast_to(value, rows)[row]
-            for name, value in (vars(self.hyperparams) | varied).items()
+            name: value if np.ndim(value) == 0 else value[place]
+            for name, value in vars(self.hyperparams).items()
         }
-        return Hyperparams(**numbers)
+        return Hyperparams(**numbers | {name: self.columns[name][row] for name in self.grid})
 
     def replay_row(self, row: int) -> History:
         """The full history of a row, by training its seed again; it leads to that row to the bit.
@@ -228,7 +228,8 @@ def train_population(
       steps: how many steps each, a positive multiple of `record_every`.
       record_every: how many steps from record to record; 100,000 records at most.
       grid: values of hyperparameters by their names, such as `{"d_lr": [0.01, 0.1]}`: every seed is
-        trained with every combination of them, all by one compiled program.
+        trained with every combination of them, all by one compiled program. They are sorted as
+        `Hyperparams` are.
       engine: one of `"vmap"`, `"fused"` and `"pallas"`, or `"auto"` for the fastest that this
         machine has and that the game and the method allow.
       workers: how many blocks of seeds are run at a time; by default, one on each core of a CPU,
@@ -251,7 +252,7 @@ def train_population(
     """
     seeds = check_seeds(seeds)
     check_types(game, method, hyperparams)
-    grid = as_grid(grid or {})
+    grid = as_grid({} if grid is None else grid)
     # What is varied is there: its structure is the program's.
     hyperparams = dataclasses.replace(
         hyperparams, **{name: values[0] for name, values in grid.items()}
@@ -576,7 +577,10 @@ def load_population(
     return Population(
         game=recognize_game(configuration, game),
         method=recognize_method(configuration, method),
-        hyperparams=Hyperparams(**configuration["hyperparams"]),
+        hyperparams=Hyperparams(
+            **configuration["hyperparams"],
+            **{name: values[0] for name, values in configuration["grid"].items()},
+        ),
         steps=configuration["steps"],
         record_every=configuration["record_every"],
         engine=configuration["engine"],

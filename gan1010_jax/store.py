@@ -381,7 +381,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_file(path: Path, data: bytes | memoryview) -> None:
     """Write a file that is there as a whole or not at all, even after a power failure."""
     if not path.parent.exists():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         sync(path.parent.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -273,7 +273,7 @@ def test_a_cell_is_tabulated_as_the_population_of_its_rates(short):
     assert cells["seeds"].tolist() == [40] * 6 and cells["steps"].tolist() == [200] * 6
     for cell in range(6):
         d_lr, g_lr = cells["d_lr"][cell], cells["g_lr"][cell]
-        assert (d_lr, g_lr) == (rates["d_lr"][cell // 3], np.float32(rates["g_lr"][cell % 3]))
+        assert (d_lr, g_lr) == (rates["d_lr"][cell // 3], rates["g_lr"][cell % 3])
         report = gan.convergence_report(short(range(40), hyperparams=gan.Hyperparams(d_lr, g_lr)))
         for name in ("matched", "in_support", "forgot", "diverged"):
             for key, value in report[name].items():

@@ -30,18 +30,18 @@ def run(name, options, cwd, monkeypatch):
 
 
 def test_a_sweep_writes_each_cells_statistics_and_goes_on(tmp_path, monkeypatch, capsys):
-    methods = ["--methods", "mse,hinge+r1", "--out", "run"]
+    methods = "--methods mse,hinge+r1 --penalty-weight 0.5 --out run".split()
     assert run("sweep.py", [*SWEEP, *methods], tmp_path, monkeypatch) == 0
     table = pq.read_table(tmp_path / "run" / "cells.parquet")
     assert table["method"].to_pylist() == ["mse"] * 6 + ["hinge+r1"] * 6
-    assert table["g_lr"].to_pylist()[:3] == np.float32([0.1, 1, 10]).tolist()
+    assert table["g_lr"].to_pylist()[:3] == [0.1, 1.0, 10.0]
     cell = table.slice(10, 1).to_pylist()[0]
     assert (cell["d_lr"], cell["g_lr"]) == (0.5, 1.0)
     alone = gan.train_population(
         range(5),
         gan.pattern_game("10"),
         gan.Method("hinge", penalty="r1"),
-        gan.Hyperparams(0.5, 1.0),
+        gan.Hyperparams(0.5, 1.0, 0.5),
         steps=100,
     )
     assert cell["matched_count"] == alone.columns["matched"].sum()
@@ -53,6 +53,10 @@ def test_a_sweep_writes_each_cells_statistics_and_goes_on(tmp_path, monkeypatch,
     assert run("sweep.py", more, tmp_path, monkeypatch) == 0
     table = pq.read_table(tmp_path / "run" / "cells.parquet")
     assert set(table["seeds"].to_pylist()) == {7}
+    capsys.readouterr()
+    fewer = [*SWEEP, "--methods", "mse", "--out", "run", "--resume"]
+    assert run("sweep.py", fewer, tmp_path, monkeypatch) == 2
+    assert "--methods must be at least those begun in run" in capsys.readouterr().err
 
 
 def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, compilation_cache):
@@ -77,16 +81,23 @@ BAD_SWEEPS = {
     "--x d_lr=log:0:1:3": "--x must be NAME=log:LOW:HIGH:COUNT",
     "--x d_lr=log:1e-3:1": "--x must be NAME=log:LOW:HIGH:COUNT",
     "--x d_lr=linear:0:1:0": "--x must be NAME=log:LOW:HIGH:COUNT",
-    "--x d_lr=-1,2": "--d-lr must be a finite number, zero or more",
+    "--x d_lr=-1,2": "--x must be a list of values for d_lr, each a finite number, zero or more",
+    "--x d_lr=log:1:inf:3": "--x must be a list of values for d_lr",
+    "--x clip=0,1": "--x must be a list of values for clip, each a finite number, above zero",
+    "--x=": "--x must be NAME=log:LOW:HIGH:COUNT",
     "--x d_lr=1 --y d_lr=2": "--y must be another hyperparameter than d_lr",
-    "--x d_lr=1 --methods mse,foo": "--objective must be",
-    "--x d_lr=1 --methods mse+foo": "--penalty must be one of none, r1",
+    "--x d_lr=1 --methods mse,foo": "--methods must be some of mse, lsgan",
+    "--x d_lr=1 --methods mse+foo": "--methods must be some of mse, lsgan",
+    "--x d_lr=1 --methods mse --penalty r1": "--penalty must be left out with --methods",
+    "--x penalty_weight=1,2 --methods mse+r1,mse": "--penalty-weight must be None",
     "--x d_lr=1 --methods mse+wgan_gp --schedule alternating": "--objective must be one of wasser",
     "--x penalty_weight=1,2": "--penalty-weight must be None, since the penalty none",
-    "--x d_lr=1 --game 12": "--pattern must be",
+    "--x d_lr=1 --game 12": "--game must be dirac, or a string of 1 to 16 characters",
     "--x d_lr=1 --resume": "--resume must be given with --out",
+    "--x d_lr=1 --resume --out run": "--out must be a directory that a sweep was begun in",
+    "--x d_lr=1 --repair": "--repair must be given with --resume",
+    "--x d_lr=1 --steps 15": "--steps must be a multiple of the record interval",
     "--x d_lr=1 --optimizer lion": "--optimizer must be one of sgd, adam, rmsprop",
-    "--x clip=0,1": "--clip must be a finite number, above zero",
 }
 
 

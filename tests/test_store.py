@@ -24,7 +24,7 @@ import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.games import Within
 from gan1010_jax.manifest import describe
-from gan1010_jax.methods import squared_error
+from gan1010_jax.methods import SquaredError
 
 # Small, and quick to compile.
 GAME = gan.pattern_game("10")
@@ -355,7 +355,7 @@ def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
         train(range(3), tmp_path)
 
 
-SOFTER = dataclasses.replace(gan.Method().objective, d_real=squared_error(0.9))
+SOFTER = dataclasses.replace(gan.Method().objective, d_real=SquaredError(0.9))
 OTHERS = {
     "hyperparams.d_lr": {"hyperparams": gan.Hyperparams(d_lr=0.02)},
     "steps": {"steps": 60},
@@ -364,7 +364,7 @@ OTHERS = {
     "game.name": {"game": gan.pattern_game("01")},
     "game.matched.type": {"game": dataclasses.replace(GAME, matched=np.all)},
     "first_seed": {"seeds": range(1, 301)},
-    "method.objective.d_real.closure": {"method": gan.Method(SOFTER)},
+    "method.objective.d_real.target": {"method": gan.Method(SOFTER)},
 }
 
 
@@ -459,7 +459,7 @@ BAD_MANIFESTS = {
     "binary": (lambda path: path.write_bytes(bytes(range(256))), "is not JSON"),
     "deep": (lambda path: path.write_text("[" * 100_000), "is not JSON"),
     "a list": (lambda path: path.write_text("[1]"), "is not the manifest of a run"),
-    "another's": (lambda path: path.write_text('{"format": 1}'), "is not the manifest of a run"),
+    "another's": (lambda path: path.write_text('{"format": 2}'), "is not the manifest of a run"),
     "newer": (
         lambda path: change_json(path.parent, lambda manifest: manifest.update(format=3)),
         "is of format 3, and this version knows format 2",
@@ -688,10 +688,10 @@ GRID = {"d_lr": [0.01, 0.3], "g_lr": [0.02, 0.2, 0.4]}
 
 def test_a_grid_goes_to_a_directory_is_resumed_and_grows(tmp_path):
     def interrupt(done, total):
-        if done >= 256:
+        if done >= 100:
             raise KeyboardInterrupt
 
-    run = partial(train, out=tmp_path, chunk=100, grid=GRID)
+    run = functools.partial(train, out=tmp_path, chunk=100, grid=GRID)
     with pytest.raises(KeyboardInterrupt):
         run(range(60), progress=interrupt, workers=1)
     begun = files(tmp_path)
