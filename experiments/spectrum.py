@@ -20,7 +20,7 @@ import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.checks import check_whole
 from gan1010_jax.command_line import keep_compiled_programs, number, run
-from gan1010_jax.plotting import plot_spectrum
+from gan1010_jax.diagrams import plot_spectrum
 from gan1010_jax.training import begin, scan_records, start
 
 GAME, METHOD, HYPERPARAMS = gan.pattern_game("1010"), gan.Method(), gan.Hyperparams()

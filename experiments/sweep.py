@@ -231,10 +231,10 @@ def command_to_go_on(out: Path) -> str:
 
 def print_best(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: Path) -> None:
     """Print each method's best cell on standard output."""
-    titles = (*names, "matched", "in support", "settling,\n50 %", "cells ≥ 99 %\nmatched")
+    titles = (*names, "matched", "in\nsupport", "settling,\n50 %", "cells ≥ 99 %\nmatched")
     best = Table(
         Column("method", no_wrap=True),
-        *(Column(title, justify="right") for title in titles),
+        *(Column(title, justify="right", no_wrap=True) for title in titles),
         title="The cell with the most seeds in support",
     )
     for method, table in tables.items():

@@ -22,7 +22,7 @@ from gan1010_jax.command_line import (
     progress_bar,
     run,
 )
-from gan1010_jax.convergence import OUTCOMES
+from gan1010_jax.convergence import OUTCOMES, name_parts
 from gan1010_jax.manifest import recognize_method
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import seed_range
@@ -210,6 +210,9 @@ def print_report(report: dict, out: Path) -> None:
         wall, compiling = report["wall_seconds"], report["compile_seconds"]
         facts.add_row("training", f"{wall:.1f} s, {compiling:.1f} s of it compiling")
         facts.add_row("seed-steps per second", f"{report['seed_steps_per_second']:,.0f}")
+    if report["method"] != name_parts(gan.Method()):
+        parts = [f"{name} {value}" for name, value in report["method"].items()]
+        facts.add_row("method", ", ".join(parts).replace("_", " "))
     facts.add_row("device", f"{report['device']}, engine {report['engine']}")
     facts.add_row("written to", str(out))
 

@@ -1,4 +1,4 @@
-"""Figures that compare methods: phase diagrams of a grid, and the Dirac-GAN's fields and runs."""
+"""Figures of methods: phase diagrams of a grid, the Dirac-GAN's fields and runs, and spectra."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.patches import Circle
+from matplotlib.ticker import (
+    LogLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+    SymmetricalLogLocator,
+)
 
 from gan1010_jax.methods import Hyperparams
-from gan1010_jax.plotting import BLUE, GREEN, GREY, ORANGE, styled
+from gan1010_jax.plotting import BLUE, GREEN, GREY, ORANGE, REAL_RANGE, styled
+
+# The smallest growth and rotation of a step that a figure can tell from none, and some periods.
+SPECTRUM_UNIT = 1e-6
+SHOWN_PERIODS = (10, 1_000, 10_000, 100_000, 1_000_000)
 
 AXIS_TITLES = {
     "d_lr": "D's learning rate",
@@ -198,4 +209,64 @@ def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> 
         axes.set_ylabel("ψ, the discriminator")
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+@styled
+def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
+    """Eigenvalues of training steps in the complex plane, and close to 1.
+
+    Args:
+      spectra: eigenvalues by what they are of, complex [n] or [states, n]; three at most.
+    """
+    figure = Figure(figsize=(12, 5))
+    figure.suptitle("The eigenvalues of a step: what it multiplies small deviations by")
+    plane, near = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    circle = Circle((0, 0), 1, facecolor=REAL_RANGE, alpha=0.5, edgecolor=GREY, lw=1)
+    plane.add_patch(circle)
+    near.axvspan(-1, 0, color=REAL_RANGE, alpha=0.5, lw=0)
+    near.axvline(0, color=GREY, lw=1)
+    flat = {label: np.ravel(eigenvalues).astype(complex) for label, eigenvalues in spectra.items()}
+    every = np.concatenate([*flat.values()])
+    for (label, values), color, marker in zip(flat.items(), (ORANGE, BLUE, GREEN), "oxs"):
+        logarithms = np.log(values[values != 0])
+        style = {"color": color, "ls": "", "marker": marker, "ms": 4, "alpha": 0.4, "mew": 0.8}
+        plane.plot(values.real, values.imag, **style)
+        near.plot(logarithms.real, logarithms.imag, **style, label=label)
+    size = 1.1 * max(1, np.abs(every).max(initial=0))
+    plane.set(
+        xlim=(-size, size),
+        ylim=(-size, size),
+        aspect="equal",
+        xlabel="real part",
+        ylabel="imaginary part",
+        title="The unit circle; inside, deviations die away",
+    )
+    logarithms = np.log(every[every != 0])
+    symlog = {"value": "symlog", "linthresh": SPECTRUM_UNIT}
+    periods = near.twinx()
+    for set_scale, set_limits, parts in (
+        (near.set_xscale, near.set_xlim, logarithms.real),
+        (near.set_yscale, near.set_ylim, logarithms.imag),
+        (periods.set_yscale, periods.set_ylim, logarithms.imag),
+    ):
+        set_scale(**symlog)
+        end = 2 * max(10 * SPECTRUM_UNIT, np.abs(parts).max(initial=0))
+        set_limits(-end, end)
+    near.set(
+        xlabel="growth per step",
+        ylabel="rotation per step, in radians",
+        title="Their logarithms, of which the circle is the line at 0",
+    )
+    for axis in (near.xaxis, near.yaxis):
+        locator = SymmetricalLogLocator(base=10, linthresh=SPECTRUM_UNIT)
+        locator.set_params(numticks=9)
+        axis.set_major_locator(locator)
+    rotations = {2 * np.pi / period: f"{period:,}" for period in SHOWN_PERIODS}
+    shown = {r: label for r, label in rotations.items() if r < near.get_ylim()[1]}
+    periods.set_yticks([*shown, *(-r for r in shown)], 2 * [*shown.values()])
+    periods.spines.right.set_visible(True)
+    periods.minorticks_off()
+    periods.set_ylabel("period in steps")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -9,7 +9,8 @@ import pytest
 
 import gan1010_jax as gan
 from gan1010_jax import store
-from gan1010_jax.plotting import plot_population, plot_spectrum
+from gan1010_jax.diagrams import plot_phase_diagram, plot_spectrum
+from gan1010_jax.plotting import plot_population
 
 NAMES = [
     "generator",
@@ -154,3 +155,29 @@ def test_spectra_are_drawn_near_the_unit_circle_and_far_from_it(size):
         np.testing.assert_allclose(drawn, expected)
     png(figure)
     assert_nothing_is_cut_off("spectrum", figure)
+
+
+def test_a_phase_diagram_shows_each_cell_where_it_belongs(short):
+    grid = {"d_lr": [0.01, 0.1, 1.0], "g_lr": [0.1, 1.0]}
+    cells = gan.tabulate_cells(short(range(30), grid=grid))
+    figure = plot_phase_diagram({"mse": cells}, "g_lr", "d_lr")
+    matched = figure.axes[0].collections[0].get_array()
+    assert matched.shape == (3, 2)  # g_lr to the right, d_lr upwards
+    np.testing.assert_array_equal(matched, cells["matched_fraction"].reshape(3, 2))
+    assert len(np.unique(matched)) > 2
+    settling = np.ma.filled(figure.axes[2].collections[0].get_array(), np.nan)
+    shown = cells["matched_fraction"].reshape(3, 2) >= 0.5
+    np.testing.assert_array_equal(np.isfinite(settling), shown)
+    assert (
+        "30 seeds a cell" in figure.get_suptitle() and "+ the default" not in figure.get_suptitle()
+    )
+    both = plot_phase_diagram({"mse": cells, "again": cells}, "g_lr", "d_lr")
+    assert [axes.get_title() for axes in both.axes[:2]] == ["mse", "again"]
+
+
+def test_a_phase_diagram_of_one_hyperparameter_is_lines_with_their_intervals(short):
+    cells = gan.tabulate_cells(short(range(30), grid={"d_lr": [0.01, 0.1, 1.0]}))
+    figure = plot_phase_diagram({"mse": cells}, "d_lr")
+    (line,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(line.get_ydata(), cells["matched_fraction"])
+    assert figure.axes[0].get_ylim() == (-0.02, 1.02) and figure.axes[2].get_ylim() == (0, 200)
