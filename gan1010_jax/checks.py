@@ -50,10 +50,14 @@ def check_samples(
     (units,) = distribution.center.shape
     allowed = f"an array of numbers, [{'steps' if steps is None else steps}, {units}]"
     array = as_array(name, samples, allowed)
-    is_real = jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)
-    if array.ndim != 2 or array.shape != (steps or len(array), units) or not is_real:
+    if array.ndim != 2 or array.shape != (steps or len(array), units) or not is_real(array):
         raise InvalidArgument(name, describe_array(array), allowed)
     return jnp.asarray(array, jnp.result_type(float))
+
+
+def is_real(array: np.ndarray | jax.Array) -> bool:
+    """Whether an array has floating-point numbers, also of JAX's own types, or integers."""
+    return any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer))
 
 
 def check_state(state: GANState, game: Game, method: Method) -> None:
@@ -197,7 +201,7 @@ def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndar
         try:
             with np.errstate(over="ignore"):
                 array = np.asarray(value)
-                array = array.astype(dtype) if array.dtype.kind in "iuf" else np.asarray(np.nan)
+                array = array.astype(dtype) if is_real(array) else np.asarray(np.nan)
         except (TypeError, ValueError):
             array = np.asarray(np.nan)
         if not np.all(is_allowed(name, array)):

@@ -10,6 +10,7 @@ about 1e-6; in JAX's x64 mode, to about 1e-14.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import chex
@@ -23,7 +24,7 @@ from gan1010_jax.checks import as_floats, check_state, check_types, check_whole
 from gan1010_jax.games import Distribution, Game, Normal, Uniform, pattern_game, product_rule
 from gan1010_jax.losses import Batch, discriminator_loss, generator_loss
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.updates import GANState, train_step
+from gan1010_jax.updates import SETTINGS, GANState, train_step
 
 MAX_ORDER = 64
 # By default a distribution has as many nodes as these, or the next fewer of some order.
@@ -34,6 +35,7 @@ NODES_AT_ONCE = 1024
 FIRST_DAMPING, MAX_TRIALS = 1e-4, 300
 
 
+@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
 def step_spectrum(
     state: GANState,
     game: Game = pattern_game("1010"),
@@ -72,6 +74,7 @@ def spectral_radius(eigenvalues: jax.Array) -> jax.Array:
     return jnp.abs(eigenvalues).max(axis=-1)
 
 
+@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
 def step_jacobian(
     state: GANState,
     game: Game = pattern_game("1010"),
@@ -95,6 +98,7 @@ def step_jacobian(
     return jax.jacfwd(step)(vector)
 
 
+@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
 def expected_step(
     state: GANState,
     game: Game = pattern_game("1010"),
@@ -113,6 +117,7 @@ def expected_step(
     return expectation(lambda batch: train_step(state, batch, game, method, hyperparams)[0], *rule)
 
 
+@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
 def vector_field(
     state: GANState,
     game: Game = pattern_game("1010"),
@@ -142,6 +147,7 @@ def vector_field(
     return expectation(velocity, *batch_rule(game, method, hyperparams, order, 1))
 
 
+@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
 def field_jacobian(
     state: GANState,
     game: Game = pattern_game("1010"),
@@ -166,6 +172,7 @@ def field_jacobian(
     return jax.jacfwd(field)(params)
 
 
+@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
 def find_equilibrium(
     state: GANState,
     game: Game = pattern_game("1010"),

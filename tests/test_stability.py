@@ -314,7 +314,7 @@ def test_a_search_that_finds_nothing_ends_where_the_field_is_shorter(x64):
     ("arguments", "options", "message"),
     [
         ((gan.init(jax.random.key(0)), DIRAC), {}, "state must be what init gives"),
-        (("no state",), {}, "state must be a GANState"),
+        ((np.zeros(3),), {}, "state must be a GANState"),
         ((gan.init(jax.random.key(0)),), {"order": 0}, "order must be a whole number from 1 to 64"),
         ((gan.init(jax.random.key(0)),), {"order": 33}, "nodes must be 1048576 at most"),
         (
