@@ -119,7 +119,8 @@ def test_a_cell_of_a_grid_is_a_plain_population_to_the_bit(short):
 
 
 def test_a_row_of_a_grid_is_replayed(short):
-    grid = short(range(3), grid=RATES, hyperparams=gan.Hyperparams(clip=0.5))
+    each = gan.Hyperparams(clip=[0.1, 0.2, 0.4])  # of every seed, in all cells
+    grid = short(range(3), grid=RATES, hyperparams=each)
     for row in (0, 10, 17):
         assert_leads_to_row(grid.replay_row(row), grid.columns, row)
 
