@@ -1,15 +1,26 @@
 """What the tests share: a compilation cache for the run, and populations trained once."""
 
+import os
+
 import jax
 import pytest
 
 import gan1010_jax as gan
 
+LIMIT = 2**33
+
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Keep compiled programs for this run, so that tests and subprocesses compile each once."""
-    directory = str(tmp_path_factory.mktemp("compiled"))
+    """Keep compiled programs for this run, so that tests and subprocesses compile each once.
+
+    All workers share them. A limit to their size, far above it, makes JAX lock what it reads and
+    writes.
+    """
+    base = tmp_path_factory.getbasetemp()
+    directory = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(LIMIT)  # for subprocesses
+    jax.config.update("jax_compilation_cache_max_size", LIMIT)
     jax.config.update("jax_compilation_cache_dir", directory)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return directory
