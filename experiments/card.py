@@ -54,8 +54,8 @@ def main(options: Card) -> None:
     seeds = seed_range(options.seeds)
     rates = {"sgd": (optax.sgd, options.sgd_lr), "adam": (optax.adam, options.adam_lr)}
     weights = {"none": None, "r1": options.penalty_weight}
-    for name, kind in (("sgd_lr", "d_lr"), ("adam_lr", "d_lr"), ("penalty_weight", "d_lr")):
-        check_number(name, getattr(options, name), kind)
+    for name in ("sgd_lr", "adam_lr", "penalty_weight"):
+        check_number(name, getattr(options, name), "d_lr")
     out = options.out or Path("runs") / time.strftime("card-%Y%m%d-%H%M%S")
     keep_compiled_programs()
     with store.claim(out, resume=False):
@@ -99,12 +99,11 @@ def look(population: gan.Population, step: int) -> dict[str, dict]:
     """How a population is after some steps, as JSON."""
     record = int(np.searchsorted(population.curves["step"], step))
     curves, seeds = gan.convergence_curves(population), population.tally.seeds
-    forgotten = curves["ever_matched"].count - curves["matched"].count
     counts = {
         "matched": curves["matched"].count,
         "in_support": curves["in_support"].count,
         "settled": np.cumsum(population.tally.settled),
-        "forgot": forgotten,
+        "forgot": curves["forgotten"].count,
     }
     return {name: as_json(proportion(count, seeds), record) for name, count in counts.items()}
 

@@ -19,7 +19,7 @@ from gan1010_jax import store
 from gan1010_jax.checks import check_whole
 from gan1010_jax.command_line import check_number, keep_compiled_programs, number, run
 from gan1010_jax.diagrams import plot_dirac
-from gan1010_jax.updates import observe
+from gan1010_jax.updates import fresh_state, observe
 
 START = (1.0, 1.0)
 SCHEDULES = ("simultaneous", "alternating")
@@ -167,11 +167,7 @@ def field(case: Case) -> np.ndarray:
 
     def velocity(theta, psi):
         game = gan.dirac_game()
-        state = gan.init(jax.random.key(0), game, method)
-        state = gan.GANState(
-            state.discriminator._replace(params={"psi": psi}),
-            state.generator._replace(params={"theta": theta}),
-        )
+        state = fresh_state({"psi": psi}, {"theta": theta}, method, hyperparams)
         d_velocity, g_velocity = gan.vector_field(
             state, game, method, hyperparams, order=case.order
         )

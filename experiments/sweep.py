@@ -19,6 +19,7 @@ from gan1010_jax import store
 from gan1010_jax.checks import check_run
 from gan1010_jax.command_line import (
     MethodOptions,
+    check_given_with,
     keep_compiled_programs,
     number,
     progress_bar,
@@ -29,6 +30,7 @@ from gan1010_jax.methods import (
     HYPERPARAMS,
     OBJECTIVES,
     PENALTIES,
+    PENALTY_NUMBERS,
     allowed_values,
     is_allowed,
 )
@@ -142,10 +144,7 @@ def main(options: Sweep) -> None:
 
 def check_begun(options: Sweep, out: Path, methods: Iterable[str]) -> None:
     """Refuse to go on with what is no sweep, or to leave methods of it behind."""
-    for name in ("resume", "repair"):
-        needed = {"resume": "out", "repair": "resume"}[name]
-        if getattr(options, name) and not getattr(options, needed):
-            raise gan.InvalidArgument(name, True, f"given with --{needed}")
+    check_given_with(options, {"resume": "out", "repair": "resume"})
     if options.resume:
         begun = {path.parent.name for path in out.glob(f"*/{store.MANIFEST}")}
         if not begun:
@@ -214,7 +213,7 @@ def choose_methods(options: Sweep) -> dict[str, tuple[gan.Method, gan.Hyperparam
         one = dataclasses.replace(options.method, objective=objective, penalty=penalty or "none")
         method, numbers = one.method(), vars(one.hyperparams())
         if options.methods is not None:
-            unused = {"penalty_weight", "target_norm"} - set(method.penalty.numbers)
+            unused = set(PENALTY_NUMBERS) - set(method.penalty.numbers)
             numbers |= dict.fromkeys(unused)
         name = objective if method.penalty.name == "none" else f"{objective}+{penalty}"
         chosen[name] = method, gan.Hyperparams(**numbers)

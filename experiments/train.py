@@ -16,6 +16,7 @@ import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.command_line import (
     MethodOptions,
+    check_given_with,
     keep_compiled_programs,
     method_options,
     number,
@@ -27,6 +28,13 @@ from gan1010_jax.manifest import recognize_method
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import seed_range
 from gan1010_jax.processes import decided_by_first, is_first, join_processes
+
+NEEDED = {
+    "repair": "resume",
+    "coordinator": "distributed",
+    "num_processes": "distributed",
+    "process_id": "distributed",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def main(options: Train) -> None:
     """Check every option, train, write the results, print the table."""
     if options.resume is not None:
         options = go_on(options.resume)
-    check_together(options)
+    check_given_with(options, NEEDED)
     seeds = seed_range(options.seeds, options.first_seed)
     game, method = gan.pattern_game(options.pattern), options.method.method()
     if options.distributed:
@@ -124,19 +132,6 @@ def main(options: Train) -> None:
             error.add_note(f"to go on: {command_to_go_on(options)}")
         raise
     print_report(gan.convergence_report(population), options.out)
-
-
-def check_together(options: Train) -> None:
-    """Refuse options that mean nothing without another one."""
-    for name, needed in (
-        ("repair", "resume"),
-        ("coordinator", "distributed"),
-        ("num_processes", "distributed"),
-        ("process_id", "distributed"),
-    ):
-        value = getattr(options, name)
-        if value != getattr(Train, name) and not getattr(options, needed):
-            raise gan.InvalidArgument(name, value, f"given with --{needed}")
 
 
 def go_on(out: Path) -> Train:

@@ -1,5 +1,6 @@
 """What the package's functions accept: each check refuses with an `InvalidArgument`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from gan1010_jax.losses import Batch
 from gan1010_jax.methods import (
     HYPERPARAMS,
     OPTIONAL,
+    PENALTY_NUMBERS,
     Hyperparams,
     Method,
     allowed_values,
@@ -125,7 +127,7 @@ def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
     ):
         if not isinstance(value, kind):
             raise InvalidArgument(name, value, f"a {kind.__name__}")
-    for name in ("penalty_weight", "target_norm"):
+    for name in PENALTY_NUMBERS:
         value, penalty = getattr(hyperparams, name), method.penalty
         if value is not None and name not in penalty.numbers:
             allowed = f"None, since the penalty {penalty.name} does not use it"
@@ -188,6 +190,16 @@ def as_grid(grid: Grid) -> dict[str, np.ndarray]:
             if len(np.unique(arrays[name])) < len(values):
                 raise InvalidArgument(name, values, "a list of different values in a grid")
     return arrays
+
+
+def count_cells(grid: Grid) -> int:
+    """How many combinations of its values a grid has, each a row of every seed."""
+    return math.prod(map(len, grid.values()))
+
+
+def shortest(number: np.ndarray) -> float:
+    """The shortest decimal number of a float: 0.01, and not 0.009999999776482582."""
+    return float(str(number[()]))
 
 
 def as_float(name: str, value: object, seeds: int | None) -> jax.Array | np.ndarray | None:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
+from gan1010_jax.convergence import name_parts
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.methods import (
     HYPERPARAMS,
@@ -117,17 +118,7 @@ class MethodOptions:
 
 def method_options(method: Method, hyperparams: Hyperparams) -> MethodOptions:
     """The options that give a method, one of those that they can name."""
-    names = {optimizer: name for name, optimizer in OPTIMIZERS.items()}
-    pair = [names[optimizer] for optimizer in method.optimizers]
-    return MethodOptions(
-        objective=method.objective.name,
-        schedule=method.schedule,
-        penalty=method.penalty.name,
-        d_steps=method.d_steps,
-        first=method.first,
-        optimizer=",".join(pair) if isinstance(method.optimizer, tuple) else pair[0],
-        **vars(hyperparams),
-    )
+    return MethodOptions(**name_parts(method), **vars(hyperparams))
 
 
 class Terminated(KeyboardInterrupt):
@@ -200,6 +191,14 @@ def explain(message: str, error: BaseException) -> None:
 def refusal(error: InvalidArgument) -> str:
     """What is wrong with an option, in one sentence."""
     return error.explain("--" + error.name.replace("_", "-"))
+
+
+def check_given_with(options: object, needed: Mapping[str, str]) -> None:
+    """Refuse an option that means nothing without another, by the names of both."""
+    for name, other in needed.items():
+        value = getattr(options, name)
+        if value != getattr(type(options), name) and not getattr(options, other):
+            raise InvalidArgument(name, value, f"given with --{other}")
 
 
 def check_number(name: str, value: float, kind: str) -> None:

@@ -4,7 +4,6 @@ Evaluated on the generator's output at every record: it *matches* if the game sa
 support* if it could be a real sample; once a parameter is not finite it counts as neither.
 """
 
-import math
 from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan1010_jax.checks import count_cells, shortest
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.methods import Method
 from gan1010_jax.training import History
@@ -256,14 +256,14 @@ def convergence_report(population: "Population") -> dict[str, Any]:
 
 def name_parts(method: Method) -> dict[str, Any]:
     """What a method is made of, by name, as JSON."""
-    optimizers = [getattr(one, "__name__", repr(one)) for one in method.optimizers]
+    names = [getattr(one, "__name__", repr(one)) for one in method.optimizers]
     return {
         "objective": method.objective.name,
         "schedule": method.schedule,
         "penalty": method.penalty.name,
         "d_steps": method.d_steps,
         "first": method.first,
-        "optimizer": ",".join(dict.fromkeys(optimizers)),
+        "optimizer": ",".join(names) if isinstance(method.optimizer, tuple) else names[0],
     }
 
 
@@ -278,21 +278,19 @@ def tabulate_cells(population: "Population") -> dict[str, np.ndarray]:
       where no seed settled.
     """
     grid, steps = population.grid, population.curves["step"]
-    shape = tuple(map(len, grid.values()))
     of_row = np.zeros(population.tally.seeds, int)  # a directory may lack some
     for name, values in grid.items():
         order = np.argsort(values)
         places = order[np.searchsorted(values, population.columns[name], sorter=order)]
         of_row = of_row * len(values) + places
-    ends = np.cumsum(np.bincount(of_row, minlength=math.prod(shape)))
+    ends = np.cumsum(np.bincount(of_row, minlength=count_cells(grid)))
     columns = dict(population.columns)
     tallies = [
         count_rows({name: column[rows] for name, column in columns.items()}, steps)
         for rows in np.split(np.argsort(of_row, kind="stable"), ends[:-1])
     ]
     seeds = np.array([tally.seeds for tally in tallies])
-    # As they were meant: 0.01, and not 0.009999999776482582.
-    meant = [[float(str(value)) for value in values] for values in grid.values()]
+    meant = [list(map(shortest, values)) for values in grid.values()]
     table = {name: values.ravel() for name, values in zip(grid, np.meshgrid(*meant, indexing="ij"))}
     table |= {"seeds": seeds, "steps": np.full(len(seeds), population.steps)}
     for name in OUTCOMES:

@@ -199,8 +199,8 @@ def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> 
         length = np.hypot(*velocity)
         unit = [part / np.maximum(length, 1e-9) for part in velocity]
         axes.quiver(theta, psi, *unit, color="0.72", pivot="mid", width=0.006, scale=22)
-        for schedule, color, width in (("simultaneous", BLUE, 1.0), ("alternating", ORANGE, 1.0)):
-            axes.plot(*panel[schedule].T, color=color, lw=width, label=schedule)
+        for schedule, color in (("simultaneous", BLUE), ("alternating", ORANGE)):
+            axes.plot(*panel[schedule].T, color=color, lw=1, label=schedule)
         axes.plot(*panel["simultaneous"][0], "o", color="black", ms=5, label="start")
         axes.plot(0, 0, "*", color=GREEN, ms=11, zorder=3, label="equilibrium")
     for axes in grid[-1]:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 
-from gan1010_jax.games import Game
+from gan1010_jax.games import Distribution, Game, Normal, Uniform
 from gan1010_jax.methods import Hyperparams, Method, Round
 
 
@@ -25,6 +26,28 @@ class Batch(NamedTuple):
     latent: jax.Array
     noise: jax.Array | None = None
     mix: jax.Array | None = None
+
+
+def batch_sources(game: Game, method: Method, hyperparams: Hyperparams) -> dict[str, Distribution]:
+    """What a batch is drawn from, by name: samples, and what the method asks for beside."""
+    units = game.real.center.size
+    sources = {"real": game.real, "latent": game.latent}
+    if hyperparams.noise_std is not None:  # on the real sample, and on the fake one
+        sources["noise"] = Normal((0.0,) * (2 * units), (1.0,) * (2 * units))
+    if method.penalty.mixes:
+        sources["mix"] = Uniform((0.0,), (1.0,))
+    return sources
+
+
+def make_batch(drawn: dict[str, jax.Array], hyperparams: Hyperparams) -> Batch:
+    """The batch of a sample [..., units] from each of its sources."""
+    batch = Batch(drawn["real"], drawn["latent"])
+    if "noise" in drawn:
+        on_real, on_fake = jnp.split(hyperparams.noise_std * drawn["noise"], 2, axis=-1)
+        batch = batch._replace(real=batch.real + on_real, noise=on_fake)
+    if "mix" in drawn:
+        batch = batch._replace(mix=drawn["mix"].squeeze(-1))
+    return batch
 
 
 def discriminator_loss(

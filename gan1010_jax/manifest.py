@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from gan1010_jax.checks import as_floats
+from gan1010_jax.checks import as_floats, shortest
 from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.games import PATTERN, Game, dirac_game, pattern_game
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, Hyperparams, Method
@@ -63,11 +63,6 @@ def configure(
         "platform": jax.default_backend(),
         "versions": {name: found[name] for name in VERSIONS},
     }
-
-
-def shortest(number: np.ndarray) -> float:
-    """The shortest decimal number of a float: 0.01, and not 0.009999999776482582."""
-    return float(str(number[()]))
 
 
 def describe(value: Any) -> Any:

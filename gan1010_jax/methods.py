@@ -130,6 +130,8 @@ class Round(NamedTuple):
 
 
 SAMPLES = ("real", "fake", "both")
+# The hyperparameters that are a penalty's alone.
+PENALTY_NUMBERS = ("penalty_weight", "target_norm")
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Penalty:
       on: which sample D's part needs, "real", "fake" or "both": in the reference schedule, D's
         update on that sample has it. One that needs both needs another schedule.
       mixes: whether it asks for `Round.mix`.
-      numbers: which hyperparameters it uses, of `penalty_weight` and `target_norm`.
+      numbers: which hyperparameters it uses, of `PENALTY_NUMBERS`.
       objectives: the only named objectives that it goes with, or None for any.
 
     Raises:
@@ -155,7 +157,7 @@ class Penalty:
     g: Callable[[Round], jax.Array] | None = field(default=None, repr=False)
     on: str = field(default="both", repr=False)
     mixes: bool = field(default=False, repr=False)
-    numbers: tuple[str, ...] = field(default=("penalty_weight", "target_norm"), repr=False)
+    numbers: tuple[str, ...] = field(default=PENALTY_NUMBERS, repr=False)
     objectives: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self):

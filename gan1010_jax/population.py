@@ -27,7 +27,15 @@ from gan1010_jax.blocks import (
     share_precision,
     train_block,
 )
-from gan1010_jax.checks import Grid, as_floats, as_grid, check_run, check_types, check_whole
+from gan1010_jax.checks import (
+    Grid,
+    as_floats,
+    as_grid,
+    check_run,
+    check_types,
+    check_whole,
+    count_cells,
+)
 from gan1010_jax.convergence import Tally, convergence_report, count_rows
 from gan1010_jax.engines import choose_engine
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
@@ -109,7 +117,7 @@ class Population:
 
     def hyperparams_of(self, row: int) -> Hyperparams:
         """The hyperparameters of a row, scalars."""
-        place = row // store.count_cells(self.grid)  # of its seed
+        place = row // count_cells(self.grid)  # of its seed
         numbers = {
             name: value if np.ndim(value) == 0 else value[place]
             for name, value in vars(self.hyperparams).items()
@@ -258,7 +266,7 @@ def train_population(
         hyperparams, **{name: values[0] for name, values in grid.items()}
     )
     check_run(game, method, hyperparams, steps, record_every)
-    as_floats(hyperparams, len(seeds))
+    numbers = as_floats(hyperparams, len(seeds))
     choose_engine(engine)
     for name, value in (("resume", resume), ("repair", repair)):
         if value and out is None:
@@ -268,6 +276,7 @@ def train_population(
         game=game,
         method=method,
         hyperparams=hyperparams,
+        numbers=numbers,
         grid=grid,
         steps=int(steps),
         record_every=int(record_every),
@@ -288,6 +297,7 @@ class Task(NamedTuple):
     game: Game
     method: Method
     hyperparams: Hyperparams
+    numbers: Hyperparams  # the same in JAX's default float type
     grid: dict[str, np.ndarray]
     steps: int
     record_every: int
@@ -304,23 +314,21 @@ class Task(NamedTuple):
     @property
     def rows(self) -> int:
         """How many GANs there are: one for each seed and cell of the grid."""
-        return len(self.seeds) * store.count_cells(self.grid)
+        return len(self.seeds) * count_cells(self.grid)
 
     def compile(self) -> Program:
         """Its program."""
-        floats = as_floats(self.hyperparams, len(self.seeds))
-        numbers, dtype = jax.tree.structure(floats), floats.d_lr.dtype
-        setting = (self.game, self.method, self.steps, self.record_every, numbers, dtype)
+        numbers = jax.tree.structure(self.numbers), self.numbers.d_lr.dtype
+        setting = (self.game, self.method, self.steps, self.record_every, *numbers)
         return compile_engine(self.engine, *setting)
 
     def train(self, program: Program, rows: range) -> Block:
         """Train some rows: seed by seed, and of each seed cell by cell."""
-        places, cells = np.divmod(np.asarray(rows), store.count_cells(self.grid))
+        places, cells = np.divmod(np.asarray(rows), count_cells(self.grid))
         first, last = int(places[0]), int(places[-1])
         seeds = np.asarray(self.seeds[first : last + 1], np.uint32)[places - first]
         numbers = jax.tree.map(
-            lambda number: np.broadcast_to(number, len(self.seeds))[places],
-            as_floats(self.hyperparams, len(self.seeds)),
+            lambda number: np.broadcast_to(number, len(self.seeds))[places], self.numbers
         )
         varied = {}
         for name, values in reversed(self.grid.items()):
@@ -592,7 +600,7 @@ def load_population(
         history=join_histories(histories or [no_history(len(tally.outputs), len(steps))]),
         tally=tally,
         first_seed=configuration["first_seed"]
-        + parts[0].first // store.count_cells(configuration["grid"]),
+        + parts[0].first // count_cells(configuration["grid"]),
         grid={
             name: np.asarray(values, configuration["dtype"])
             for name, values in configuration["grid"].items()

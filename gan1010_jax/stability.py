@@ -21,8 +21,14 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from gan1010_jax.checks import as_floats, check_state, check_types, check_whole
-from gan1010_jax.games import Distribution, Game, Normal, Uniform, pattern_game, product_rule
-from gan1010_jax.losses import Batch, discriminator_loss, generator_loss
+from gan1010_jax.games import Distribution, Game, pattern_game, product_rule
+from gan1010_jax.losses import (
+    Batch,
+    batch_sources,
+    discriminator_loss,
+    generator_loss,
+    make_batch,
+)
 from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.updates import SETTINGS, GANState, train_step
 
@@ -164,11 +170,7 @@ def field_jacobian(
     n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of `step_spectrum`.
     """
     check_arguments(state, game, method, hyperparams)
-    params, put = params_as_vector(state)
-
-    def field(params):
-        return ravel_pytree(vector_field(put(params), game, method, hyperparams, order=order))[0]
-
+    params, _, field = field_of_params(state, game, method, hyperparams, order)
     return jax.jacfwd(field)(params)
 
 
@@ -198,10 +200,7 @@ def find_equilibrium(
     Arguments and errors are those of `step_spectrum`.
     """
     check_arguments(state, game, method, hyperparams)
-    start, put = params_as_vector(state)
-
-    def field(params):
-        return ravel_pytree(vector_field(put(params), game, method, hyperparams, order=order))[0]
+    start, put, field = field_of_params(state, game, method, hyperparams, order)
 
     def is_searching(search):
         _, length, _, trials = search
@@ -209,7 +208,7 @@ def find_equilibrium(
 
     def try_step(search):
         params, length, damping, trials = search
-        jacobian = field_jacobian(put(params), game, method, hyperparams, order=order)
+        jacobian = jax.jacfwd(field)(params)
         normal = jacobian.T @ jacobian + damping * jnp.eye(params.size)
         there = params - jnp.linalg.solve(normal, jacobian.T @ field(params))
         length_there = jnp.linalg.norm(field(there))
@@ -244,15 +243,23 @@ def check_arguments(
     return as_floats(hyperparams)
 
 
-def params_as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
-    """The parameters of both players, [n], D's first; and what puts others in their place."""
-    vector, unravel = ravel_pytree((state.discriminator.params, state.generator.params))
+def field_of_params(
+    state: GANState, game: Game, method: Method, hyperparams: Hyperparams, order: int | None
+) -> tuple[jax.Array, Callable[[jax.Array], GANState], Callable[[jax.Array], jax.Array]]:
+    """The parameters of both players as a vector [n], D's first, and two functions of such a one.
 
-    def put(vector):
-        players = zip(state, unravel(vector))
-        return GANState(*(player._replace(params=params) for player, params in players))
+    The first puts others in their place, and the second is the vector field there, [n].
+    """
+    params, unravel = ravel_pytree((state.discriminator.params, state.generator.params))
 
-    return vector, put
+    def put(params):
+        players = zip(state, unravel(params))
+        return GANState(*(player._replace(params=its) for player, its in players))
+
+    def field(params):
+        return ravel_pytree(vector_field(put(params), game, method, hyperparams, order=order))[0]
+
+    return params, put, field
 
 
 def as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
@@ -303,25 +310,14 @@ def batch_rule(
     """Batches of so many turns of D, [nodes, ...], and weights [nodes], to take means with."""
     if order is not None:
         check_whole("order", order, 1, MAX_ORDER, ", or None")
-    units = game.real.center.size
-    sources = {"real": game.real, "latent": game.latent}
-    if hyperparams.noise_std is not None:
-        sources["noise"] = Normal((0.0,) * (2 * units), (1.0,) * (2 * units))
-    if method.penalty.mixes:
-        sources["mix"] = Uniform((0.0,), (1.0,))
+    sources = batch_sources(game, method, hyperparams)
     rules = [make_rule(source, order) for source in sources.values()]
     nodes, weights = product_rule([product_rule(rules)] * turns)
     if turns > 1:
         nodes = nodes.reshape(len(weights), turns, -1)
     cuts = np.cumsum([source.center.size for source in sources.values()])[:-1]
     parts = jnp.split(jnp.asarray(nodes, jnp.result_type(float)), cuts, axis=-1)
-    drawn = dict(zip(sources, parts))
-    if "noise" in drawn:
-        both = hyperparams.noise_std * drawn["noise"]
-        drawn |= {"real": drawn["real"] + both[..., :units], "noise": both[..., units:]}
-    if "mix" in drawn:
-        drawn["mix"] = drawn["mix"].squeeze(-1)
-    return Batch(**drawn), weights
+    return make_batch(dict(zip(sources, parts)), hyperparams), weights
 
 
 def make_rule(source: Distribution, order: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -18,10 +18,9 @@ import hashlib
 import io
 import itertools
 import json
-import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gan1010_jax.checks import count_cells
 from gan1010_jax.errors import BadFile, InvalidArgument
 
 if TYPE_CHECKING:  # its import takes four times as long as all others here
@@ -243,11 +243,6 @@ def read_part(
         if facts.get(key) != value:
             raise BadFile(path, f"is of another {key}: {facts.get(key)}, not {value}")
     return table, facts
-
-
-def count_cells(grid: Mapping[str, Sequence[float]]) -> int:
-    """How many combinations of its values a grid has, each a row of every seed."""
-    return math.prod(map(len, grid.values()))
 
 
 def list_parts(out: Path, rows: int) -> Iterator[Part | BadFile]:

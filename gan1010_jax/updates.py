@@ -12,8 +12,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan1010_jax.games import Game, Normal, Uniform, pattern_game
-from gan1010_jax.losses import Batch, discriminator_loss, generator_loss
+from gan1010_jax.games import Game, pattern_game
+from gan1010_jax.losses import (
+    Batch,
+    batch_sources,
+    discriminator_loss,
+    generator_loss,
+    make_batch,
+)
 from gan1010_jax.methods import Hyperparams, Method, check_on
 
 
@@ -89,20 +95,16 @@ def draw_batch(
     step: chex.Numeric = 0,
 ) -> Batch:
     """Draw what one step of the method consumes: a key has a batch for every step."""
-    real_key, latent_key = jax.random.split(key)
+    sources = batch_sources(game, method, hyperparams)
+    keys = dict(zip(("real", "latent"), jax.random.split(key)))
     # A split is Threefry on 0 and 1, and to fold in 2 and 3 goes on from there.
-    noise_key, mix_key = jax.random.fold_in(key, 2), jax.random.fold_in(key, 3)
+    for number, name in enumerate(("noise", "mix"), start=2):
+        if name in sources:
+            keys[name] = jax.random.fold_in(key, number)
 
     def draw(index):
-        real, latent = game.real.sample(real_key, index), game.latent.sample(latent_key, index)
-        noise = mix = None
-        if hyperparams.noise_std is not None:
-            normal = Normal((0.0,) * (2 * real.size), (1.0,) * (2 * real.size))
-            both = hyperparams.noise_std * normal.sample(noise_key, index)
-            real, noise = real + both[: real.size], both[real.size :]
-        if method.penalty.mixes:
-            (mix,) = Uniform((0.0,), (1.0,)).sample(mix_key, index)
-        return Batch(real, latent, noise, mix)
+        drawn = {name: source.sample(keys[name], index) for name, source in sources.items()}
+        return make_batch(drawn, hyperparams)
 
     if method.d_steps == 1:
         return draw(step)
