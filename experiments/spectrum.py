@@ -22,6 +22,7 @@ from gan1010_jax.checks import check_whole
 from gan1010_jax.command_line import keep_compiled_programs, number, run
 from gan1010_jax.diagrams import plot_spectrum
 from gan1010_jax.training import begin, scan_records, start
+from gan1010_jax.version import enable_x64
 
 GAME, METHOD, HYPERPARAMS = gan.pattern_game("1010"), gan.Method(), gan.Hyperparams()
 # Real samples are near each other, so that three nodes a coordinate give spectra to 1e-12.
@@ -153,7 +154,7 @@ def advance(
 def look(states: gan.GANState) -> Stop:
     """Take the spectra of states [seeds, ...] and of the equilibria near them."""
     output = jax.vmap(gan.generate)(states)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         found = look_in_x64(jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), states))
     return Stop(GAME.matched(output), GAME.in_support(output), **jax.device_get(found))
 

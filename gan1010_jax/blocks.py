@@ -31,6 +31,7 @@ from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.scalarize import UnsupportedPrimitive
 from gan1010_jax.training import History
 from gan1010_jax.updates import state_shapes
+from gan1010_jax.version import enable_x64
 
 # Each takes about 10 ms to compile on lanes, and gains the less the larger the products are.
 MAX_PARAMETERS_ON_LANES = 300
@@ -228,7 +229,7 @@ def train_block(program: Program, seeds: np.ndarray, hyperparams: Hyperparams, k
 
 def share_precision(x64: bool) -> Callable[[], None]:
     """What a new thread must do to be in the x64 mode or not, which is each thread's own."""
-    return lambda: jax.enable_x64(x64).__enter__()
+    return lambda: enable_x64(x64).__enter__()
 
 
 def count_cores() -> int:

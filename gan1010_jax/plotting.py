@@ -122,30 +122,30 @@ def plot_generator(history: History, game: Game, seed: int) -> Figure:
 
 
 @styled
-def plot_losses(history: History, method: Method, seed: int, others: History) -> Figure:
-    """One run's three losses over the median and the 5–95 % band of other runs' [seeds, ...]."""
+def plot_losses(
+    history: History, method: Method, seed: int, others: History | None = None
+) -> Figure:
+    """One run's three losses, over the median and 5–95 % band of other runs' [seeds, ...] if given.
+
+    The dotted line is what each costs a player while D is undecided.
+    """
     figure = Figure(figsize=(10, 3.6))
-    figure.suptitle(f"The losses of seed {seed} and of {len(others.step):,} seeds")
-    objective = method.objective
+    beside = "" if others is None else f" and of {len(others.step):,} seeds"
+    figure.suptitle(f"The losses of seed {seed}{beside}")
     panels = [
-        ("D on a real sample", BLUE, objective.d_real, history.losses.d_real, others.losses.d_real),
-        (
-            "D on a fake sample",
-            ORANGE,
-            objective.d_fake,
-            history.losses.d_fake,
-            others.losses.d_fake,
-        ),
-        ("G", GREEN, objective.g, history.losses.g, others.losses.g),
+        ("D on a real sample", BLUE, "d_real"),
+        ("D on a fake sample", ORANGE, "d_fake"),
+        ("G", GREEN, "g"),
     ]
-    for axes, (title, color, loss, of_seed, of_others) in zip(
-        figure.subplots(1, 3, sharey=True), panels
-    ):
-        low, median, high = quantiles(of_others, (5, 50, 95))
-        undecided = float(loss(0.0)) + 0.0  # and no -0
-        axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")
+    for axes, (title, color, name) in zip(figure.subplots(1, 3, sharey=True), panels):
+        undecided = float(getattr(method.objective, name)(0.0)) + 0.0  # and no -0
+        if others is not None:
+            low, median, high = quantiles(getattr(others.losses, name), (5, 50, 95))
+            axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")
+        of_seed = getattr(history.losses, name)
         axes.plot(history.step, of_seed, color=color, lw=1, label=f"seed {seed}")
-        axes.plot(history.step, median, color="black", lw=1.2, ls="--", label="median")
+        if others is not None:
+            axes.plot(history.step, median, color="black", lw=1.2, ls="--", label="median")
         axes.axhline(undecided, color=GREY, lw=1, ls=":", label=f"D undecided: {undecided:.3g}")
         axes.set_title(title)
         show_steps(axes, history.step[-1])

@@ -24,6 +24,7 @@ from gan1010_jax.engines import (
     start_block,
 )
 from gan1010_jax.scalarize import UnsupportedPrimitive
+from gan1010_jax.version import enable_x64
 
 GAME, METHOD, R1 = gan.pattern_game("1010"), gan.Method(), gan.Method(penalty="r1")
 
@@ -228,7 +229,7 @@ def test_auto_leaves_large_networks_to_the_vmap_engine_and_says_so():
 
 
 def test_the_double_precision_mode_works_on_lanes():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         run = partial(gan.train_population, range(5), steps=50)
         plain, fused = run(engine="vmap"), run(engine="fused")
     assert fused.columns["output_0"].dtype == np.float64

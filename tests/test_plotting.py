@@ -10,7 +10,7 @@ import pytest
 import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.diagrams import plot_phase_diagram, plot_spectrum
-from gan1010_jax.plotting import plot_population
+from gan1010_jax.plotting import plot_losses, plot_population
 
 NAMES = [
     "generator",
@@ -67,6 +67,19 @@ def test_figures_show_the_results(population):
         assert (y[np.argmax(x)] > 0.5) == (bit == "1")
     settled = sum(patch.get_height() for patch in figures["settling"].axes[0].patches)
     assert settled == (population.columns["settled_step"] >= 0).sum()
+
+
+def test_the_losses_of_a_single_run_are_drawn_without_a_population():
+    _, history = gan.train(jax.random.key(17), steps=200)
+    figure = plot_losses(history, gan.Method(), 17)
+    for axes, loss in zip(figure.axes, history.losses):
+        of_seed, undecided = axes.lines
+        np.testing.assert_array_equal(of_seed.get_ydata(), loss)
+        assert of_seed.get_label() == "seed 17" and undecided.get_label() == "D undecided: 0.25"
+        assert not axes.collections
+    assert figure.get_suptitle() == "The losses of seed 17"
+    png(figure)
+    assert_nothing_is_cut_off("losses", figure)
 
 
 def assert_nothing_is_cut_off(name, figure):

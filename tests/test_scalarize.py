@@ -25,6 +25,7 @@ from gan1010_jax.scalarize import (
     scalarize,
     to_lanes,
 )
+from gan1010_jax.version import enable_x64
 
 LANES = 32
 # Sums of a few terms in another order, and multiply-adds that XLA contracts in one program and
@@ -765,7 +766,7 @@ def test_an_unsupported_primitive_of_what_lanes_share_is_supported():
 
 
 def test_float64_is_carried():
-    with jax.enable_x64(True):
+    with enable_x64(True):
 
         def double(x, i, k):
             return (

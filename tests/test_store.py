@@ -25,6 +25,7 @@ from gan1010_jax import store
 from gan1010_jax.games import Within
 from gan1010_jax.manifest import describe
 from gan1010_jax.methods import SquaredError
+from gan1010_jax.version import enable_x64
 
 # Small, and quick to compile.
 GAME = gan.pattern_game("10")
@@ -186,7 +187,7 @@ def test_a_game_of_a_users_own_is_asked_for(tmp_path):
 
 
 def test_doubles_are_kept_as_doubles(tmp_path):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         train(range(3), tmp_path)
         assert gan.load_population(tmp_path).columns["output_0"].dtype == np.float64
     with pytest.raises(gan.BadFile, match=r"'float64' as its dtype, and this run 'float32'"):
