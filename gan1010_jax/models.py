@@ -38,6 +38,7 @@ class Linear(nn.Module):
             kernel_init=initialize,
             bias_init=initialize,
             param_dtype=jnp.result_type(float),
+            precision=jax.lax.Precision.HIGHEST,  # or TPUs multiply to three digits
         )
         return dense(x)
 

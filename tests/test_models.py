@@ -71,3 +71,12 @@ def test_initial_weights_are_independent():
     correlation = np.corrcoef(flat.T) - np.eye(flat.shape[1])
     assert flat.shape[1] == 41
     assert np.abs(correlation).max() < 5 / np.sqrt(len(keys))
+
+
+def test_every_product_of_a_step_is_taken_in_full_precision():
+    """TPUs and recent GPUs round what they multiply to fewer digits, unless told not to."""
+    state = gan.init(jax.random.key(0))
+    step = str(jax.make_jaxpr(gan.train_step)(state, gan.draw_batch(jax.random.key(1))))
+    products = step.count("dot_general")
+    assert products > 10
+    assert step.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == products
