@@ -227,9 +227,16 @@ def train_block(program: Program, seeds: np.ndarray, hyperparams: Hyperparams, k
     )
 
 
-def share_precision(x64: bool) -> Callable[[], None]:
-    """What a new thread must do to be in the x64 mode or not, which is each thread's own."""
-    return lambda: enable_x64(x64).__enter__()
+def share_precision(fn: Callable) -> Callable:
+    """The same function for other threads: in this one's x64 mode, which is each thread's own."""
+    x64 = jax.config.jax_enable_x64
+
+    @functools.wraps(fn)
+    def call(*args):
+        with enable_x64(x64):
+            return fn(*args)
+
+    return call
 
 
 def count_cores() -> int:

@@ -514,11 +514,12 @@ def run_chunks(
         waiting.popleft()
 
     progress(0, total)
-    pool = ThreadPoolExecutor(workers, initializer=share_precision(jax.config.jax_enable_x64))
+    train = share_precision(task.train)
+    pool = ThreadPoolExecutor(workers)
     try:
         for rows in chunks:
             blocks = [rows[i : i + program.width] for i in range(0, len(rows), program.width)]
-            waiting.append((rows, [pool.submit(task.train, program, block) for block in blocks]))
+            waiting.append((rows, [pool.submit(train, program, block) for block in blocks]))
             # Two blocks a worker beyond the first chunk keep all busy while it is used.
             while sum(len(blocks) for _, blocks in waiting) - len(waiting[0][1]) >= 2 * workers:
                 use_first()

@@ -193,7 +193,7 @@ def find_equilibrium(
     In float32 it stops where the field is about 1e-6 long, which is too far for a spectrum. In
     JAX's x64 mode, and from a state in float64, it comes to 1e-13:
 
-        with jax.enable_x64(True):
+        with jax.enable_x64(True):  # jax.experimental.enable_x64 in JAX 0.7
             state = jax.tree.map(jnp.float64, state)  # if its optimisers have no counters
             equilibrium = gan.find_equilibrium(state)
 
