@@ -71,7 +71,7 @@ def executed(compilation_cache, tmp_path_factory):
     with FileLock(base / "notebook.lock"):
         if not result.exists():
             startup = base / "ipython" / "profile_default" / "startup"
-            startup.mkdir(parents=True)
+            startup.mkdir(parents=True, exist_ok=True)
             (startup / "watch.py").write_text(WATCH)
             calls.touch()
             environment = os.environ | {
@@ -81,8 +81,9 @@ def executed(compilation_cache, tmp_path_factory):
                 "JAX_PLATFORMS": "cpu",
             }
             laptop = tmp_path_factory.mktemp("laptop")
-            nbformat.write(execute(COMMITTED, laptop, environment), result)
+            ran = execute(COMMITTED, laptop, environment)
             assert list(laptop.iterdir()) == []
+            nbformat.write(ran, result)
     return nbformat.read(result, as_version=4), calls.read_text()
 
 
