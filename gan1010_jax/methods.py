@@ -232,6 +232,20 @@ PLAYERS = ("discriminator", "generator")
 MAX_D_STEPS = 100  # each is compiled
 
 
+class Move(NamedTuple):
+    """An update of a step.
+
+    Attributes:
+      player: who moves, of `PLAYERS`.
+      on: which sample it moves on, of `SAMPLES`.
+      turn: which of the step's samples these are, from 0, if D has several turns.
+    """
+
+    player: str
+    on: str
+    turn: int
+
+
 @dataclass(frozen=True)
 class Method:
     """A training method. Hashable and static under `jit`; the default is the reference.
@@ -298,6 +312,14 @@ class Method:
         """D's and G's."""
         pair = isinstance(self.optimizer, tuple)
         return self.optimizer if pair else (self.optimizer, self.optimizer)
+
+    @property
+    def moves(self) -> list[Move]:
+        """The updates of a step, in order. In a simultaneous one, none sees what another did."""
+        samples = ("real", "fake") if self.schedule == "reference" else ("both",)
+        d = [Move("discriminator", on, turn) for turn in range(self.d_steps) for on in samples]
+        g = [Move("generator", "fake", turn=self.d_steps - 1)]
+        return d + g if self.first == "discriminator" else g + d
 
 
 def look_up(
