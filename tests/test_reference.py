@@ -26,6 +26,7 @@ from agreement import (  # noqa: E402, since it is a program, and in no package
     FLOAT64_TOLERANCE,
     GAME,
     SIGNIFICANCE,
+    agrees,
     compare_populations,
     differences,
     first_states,
@@ -71,6 +72,15 @@ def test_every_engine_gives_pytorchs_run(runs, engine):
 def test_every_engine_gives_it_to_1e_10_in_double_precision(runs, engine, x64):
     states, histories = run_on(engine, runs, np.float64)
     assert differences(runs, last(states), histories, prefix="double/").max() < FLOAT64_TOLERANCE
+
+
+def test_the_program_says_whether_all_of_it_agrees():
+    near = {"dtype": "float32", "outputs": 4e-7, "losses": 2e-7, "parameters": 1e-6}
+    assert agrees([near], {"g_loss": 0.06})
+    for name, apart in (("outputs", 2e-5), ("parameters", np.nan)):
+        assert not agrees([near, near | {name: apart}], {"g_loss": 0.06})
+    assert not agrees([near | {"dtype": "float64"}], {"g_loss": 0.06})
+    assert not agrees([near], {"g_loss": 0.06, "output_0": 1e-5})
 
 
 # What these tests must not miss
