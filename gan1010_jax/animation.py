@@ -17,9 +17,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -75,35 +78,13 @@ def animate_run(history: History, game: Game, method: Method, seed: int) -> Anim
     A frame is a record: each has one, or else 120 do, evenly spaced from the first to the last.
     """
     step, output = np.asarray(history.step), finite_only(history.output)
+    losses = [finite_only(loss) for loss in history.losses]
     records = np.linspace(0, len(step) - 1, min(len(step), MAX_FRAMES)).round().astype(int)
     figure = Figure(figsize=(WIDTH, HEIGHT))
     title = figure.suptitle("", x=0.02, ha="left")  # or it would move with its length
     output_axes, loss_axes = figure.subplots(1, 2, width_ratios=(1, 1.3))
-
-    coordinates = 1 + np.arange(output.shape[-1])
-    low, high = np.asarray(game.real.low), np.asarray(game.real.high)
-    output_axes.bar(coordinates, high - low, 0.9, low, color=REAL_RANGE, label="real range")
-    # Green, as G's loss is beside it.
-    bars = output_axes.bar(coordinates, 0, 0.5, color=GREEN, label="output of G")
-    border = output_axes.axhline(0.5, color=GREY, lw=1, ls=":")
-    size = 11 if len(coordinates) <= 8 else 8
-    output_axes.set_xticks(coordinates, coordinate_labels(game, "\n"), fontsize=size)
-    output_axes.set(xlabel=coordinate_title(game), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
-
-    objective, losses = method.objective, history.losses
-    curves, undecided = [], {}
-    for label, color, loss, values in (
-        ("D's loss, real sample", BLUE, objective.d_real, finite_only(losses.d_real)),
-        ("D's loss, fake sample", ORANGE, objective.d_fake, finite_only(losses.d_fake)),
-        ("G's loss", GREEN, objective.g, finite_only(losses.g)),
-    ):
-        (line,) = loss_axes.plot(step, values, color=color, lw=1.2, label=label)
-        line.set(marker=".", markersize=9, markevery=[-1], clip_on=False)  # a dot at its end
-        curves.append((line, values))
-        value = undecided_loss(loss)
-        undecided[f"D undecided: {value:.3g}"] = value
-    for label, value in undecided.items():
-        loss_axes.axhline(value, color=GREY, lw=1, ls=":", label=label)
+    bars, border = draw_output(output_axes, game)
+    lines = draw_losses(loss_axes, method)
     show_steps(loss_axes, step[-1])
     loss_axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (output_axes, loss_axes):
@@ -120,17 +101,49 @@ def animate_run(history: History, game: Game, method: Method, seed: int) -> Anim
         record = records[frame]
         for bar, height in zip(bars, output[record]):
             bar.set_height(height)
-        for line, values in curves:
-            line.set_data(step[: record + 1], values[: record + 1])
+        for line, loss in zip(lines, losses):
+            line.set_data(step[: record + 1], loss[: record + 1])
         title.set_text(f"Seed {seed}, step {step[record]:,}: {outcome(history, record)}")
 
-    # With all curves whole: the layout, and the limits of the axes, are the same in every frame.
+    # The layout, and the limits of the axes, are those of the end in every frame.
     show(len(records) - 1)
+    loss_axes.relim()
+    loss_axes.autoscale_view(scalex=False)
     loss_axes.set_ylim(loss_axes.get_ylim())
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    moving = (*bars, border, *(line for line, _ in curves), title)
-    return Animation(figure, len(records), show, moving)
+    return Animation(figure, len(records), show, (*bars, border, *lines, title))
+
+
+def draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
+    """Draw a bar for each coordinate, before its real range, and the border of a match."""
+    coordinates = 1 + np.arange(len(game.real.low))
+    low, high = np.asarray(game.real.low), np.asarray(game.real.high)
+    axes.bar(coordinates, high - low, 0.9, low, color=REAL_RANGE, label="real range")
+    # Green, as G's loss is beside it.
+    bars = axes.bar(coordinates, 0, 0.5, color=GREEN, label="output of G")
+    border = axes.axhline(0.5, color=GREY, lw=1, ls=":")
+    size = 11 if len(coordinates) <= 8 else 8
+    axes.set_xticks(coordinates, coordinate_labels(game, "\n"), fontsize=size)
+    axes.set(xlabel=coordinate_title(game), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
+    return bars, border
+
+
+def draw_losses(axes: Axes, method: Method) -> list[Line2D]:
+    """Draw the three losses, empty lines with a dot at the end, and those of an undecided D."""
+    objective, lines, undecided = method.objective, [], {}
+    for label, color, loss in (
+        ("D's loss, real sample", BLUE, objective.d_real),
+        ("D's loss, fake sample", ORANGE, objective.d_fake),
+        ("G's loss", GREEN, objective.g),
+    ):
+        lines += axes.plot([], [], color=color, lw=1.2, label=label)
+        lines[-1].set(marker=".", markersize=9, markevery=[-1], clip_on=False)
+        value = undecided_loss(loss)
+        undecided[f"D undecided: {value:.3g}"] = value
+    for label, value in undecided.items():
+        axes.axhline(value, color=GREY, lw=1, ls=":", label=label)
+    return lines
 
 
 def finite_only(values: np.typing.ArrayLike) -> np.ndarray:
