@@ -9,12 +9,13 @@ import jax
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image, ImageSequence
 from test_plotting import assert_nothing_is_cut_off
 
 import gan1010_jax as gan
 from gan1010_jax.animation import animate_run, encode
-from gan1010_jax.plotting import styled
+from gan1010_jax.plotting import GREEN, REAL_RANGE, styled
 
 GAME, METHOD = gan.pattern_game("1010"), gan.Method()
 HOLD = 25 * 80  # milliseconds that the last frame stays
@@ -63,9 +64,17 @@ def draw_whole(animation, dpi):
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def difference(a, b):
-    """How far pictures are apart, on average, of 255; under 1 if only at the edges of shapes."""
-    return np.abs(a.astype(float) - b).mean()
+def changed(a, b):
+    """How many pixels of two pictures are clearly not the same, beyond what a palette changes."""
+    return (np.abs(a.astype(int) - b).max(axis=-1) > 60).sum()
+
+
+def assert_colors_are_right(picture, whole, atol):
+    """The bars and the ranges have their colours, up to so many of 255 on average."""
+    for color in (GREEN, REAL_RANGE):
+        there = (whole == np.rint(255 * np.array(to_rgb(color)))).all(axis=-1)
+        assert there.sum() > 10_000
+        np.testing.assert_allclose(picture[there].mean(axis=0), whole[there][0], atol=atol)
 
 
 def test_frames_are_spaced_evenly_from_the_first_record_to_the_last(history):
@@ -135,8 +144,9 @@ def test_what_is_drawn_in_pieces_is_the_whole_figure(history):
     for record in (5, 0, 3):
         animation.show(record)
         whole = draw_whole(animation, 120)
-        assert difference(frames[record], whole) < 0.5
-        assert difference(frames[record], 255) > 5  # and no empty page
+        assert changed(frames[record], whole) < 10  # where a line's end is on the axis
+        assert changed(frames[record - 1], whole) > 50
+        assert_colors_are_right(frames[record], whole, atol=0)
 
 
 def test_equal_results_give_equal_bytes(history):
@@ -237,7 +247,9 @@ def test_an_mp4_has_its_frames_its_size_and_its_colours(history, tmp_path):
     assert len(frames) == 5 + 5 + 25
     for frame, place in ((0, 2), (1, -1)):
         animation.show(frame)
-        assert difference(frames[place], draw_whole(animation, 160)) < 1
+        whole = draw_whole(animation, 160)
+        assert np.abs(frames[place].astype(int) - whole).mean() < 0.5
+        assert_colors_are_right(frames[place], whole, atol=4)
     assert encode(animation, "mp4") == data
 
 
