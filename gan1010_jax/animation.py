@@ -214,8 +214,8 @@ def as_gif(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
     """A GIF that repeats for ever, each frame shown for so many ticks.
 
     All frames have one palette, so that no colour flickers, and only what has changed is written.
-    With `PillowWriter`'s palettes, one a frame, it would take ten times as long, and be three times
-    as large.
+    matplotlib's `PillowWriter`, which draws every frame whole and gives it its own palette, took
+    9 s for 120 frames instead of 1 s (2 cores of a Xeon), and made a file three times as large.
     """
     palette = Image.new("P", (1, 1))
     palette.putpalette(blend_colors())
