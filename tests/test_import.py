@@ -35,7 +35,7 @@ def test_imports_point_one_way():
     """The layers of the package, lowest first: each imports only those before it."""
     layers = """version errors models games methods losses updates checks training interop
     convergence stability scalarize outline engines blocks manifest tables store processes
-    population plotting diagrams command_line __init__""".split()
+    population plotting diagrams animation command_line __init__""".split()
     package = Path(gan.__file__).parent
     assert sorted(path.stem for path in package.glob("*.py")) == sorted(layers)
     for layer in layers:
