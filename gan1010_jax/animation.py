@@ -4,7 +4,6 @@
 bytes. Nothing touches pyplot or any global state, and equal results give equal movies.
 """
 
-import contextlib
 import errno
 import itertools
 import shutil
@@ -16,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from matplotlib.animation import FFMpegWriter
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -185,10 +185,11 @@ def encode(animation: Animation, movie: str = "gif") -> bytes:
       OSError: if ffmpeg fails.
     """
     check_movie(movie)
-    frames = draw_frames(animation, DPI[movie])
     ticks = [min(MAX_TICKS_PER_FRAME, MAX_FRAMES // animation.frames)] * animation.frames
     ticks[-1] += TICKS_AT_THE_END
-    return (as_gif if movie == "gif" else as_mp4)(frames, ticks)
+    if movie == "mp4":
+        return as_mp4(animation, ticks)
+    return as_gif(draw_frames(animation, DPI["gif"]), ticks)
 
 
 def draw_frames(animation: Animation, dpi: int) -> Iterator[Image.Image]:
@@ -240,29 +241,23 @@ def blend_colors() -> list[int]:
     return np.unique(np.rint(255 * np.array(colors)).astype(int), axis=0).ravel().tolist()
 
 
-def as_mp4(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
+def as_mp4(animation: Animation, ticks: list[int]) -> bytes:
     """An MP4, each frame shown for so many ticks.
 
     Raises:
       OSError: if ffmpeg fails; it has what ffmpeg says.
     """
-    dpi = DPI["mp4"]
-    size = f"{WIDTH * dpi:.0f}x{HEIGHT * dpi:.0f}"
-    source = f"-f rawvideo -pixel_format rgb24 -video_size {size} -framerate 1000/{TICK} -i -"
-    # What every player shows, and in the colours that it takes movies of this size to have.
-    target = "-pix_fmt yuv420p -vf scale=out_color_matrix=bt709 -colorspace bt709"
-    command = f"ffmpeg -loglevel error {source} {target} -movflags +faststart".split()
+    # The colours that every player takes a movie of this size to have, and its start at the front.
+    options = "-vf scale=out_color_matrix=bt709 -colorspace bt709 -movflags +faststart"
+    writer = FFMpegWriter(fps=1000 / TICK, codec="h264", extra_args=options.split())
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "movie.mp4"  # and no pipe, for ffmpeg writes its start last
-        with subprocess.Popen(
-            [*command, path], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            with contextlib.suppress(BrokenPipeError):  # the reason comes below
-                for frame, count in zip(frames, ticks):
-                    data = frame.tobytes()
+        path = Path(directory) / "movie.mp4"
+        try:
+            with writer.saving(animation.figure, path, DPI["mp4"]):
+                for frame, count in enumerate(ticks):
+                    animation.show(frame)
                     for _ in range(count):
-                        process.stdin.write(data)
-            _, said = process.communicate()
-        if process.returncode:
-            raise OSError(errno.EIO, said.decode(errors="replace").strip(), "ffmpeg")
+                        writer.grab_frame()
+        except subprocess.CalledProcessError as error:
+            raise OSError(errno.EIO, error.stderr.strip(), "ffmpeg") from error
         return path.read_bytes()
