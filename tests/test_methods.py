@@ -141,5 +141,17 @@ def test_an_objective_or_a_penalty_of_ones_own_is_one_object():
     _, history = gan.train(jax.random.key(0), method=method, steps=200)
     _, without = gan.train(jax.random.key(0), method=gan.Method("hinge", "alternating"), steps=200)
     assert np.abs(history.output - without.output).max() > 1e-3
-    with pytest.raises(gan.InvalidArgument, match="on must be one of real, fake, both"):
-        gan.Penalty("slope", lambda round: 0.0, on="all")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"on": "all"}, "on must be one of real, fake, both"),
+        ({"numbers": ("clip",)}, "numbers must be a tuple of some of penalty_weight, target_norm"),
+        ({"numbers": "penalty_weight"}, "numbers must be a tuple of some of"),
+        ({"name": jnp.abs}, "name must be a string"),
+    ],
+)
+def test_a_bad_penalty_is_refused_at_construction(settings, message):
+    with pytest.raises(gan.InvalidArgument, match=message):
+        gan.Penalty(**{"name": "own", "d": lambda round: 0.0} | settings)
