@@ -17,6 +17,7 @@ import pytest
 
 import gan1010_jax as gan
 from gan1010_jax.command_line import keep_compiled_programs
+from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, SCHEDULES
 
 PROGRAM = Path(__file__).parent.parent / "experiments" / "train.py"
 
@@ -360,6 +361,7 @@ def test_help_names_every_option_and_the_cache(train, tmp_path):
         "--resume",
         "--distributed",
         "cache directory",
+        *(*OBJECTIVES, *SCHEDULES, *PENALTIES, *OPTIMIZERS),
     ):
         assert text in process.stdout
 

@@ -18,6 +18,7 @@ from flax import linen as nn
 from scipy import stats
 
 import gan1010_jax as gan
+from gan1010_jax.methods import OBJECTIVES, PENALTIES
 
 GAME = gan.dirac_game((1.0, 1.0))
 
@@ -176,17 +177,16 @@ COORDINATES = [-10.0, -1.5, -0.2, 0.0, 0.7, 3.0, 10.0]
 POINTS = np.array(list(itertools.product(COORDINATES, repeat=2)))  # logits from -100 to 100
 PENALIZED = [
     (objective, penalty)
-    for objective in SLOPES
-    for penalty in ("none", "r1", "r2", "wgan_gp", "consensus")
-    if penalty != "wgan_gp" or objective not in ("mse", "lsgan")
+    for objective in OBJECTIVES
+    for penalty in PENALTIES
+    if objective in (PENALTIES[penalty].objectives or OBJECTIVES)
 ]
 
 
 def settings_of(objective, penalty):
     """A method, its numbers, and the same by hand."""
-    numbers = {} if penalty == "none" else {"penalty_weight": 0.7}
-    if penalty == "wgan_gp":
-        numbers["target_norm"] = 0.3
+    all_numbers = {"penalty_weight": 0.7, "target_norm": 0.3}
+    numbers = {name: all_numbers[name] for name in PENALTIES[penalty].numbers}
     by_hand = ByHand(objective, penalty, weight=0.7, target_norm=0.3)
     method = gan.Method(objective, "simultaneous", penalty)
     return method, gan.Hyperparams(1.0, 1.0, **numbers), by_hand
