@@ -201,6 +201,16 @@ def test_the_gradients_of_both_players_are_those_derived_by_hand(x64, objective,
     np.testing.assert_allclose(by_psi, by_hand.d_gradient(theta, psi), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_what_a_real_sample_costs_is_derived_by_hand(x64, objective):
+    """With real samples at -1.1: at 0, D's logit is 0 whatever ψ is."""
+    game = dataclasses.replace(GAME, real=gan.Constant((-1.1,)))
+    method, hyperparams, by_hand = settings_of(objective, "none")
+    _, by_psi, _ = gradients(POINTS, method, hyperparams, game)
+    expected = by_hand.d_gradient(*POINTS.T, real=-1.1)
+    np.testing.assert_allclose(by_psi, expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("objective", "penalty"),
     [
