@@ -10,6 +10,10 @@ import optax
 import pytest
 
 import gan1010_jax as gan
+from gan1010_jax.command_line import MethodOptions
+from gan1010_jax.diagrams import AXIS_TITLES
+from gan1010_jax.methods import HYPERPARAMS
+from gan1010_jax.tables import MEANINGS
 
 
 @pytest.mark.parametrize("logit", [-30.0, -2.0, 0.0, 0.5, 30.0])
@@ -125,6 +129,11 @@ def test_hyperparams_are_a_pytree_of_the_numbers_that_are_there():
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(numbers)]
     assert paths == [".d_lr", ".g_lr", ".clip"]
     assert dataclasses.replace(numbers, clip=None) == gan.Hyperparams(0.1, 0.2)
+
+
+def test_every_hyperparameter_has_an_option_a_title_and_a_meaning():
+    options = [field.name for field in dataclasses.fields(MethodOptions)]
+    assert set(HYPERPARAMS) <= set(options) & set(MEANINGS) & set(AXIS_TITLES)
 
 
 def test_each_player_may_have_its_own_optimizer():
