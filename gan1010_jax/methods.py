@@ -149,7 +149,8 @@ class Penalty:
       objectives: the only named objectives that it goes with, or None for any.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for another `on`.
+      InvalidArgument: (a `ValueError`) for another `on`, for other `numbers`, or for a name that is
+        not a string.
     """
 
     name: str
@@ -161,8 +162,13 @@ class Penalty:
     objectives: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        """Refuse to be on another sample."""
+        """Refuse a function in the place of the name, another sample, and other numbers."""
+        if not isinstance(self.name, str):
+            raise InvalidArgument("name", self.name, "a string, and come before the functions")
         check_on(self.on)
+        if not isinstance(self.numbers, tuple) or not set(self.numbers) <= set(PENALTY_NUMBERS):
+            allowed = f"a tuple of some of {', '.join(PENALTY_NUMBERS)}"
+            raise InvalidArgument("numbers", self.numbers, allowed)
 
 
 def check_on(on: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 import gan1010_jax as gan
 from gan1010_jax.animation import animate_run, encode
 from gan1010_jax.command_line import keep_compiled_programs
+from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, SCHEDULES
 from gan1010_jax.population import first_history
 
 PROGRAM = Path(__file__).parent.parent / "experiments" / "train.py"
@@ -409,6 +410,7 @@ def test_help_names_every_option_and_the_cache(train, tmp_path):
         "--resume",
         "--distributed",
         "cache directory",
+        *(*OBJECTIVES, *SCHEDULES, *PENALTIES, *OPTIMIZERS),
     ):
         assert text in process.stdout
 
