@@ -17,7 +17,7 @@ import pytest
 
 import gan1010_jax as gan
 from gan1010_jax.animation import animate_run, encode
-from gan1010_jax.command_line import keep_compiled_programs
+from gan1010_jax.command_line import keep_compiled_programs, progress_bar
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, SCHEDULES
 from gan1010_jax.population import first_history
 
@@ -432,3 +432,11 @@ def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
 def test_a_cache_directory_that_the_user_chose_stays(compilation_cache):
     keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == compilation_cache
+
+
+def test_a_process_without_a_share_of_the_work_has_progress_too(capsys):
+    """Of several processes, if there are more than chunks; its standard error is no terminal."""
+    with progress_bar() as progress:
+        for done in (0, 0, 0):
+            progress(done, 0)
+    assert "trained 0 of 0 GANs" in capsys.readouterr().err
