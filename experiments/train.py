@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 import gan1010_jax as gan
 from gan1010_jax import store
+from gan1010_jax.animation import animate_run, check_movie, encode
 from gan1010_jax.command_line import (
     MethodOptions,
     check_given_with,
@@ -26,11 +27,12 @@ from gan1010_jax.command_line import (
 from gan1010_jax.convergence import OUTCOMES, name_parts
 from gan1010_jax.manifest import recognize_method
 from gan1010_jax.plotting import plot_population
-from gan1010_jax.population import seed_range
+from gan1010_jax.population import first_history, seed_range
 from gan1010_jax.processes import decided_by_first, is_first, join_processes
 
 NEEDED = {
     "repair": "resume",
+    "movie": "animate",
     "coordinator": "distributed",
     "num_processes": "distributed",
     "process_id": "distributed",
@@ -44,7 +46,8 @@ class Train:
     Writes a directory: manifest.json (what is run), population/ (Parquet, one row per seed),
     curves/ and histories/ (how it went over training), report.json (the numbers of the table
     printed at the end) and figures/*.png. What is finished is on disk at once: a run that was
-    interrupted, or killed, goes on with --resume.
+    interrupted, or killed, goes on with --resume. So does one that is finished, to draw its figures
+    again, or with --animate an animation of its first seed.
 
     Compiled programs are kept in the user's cache directory, so that a second run starts sooner;
     set JAX_COMPILATION_CACHE_DIR for another place, JAX_ENABLE_COMPILATION_CACHE=false for none.
@@ -74,6 +77,11 @@ class Train:
     """With --resume: move damaged files to set-aside/, and train their seeds again."""
     figures: bool = True
     """Whether to draw the figures."""
+    animate: bool = False
+    """Animate the first seed, its output and its losses over training, for slides:
+    figures/training.gif, also with --no-figures."""
+    movie: str | None = None
+    """With --animate: gif, or mp4, which takes ffmpeg and makes figures/training.mp4; else gif."""
     distributed: bool = False
     """Share the work with other processes, started alike under SLURM, MPI, Kubernetes or on a TPU
     pod; elsewhere, with the next three options. All must see the same directory."""
@@ -98,6 +106,9 @@ def main(options: Train) -> None:
         # The default's time of day may be another in each process.
         out = decided_by_first(lambda: str(options.out))
         options = dataclasses.replace(options, out=Path(out))
+    movie = "gif" if options.movie is None else options.movie
+    if options.animate:  # by the first process, which alone writes
+        decided_by_first(lambda: check_movie(movie))
 
     keep_compiled_programs()
     try:
@@ -121,6 +132,16 @@ def main(options: Train) -> None:
             return
         if options.figures:
             store.write_figures(options.out, plot_population(population))
+        if options.animate:
+            animation = animate_run(
+                first_history(population),
+                population.game,
+                population.method,
+                population.first_seed,
+            )
+            store.write_file(
+                options.out / "figures" / f"training.{movie}", encode(animation, movie)
+            )
     except gan.BadFile as error:
         if error.path.parent.name in store.TABLES:
             error.add_note(f"{command_to_go_on(options)} --repair trains its seeds again")
@@ -160,9 +181,14 @@ def go_on(out: Path) -> Train:
 def command_to_go_on(options: Train) -> str:
     """The command that resumes a run."""
     command = ["python", sys.argv[0], "--resume", str(options.out)]
-    if options.distributed:
-        command.append("--distributed")
-    for name in ("coordinator", "num_processes", "process_id"):
+    for flag, given in (
+        ("--no-figures", not options.figures),
+        ("--animate", options.animate),
+        ("--distributed", options.distributed),
+    ):
+        if given:
+            command.append(flag)
+    for name in ("movie", "coordinator", "num_processes", "process_id"):
         value = getattr(options, name)
         if value is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]

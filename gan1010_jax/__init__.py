@@ -20,6 +20,7 @@ from gan1010_jax.convergence import (
     wilson_interval,
 )
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
+from gan1010_jax.film import Film, watch
 from gan1010_jax.games import (
     Constant,
     Game,
@@ -52,6 +53,7 @@ from gan1010_jax.updates import (
     GANState,
     Losses,
     Player,
+    Update,
     discriminator_update,
     draw_batch,
     generate,
@@ -66,6 +68,7 @@ __all__ = [
     "Batch",
     "Constant",
     "Discriminator",
+    "Film",
     "GANState",
     "Game",
     "Generator",
@@ -87,6 +90,7 @@ __all__ = [
     "UnfinishedRun",
     "Uniform",
     "UnsupportedPrimitive",
+    "Update",
     "Verdict",
     "Within",
     "__version__",
@@ -121,5 +125,6 @@ __all__ = [
     "train_population",
     "train_step",
     "vector_field",
+    "watch",
     "wilson_interval",
 ]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import chex
@@ -22,7 +22,7 @@ from gan1010_jax.methods import (
     allowed_values,
     is_allowed,
 )
-from gan1010_jax.updates import GANState, draw_batch, state_shapes
+from gan1010_jax.updates import GANState, draw_batch, generate, observe, state_shapes
 
 # Values of some hyperparameters, by name.
 Grid = Mapping[str, Sequence[float]]
@@ -119,7 +119,7 @@ def check_run(
 
 
 def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
-    """Refuse what is not of its type, and numbers of a penalty that the method does not have."""
+    """Refuse what is not of its type, and parts of a game or numbers that do not go together."""
     for name, value, kind in (
         ("game", game, Game),
         ("method", method, Method),
@@ -127,11 +127,52 @@ def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
     ):
         if not isinstance(value, kind):
             raise InvalidArgument(name, value, f"a {kind.__name__}")
+    check_game(game)
     for name in PENALTY_NUMBERS:
         value, penalty = getattr(hyperparams, name), method.penalty
         if value is not None and name not in penalty.numbers:
             allowed = f"None, since the penalty {penalty.name} does not use it"
             raise InvalidArgument(name, value, allowed)
+
+
+def check_game(game: Game) -> None:
+    """Refuse a game that is not hashable, or whose parts do not give the shapes that they should.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) that names the first such part.
+    """
+    try:
+        hash(game)
+    except TypeError as error:
+        allowed = f"one of hashable parts, such as tuples and frozen dataclasses ({error})"
+        raise InvalidArgument("game", game.name, allowed) from None
+    check_parts(game)
+
+
+@lru_cache(maxsize=64)
+def check_parts(game: Game) -> None:
+    """`check_game` of a hashable game."""
+    real, latent = game.real.center, game.latent.center
+    key, state = jax.random.key(0), state_shapes(game, Method())
+
+    def logit(state):
+        return game.discriminator.apply({"params": state.discriminator.params}, real)
+
+    observed = jax.eval_shape(partial(observe, game=game), state)
+    for part, function, argument, shape in (
+        ("real samples have", game.real.sample, key, real.shape),
+        ("latent samples have", game.latent.sample, key, latent.shape),
+        ("discriminator gives", logit, state, ()),
+        ("generator gives", partial(generate, game=game), state, real.shape),
+        ("observe gives", partial(observe, game=game), state, (observed.size,)),
+        ("matched gives", game.matched, observed, ()),
+        ("in_support gives", game.in_support, observed, ()),
+    ):
+        # A partial, since `eval_shape` refers weakly to what it is given, as NumPy's cannot be.
+        given = jax.eval_shape(partial(function), argument).shape
+        if given != shape:
+            allowed = f"one whose {part} the shape {[*shape]}, and not {[*given]}"
+            raise InvalidArgument("game", game.name, allowed)
 
 
 def check_steps(steps: int, record_every: int, most: int = MAX_STEPS) -> None:

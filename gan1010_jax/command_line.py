@@ -278,7 +278,8 @@ def print_tenths() -> Progress:
             printed = -1
             print("compiling", file=sys.stderr)
             return
-        now, tenth = time.monotonic(), 10 * done // total
+        now = time.monotonic()
+        tenth = 10 * done // total if total else 10  # of several processes, one may have none
         if printed < 0:
             began, before = now, done
         if tenth <= printed:

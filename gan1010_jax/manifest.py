@@ -173,8 +173,8 @@ def recognize_method(configuration: Mapping[str, Any], given: Method | None) -> 
     if method is None:
         method = make_method(described)
     if method is None or describe(method) != described:
-        name = described["objective"]["name"]
-        allowed = f"the Method that was used, of the objective {name!r}"
+        names = (f"the {part} {described[part]['name']!r}" for part in ("objective", "penalty"))
+        allowed = f"the Method that was used, of {' and '.join(names)}"
         raise InvalidArgument("method", given, allowed)
     return method
 

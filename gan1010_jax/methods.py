@@ -149,7 +149,8 @@ class Penalty:
       objectives: the only named objectives that it goes with, or None for any.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for another `on`.
+      InvalidArgument: (a `ValueError`) for another `on`, for other `numbers`, or for a name that is
+        not a string.
     """
 
     name: str
@@ -161,8 +162,13 @@ class Penalty:
     objectives: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        """Refuse to be on another sample."""
+        """Refuse a function in the place of the name, another sample, and other numbers."""
+        if not isinstance(self.name, str):
+            raise InvalidArgument("name", self.name, "a string, and come before the functions")
         check_on(self.on)
+        if not isinstance(self.numbers, tuple) or not set(self.numbers) <= set(PENALTY_NUMBERS):
+            allowed = f"a tuple of some of {', '.join(PENALTY_NUMBERS)}"
+            raise InvalidArgument("numbers", self.numbers, allowed)
 
 
 def check_on(on: str) -> None:
@@ -232,6 +238,20 @@ PLAYERS = ("discriminator", "generator")
 MAX_D_STEPS = 100  # each is compiled
 
 
+class Move(NamedTuple):
+    """An update of a step.
+
+    Attributes:
+      player: who moves, of `PLAYERS`.
+      on: which sample it moves on, of `SAMPLES`.
+      turn: which of the step's samples these are, from 0, if D has several turns.
+    """
+
+    player: str
+    on: str
+    turn: int
+
+
 @dataclass(frozen=True)
 class Method:
     """A training method. Hashable and static under `jit`; the default is the reference.
@@ -298,6 +318,14 @@ class Method:
         """D's and G's."""
         pair = isinstance(self.optimizer, tuple)
         return self.optimizer if pair else (self.optimizer, self.optimizer)
+
+    @property
+    def moves(self) -> list[Move]:
+        """The updates of a step, in order. In a simultaneous one, none sees what another did."""
+        samples = ("real", "fake") if self.schedule == "reference" else ("both",)
+        d = [Move("discriminator", on, turn) for turn in range(self.d_steps) for on in samples]
+        g = [Move("generator", "fake", turn=self.d_steps - 1)]
+        return d + g if self.first == "discriminator" else g + d
 
 
 def look_up(

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import matplotlib as mpl
@@ -32,9 +33,11 @@ from gan1010_jax.convergence import (
     settling_quantiles,
 )
 from gan1010_jax.games import Constant, Distribution, Game, Matches
-from gan1010_jax.methods import Method
+from gan1010_jax.methods import Loss, Method
 from gan1010_jax.population import Population, first_history
 from gan1010_jax.training import History
+
+Drawn = TypeVar("Drawn")
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 REAL_RANGE = "#F3DFA2"
@@ -50,7 +53,7 @@ STYLE = {
 }
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
     """Draw in this project's style, whatever the user's is."""
 
     @functools.wraps(draw)
@@ -138,7 +141,7 @@ def plot_losses(
         ("G", GREEN, "g"),
     ]
     for axes, (title, color, name) in zip(figure.subplots(1, 3, sharey=True), panels):
-        undecided = float(getattr(method.objective, name)(0.0)) + 0.0  # and no -0
+        undecided = undecided_loss(getattr(method.objective, name))
         if others is not None:
             low, median, high = quantiles(getattr(others.losses, name), (5, 50, 95))
             axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")
@@ -421,6 +424,11 @@ def show_steps(axes: Axes, steps: int) -> None:
     """Label the horizontal axis as the step of training, from 0 to the last."""
     axes.set(xlabel="step", xlim=(0, steps))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def undecided_loss(loss: Loss) -> float:
+    """What a loss is where D's logit is 0."""
+    return float(loss(0.0)) + 0.0  # and no -0
 
 
 def quantiles(losses: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:

@@ -484,6 +484,14 @@ rule("argmax")(defined(extremum(jnp.max)))
 rule("argmin")(defined(extremum(jnp.min)))
 
 
+def known_places(equation: jex.core.JaxprEqn, operand: Lanes) -> np.ndarray:
+    """The places that an operand holds, where neither a lane nor a loop changes them."""
+    if not all(isinstance(element, np.generic) for element in operand.elements.flat):
+        name = equation.primitive.name
+        raise UnsupportedPrimitive(f"the primitive {name!r} at places not known beforehand")
+    return np.asarray([*operand.elements.flat], np.int32).reshape(operand.elements.shape)
+
+
 @rule("dynamic_slice", "dynamic_update_slice", "gather", "scatter")
 def move(equation, *operands):
     """What moves to places known beforehand: the primitive tells where, on numbered elements."""
@@ -492,19 +500,32 @@ def move(equation, *operands):
     elements = [element for i in moved for element in operands[i].elements.flat]
     numbers, inputs = iter(range(len(elements))), []
     for i, operand in enumerate(operands):
-        array = operand.elements
         if i in moved:
-            array = [next(numbers) for _ in array.flat]
-        elif not all(isinstance(element, np.generic) for element in array.flat):
-            raise UnsupportedPrimitive(f"the primitive {name!r} at places not known beforehand")
-        dtype = np.int32 if i in moved else equation.invars[i].aval.dtype
-        inputs.append(np.asarray(array, dtype).reshape(operand.elements.shape))
+            array = [next(numbers) for _ in operand.elements.flat]
+            inputs.append(np.asarray(array, np.int32).reshape(operand.elements.shape))
+        else:
+            inputs.append(known_places(equation, operand))
     fill = {"fill_value": -1} if name == "gather" else {}
     with jax.ensure_compile_time_eval():
         places = np.asarray(equation.primitive.bind(*inputs, **equation.params | fill))
     if (places < 0).any():
         raise UnsupportedPrimitive(f"the primitive {name!r} at places out of bounds")
     return Lanes(arrange([elements[place] for place in places.flat], places.shape))
+
+
+@rule("scatter-add")
+def scatter_add(equation, operand, places, updates):
+    """Add at places known beforehand: the primitive tells where, on one update at a time."""
+    zeros = np.zeros(operand.elements.shape, equation.outvars[0].aval.dtype)
+    known, elements = known_places(equation, places), operand.elements.flatten()
+    for number, update in enumerate(updates.elements.flat):
+        alone = np.zeros(updates.elements.shape, zeros.dtype)
+        alone.flat[number] = 1
+        with jax.ensure_compile_time_eval():
+            added = equation.primitive.bind(zeros, known, alone, **equation.params)
+        for place in np.flatnonzero(added):
+            elements[place] = add(elements[place], update)
+    return Lanes(elements.reshape(operand.elements.shape))
 
 
 @rule("dot_general")

@@ -5,7 +5,7 @@ OUT/population/part-*.parquet   a row per seed
 OUT/curves/part-*.parquet       a row per record: how many of a part's seeds have succeeded
 OUT/histories/part-*.parquet    a row per seed and record, of the first seeds
 OUT/report.json                 how it went; written last
-OUT/figures/*.png
+OUT/figures/*.png               and training.gif or training.mp4, if asked for
 
 A file gets its name when all of it is on the disk. A part's name says which rows of the population
 it has, and ends in a digest of its bytes, so that a part that exists is complete, and one that was

@@ -4,6 +4,7 @@ Everything here is a pure function of its arguments. Randomness enters only thro
 `draw_batch`; `train_step` is a deterministic function of a state and a batch.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -214,31 +215,50 @@ def train_step(
 
     The reference: D on a real sample, D on a fake sample, then G through the new D.
     """
+    state, updates = play_step(state, batch, game, method, hyperparams)
+    return state, Losses(**{name: x for update in updates for name, x in update.losses.items()})
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("state", "batch", "losses"),
+    meta_fields=("player", "on"),
+)
+@dataclass(frozen=True)
+class Update:
+    """One update of a step.
+
+    Attributes:
+      player: who moves, `"discriminator"` or `"generator"`.
+      on: which sample it moves on, `"real"`, `"fake"` or `"both"`.
+      state: both players, as they were for this update.
+      batch: the samples.
+      losses: the losses that it takes, by their names in `Losses`.
+    """
+
+    player: str
+    on: str
+    state: GANState
+    batch: Batch
+    losses: dict[str, jax.Array]
+
+
+def play_step(
+    state: GANState, batch: Batch, game: Game, method: Method, hyperparams: Hyperparams
+) -> tuple[GANState, list[Update]]:
+    """One step of training, update by update: the state after it, and the updates in order."""
     rules = (game, method, hyperparams)
-
-    turns = [batch]
-    if method.d_steps > 1:
-        turns = [jax.tree.map(lambda leaf, i=i: leaf[i], batch) for i in range(method.d_steps)]
-
-    def d_turns(state):
-        for turn in turns:
-            if method.schedule == "reference":
-                state, (d_real, _) = discriminator_update(state, turn, *rules, on="real")
-                state, (_, d_fake) = discriminator_update(state, turn, *rules, on="fake")
-            else:
-                state, (d_real, d_fake) = discriminator_update(state, turn, *rules)
-        return state, (d_real, d_fake)
-
-    def g_turn(state):
-        return generator_update(state, turns[-1], *rules)
-
-    if method.schedule == "simultaneous":
-        (after_d, d), (after_g, g) = d_turns(state), g_turn(state)
-        state = GANState(after_d.discriminator, after_g.generator)
-    elif method.first == "discriminator":
-        state, d = d_turns(state)
-        state, g = g_turn(state)
-    else:
-        state, g = g_turn(state)
-        state, d = d_turns(state)
-    return state, Losses(*d, g)
+    before, updates = state, []
+    for player, on, turn in method.moves:
+        seen = before if method.schedule == "simultaneous" else state
+        samples = batch if method.d_steps == 1 else jax.tree.map(lambda x, i=turn: x[i], batch)
+        if player == "discriminator":
+            after, (d_real, d_fake) = discriminator_update(seen, samples, *rules, on=on)
+            losses = {"d_real": d_real, "d_fake": d_fake}
+        else:
+            after, g = generator_update(seen, samples, *rules)
+            losses = {"g": g}
+        taken = {name: loss for name, loss in losses.items() if loss is not None}
+        updates.append(Update(player, on, seen, samples, taken))
+        state = state._replace(**{player: getattr(after, player)})
+    return state, updates

@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import gan1010_jax as gan
-from gan1010_jax.command_line import keep_compiled_programs
+from gan1010_jax.animation import animate_run, encode
+from gan1010_jax.command_line import keep_compiled_programs, progress_bar
+from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, SCHEDULES
+from gan1010_jax.population import first_history
 
 PROGRAM = Path(__file__).parent.parent / "experiments" / "train.py"
 
@@ -55,6 +58,8 @@ BAD = {
     "--resume BEGUN --out GONE": "--out must be left out with --resume; got 'GONE'",
     "--resume BEGUN --steps ten": "--steps must be a whole number; got 'ten'",
     "--repair": "--repair must be given with --resume; got True",
+    "--movie gif": "--movie must be given with --animate; got 'gif'",
+    "--animate --movie avi": "--movie must be one of gif, mp4; got 'avi'",
     "--coordinator localhost:1234": "--coordinator must be given with --distributed; got",
     "--distributed --coordinator alpha": "--coordinator must be HOST:PORT, such as alpha:10100",
     "--process-id 0": "--process-id must be given with --distributed; got 0",
@@ -90,7 +95,8 @@ def good(train, tmp_path_factory):
     """One good run, of 40 seeds and 500 steps."""
     cwd = tmp_path_factory.mktemp("good")
     options = "--seeds 40 --first-seed 7 --steps 500 --record-every 50 --pattern 10".split()
-    return cwd / "run", train([*options, "--d-lr", "0.02", "--g-lr", "0.03", "--out", "run"], cwd)
+    options += "--d-lr 0.02 --g-lr 0.03 --animate --out run".split()
+    return cwd / "run", train(options, cwd)
 
 
 def test_a_good_run_prints_its_table_and_exits_with_0(good):
@@ -135,6 +141,13 @@ def test_a_good_run_leaves_its_report_its_table_and_its_figures(good):
         "settling",
         "architecture",
     }
+    assert (out / "figures" / "training.gif").read_bytes() == animate(expected)
+
+
+def animate(population):
+    """The GIF of a population's first seed."""
+    history = first_history(population)
+    return encode(animate_run(history, population.game, population.method, population.first_seed))
 
 
 def test_the_printed_table_is_the_report(good):
@@ -300,6 +313,39 @@ def test_a_finished_run_is_resumed_with_more_seeds(train, workplace):
         shutil.rmtree("MORE")
 
 
+def test_a_finished_run_is_animated_without_the_figures(train, workplace):
+    shutil.copytree("BEGUN", "LATER")
+    try:
+        process = train("--resume LATER --no-figures --animate".split(), workplace)
+        assert process.returncode == 0, process.stderr
+        (path,) = Path("LATER/figures").iterdir()
+        assert path.name == "training.gif"
+        assert path.read_bytes() == animate(gan.load_population("BEGUN"))
+    finally:
+        shutil.rmtree("LATER")
+
+
+def test_an_mp4_without_ffmpeg_is_refused_before_training(train, tmp_path):
+    process = train("--animate --movie mp4 --out run".split(), tmp_path, PATH=str(tmp_path))
+    assert process.returncode == 2
+    assert process.stdout == "" and not list(tmp_path.iterdir())
+    assert process.stderr == (
+        "error: --movie must be gif, since ffmpeg, which mp4 takes, is not installed; got 'mp4'\n"
+    )
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="MP4 takes ffmpeg, not installed here")
+def test_an_mp4_is_written_with_ffmpeg(train, workplace):
+    shutil.copytree("BEGUN", "MOVIE")
+    try:
+        process = train("--resume MOVIE --no-figures --animate --movie mp4".split(), workplace)
+        assert process.returncode == 0, process.stderr
+        assert Path("MOVIE/figures/training.mp4").read_bytes()[4:8] == b"ftyp"
+        assert [path.name for path in Path("MOVIE/figures").iterdir()] == ["training.mp4"]
+    finally:
+        shutil.rmtree("MOVIE")
+
+
 def test_a_damaged_run_is_refused_and_repaired(train, workplace):
     shutil.copytree("BEGUN", "DAMAGED")
     (part,) = Path("DAMAGED/population").glob("part-*")
@@ -324,6 +370,7 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
     options = "--seeds 1000 --steps 20 --pattern 10 --engine vmap --no-figures --out run"
+    options += " --animate --movie gif"
     process = subprocess.run(
         [sys.executable, "-c", script, PROGRAM, *options.split()],
         cwd=tmp_path,
@@ -333,7 +380,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     )
     assert process.returncode == 1, process.stderr
     assert "error: run/" in process.stderr and "File too large" in process.stderr
-    assert "0 of 1,000 GANs are kept in run" in process.stderr and "--resume run" in process.stderr
+    assert "0 of 1,000 GANs are kept in run" in process.stderr
+    assert "--resume run --no-figures --animate --movie gif\n" in process.stderr
     assert "Traceback" not in process.stderr
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
@@ -357,9 +405,12 @@ def test_help_names_every_option_and_the_cache(train, tmp_path):
         "--engine",
         "--out",
         "--no-figures",
+        "--animate",
+        "--movie",
         "--resume",
         "--distributed",
         "cache directory",
+        *(*OBJECTIVES, *SCHEDULES, *PENALTIES, *OPTIMIZERS),
     ):
         assert text in process.stdout
 
@@ -381,3 +432,11 @@ def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
 def test_a_cache_directory_that_the_user_chose_stays(compilation_cache):
     keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == compilation_cache
+
+
+def test_a_process_without_a_share_of_the_work_has_progress_too(capsys):
+    """Of several processes, if there are more than chunks; its standard error is no terminal."""
+    with progress_bar() as progress:
+        for done in (0, 0, 0):
+            progress(done, 0)
+    assert "trained 0 of 0 GANs" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from flax import linen as nn
 from scipy import stats
 
 import gan1010_jax as gan
+from gan1010_jax.methods import OBJECTIVES, PENALTIES
 
 GAME = gan.dirac_game((1.0, 1.0))
 
@@ -176,17 +177,16 @@ COORDINATES = [-10.0, -1.5, -0.2, 0.0, 0.7, 3.0, 10.0]
 POINTS = np.array(list(itertools.product(COORDINATES, repeat=2)))  # logits from -100 to 100
 PENALIZED = [
     (objective, penalty)
-    for objective in SLOPES
-    for penalty in ("none", "r1", "r2", "wgan_gp", "consensus")
-    if penalty != "wgan_gp" or objective not in ("mse", "lsgan")
+    for objective in OBJECTIVES
+    for penalty in PENALTIES
+    if objective in (PENALTIES[penalty].objectives or OBJECTIVES)
 ]
 
 
 def settings_of(objective, penalty):
     """A method, its numbers, and the same by hand."""
-    numbers = {} if penalty == "none" else {"penalty_weight": 0.7}
-    if penalty == "wgan_gp":
-        numbers["target_norm"] = 0.3
+    all_numbers = {"penalty_weight": 0.7, "target_norm": 0.3}
+    numbers = {name: all_numbers[name] for name in PENALTIES[penalty].numbers}
     by_hand = ByHand(objective, penalty, weight=0.7, target_norm=0.3)
     method = gan.Method(objective, "simultaneous", penalty)
     return method, gan.Hyperparams(1.0, 1.0, **numbers), by_hand
@@ -199,6 +199,16 @@ def test_the_gradients_of_both_players_are_those_derived_by_hand(x64, objective,
     theta, psi = POINTS.T
     np.testing.assert_allclose(by_theta, by_hand.g_gradient(theta, psi), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(by_psi, by_hand.d_gradient(theta, psi), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_what_a_real_sample_costs_is_derived_by_hand(x64, objective):
+    """With real samples at -1.1: at 0, D's logit is 0 whatever ψ is."""
+    game = dataclasses.replace(GAME, real=gan.Constant((-1.1,)))
+    method, hyperparams, by_hand = settings_of(objective, "none")
+    _, by_psi, _ = gradients(POINTS, method, hyperparams, game)
+    expected = by_hand.d_gradient(*POINTS.T, real=-1.1)
+    np.testing.assert_allclose(by_psi, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(

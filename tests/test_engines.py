@@ -23,6 +23,7 @@ from gan1010_jax.engines import (
     pallas_loop,
     start_block,
 )
+from gan1010_jax.methods import OBJECTIVES, PENALTIES, SCHEDULES
 from gan1010_jax.scalarize import UnsupportedPrimitive
 from gan1010_jax.version import enable_x64
 
@@ -119,6 +120,13 @@ METHODS = [
 # On the Dirac-GAN, which compiles in a tenth of the time, and some on networks.
 GAMES = [*[(gan.dirac_game(), *method) for method in METHODS]]
 GAMES += [(gan.pattern_game("1"), *METHODS[i]) for i in (0, 4)]
+
+
+def test_every_named_part_is_in_a_method_here():
+    methods = [method for method, _ in METHODS]
+    for part, names in {"objective": OBJECTIVES, "penalty": PENALTIES}.items():
+        assert {getattr(method, part).name for method in methods} == set(names)
+    assert {method.schedule for method in methods} == set(SCHEDULES)
 
 
 @pytest.mark.parametrize(("game", "method", "numbers"), GAMES)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -152,6 +153,42 @@ def test_the_dirac_gan_starts_anywhere_in_the_square():
 def test_a_bad_dirac_gan_is_refused(arguments, message):
     with pytest.raises(gan.InvalidArgument, match=message):
         gan.dirac_game(**arguments)
+
+
+class Column(nn.Module):
+    """A discriminator whose logit is not a scalar."""
+
+    @nn.compact
+    def __call__(self, sample):
+        return nn.Dense(1)(sample)
+
+
+class Number(gan.Constant):
+    """A distribution whose samples have no units."""
+
+    def sample(self, key, index=0):
+        return jnp.zeros(())
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"real": gan.Uniform([0.0] * 2, [1.0] * 2)}, "of hashable parts.*'list'.*got '10'"),
+        ({"real": Number((0.5, 0.5))}, r"whose real samples have the shape \[2\], and not \[\]"),
+        ({"latent": Number((0.5,))}, r"whose latent samples have the shape \[1\], and not \[\]"),
+        ({"discriminator": Column()}, r"whose discriminator gives the shape \[\], and not \[1\]"),
+        ({"generator": gan.Generator(3)}, r"whose generator gives the shape \[2\], and not \[3\]"),
+        ({"observe": lambda state: jnp.ones(())}, r"whose observe gives the shape \[1\]"),
+        ({"matched": lambda output: output > 0}, r"whose matched gives the shape \[\], and not"),
+        ({"in_support": lambda output: output > 0}, r"whose in_support gives the shape \[\]"),
+    ],
+)
+def test_a_game_whose_parts_do_not_fit_is_refused(parts, message):
+    game = dataclasses.replace(gan.pattern_game("10"), **parts)
+    with pytest.raises(gan.InvalidArgument, match=f"game must be one {message}"):
+        gan.train(KEY, game, steps=10)
+    with pytest.raises(gan.InvalidArgument, match=f"game must be one {message}"):
+        gan.train_population(range(3), game, steps=10)
 
 
 def test_normal_samples_are_normal_and_independent():

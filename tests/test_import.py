@@ -1,12 +1,14 @@
 """Importing the package changes nothing around it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import gan1010_jax as gan
 
+ROOT = Path(__file__).parent.parent
 SCRIPT = """
 import os, pathlib, sys
 import jax
@@ -31,17 +33,32 @@ def test_every_public_name_exists_and_is_documented():
         assert name == "__version__" or value.__doc__, name
 
 
-def test_imports_point_one_way():
+def test_imports_point_down_the_list_in_contributing():
     """The layers of the package, lowest first: each imports only those before it."""
-    layers = """version errors models games methods losses updates checks training interop
-    convergence stability scalarize outline engines blocks manifest tables store processes
-    population plotting diagrams command_line __init__""".split()
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+` )+)\|", contributing, flags=re.MULTILINE)
+    layers = re.findall(r"\w+", "".join(rows))
     package = Path(gan.__file__).parent
     assert sorted(path.stem for path in package.glob("*.py")) == sorted(layers)
     for layer in layers:
-        tree = ast.parse((package / f"{layer}.py").read_text())
-        imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-        for node in imports:
-            if node.module.startswith("gan1010_jax."):
-                imported = node.module.removeprefix("gan1010_jax.")
+        for imported in imports(ast.parse((package / f"{layer}.py").read_text(encoding="utf-8"))):
+            if imported in layers:
                 assert layers.index(imported) < layers.index(layer), f"{layer} imports {imported}"
+
+
+def imports(module):
+    """The modules of the package that one imports anywhere, but for types."""
+    for statement in module.body:
+        for_types = isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
+        for node in ast.walk(statement) if not for_types else ():
+            if isinstance(node, ast.ImportFrom) and node.module == "gan1010_jax":
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module.removeprefix("gan1010_jax.")
+            elif isinstance(node, ast.Import):
+                yield from (alias.name.removeprefix("gan1010_jax.") for alias in node.names)
+
+
+def test_the_citation_is_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, flags=re.MULTILINE) == [gan.__version__]

@@ -1,92 +1,47 @@
 """The reference's own program in PyTorch: it gives the same runs, and the same population.
 
-What it gave is in `reference/*.npz`, which `reference/generate.py` makes; with PyTorch installed
-it runs here too.
+What it gave is in `reference/*.npz`, which `reference/generate.py` makes, and is compared by
+`experiments/agreement.py`; with PyTorch installed it runs here too.
 """
 
 import dataclasses
-from functools import partial
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from scipy import stats
 
 import gan1010_jax as gan
 from gan1010_jax import models, training
-from gan1010_jax.engines import ENGINES, compiler_options
-from gan1010_jax.training import begin, train_record
+from gan1010_jax.engines import ENGINES
 from gan1010_jax.updates import descend
 
 REFERENCE = Path(__file__).parent / "reference"
-GAME, METHOD = gan.pattern_game("1010"), gan.Method()
-
-
-def load(name):
-    with np.load(REFERENCE / name, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def state_dicts(arrays, prefix, dtype=np.float32):
-    """D's and G's parameters, [runs, ...], of those whose names begin so."""
-    return [
-        {
-            name.removeprefix(f"{prefix}/{player}/"): array.astype(dtype)
-            for name, array in arrays.items()
-            if name.startswith(f"{prefix}/{player}/")
-        }
-        for player in "dg"
-    ]
-
-
-def first_states(arrays, dtype=np.float32):
-    """The states that runs start from, each leaf [runs, ...]."""
-    players = state_dicts(arrays, "initial", dtype)
-    states = [
-        gan.params_from_torch(*[{name: array[run] for name, array in p.items()} for p in players])
-        for run in range(len(arrays["samples"]))
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-
-def train_all(arrays, dtype=np.float32, **kwargs):
-    """Every run on its own samples: final states and histories, each leaf [runs, ...]."""
-    train = jax.vmap(partial(gan.train_on, **kwargs))
-    return train(first_states(arrays, dtype), arrays["samples"].astype(dtype))
-
-
-def differences(arrays, states, histories, prefix="", at="final"):
-    """The largest differences from what PyTorch gave: of outputs, losses and parameters, [3].
-
-    By NumPy's maxima, which, unlike Python's, are NaN where anything is.
-    """
-    every = histories.output.shape[1] // arrays[f"{prefix}output"].shape[1]
-    output, losses = (
-        np.abs(ours[:, every - 1 :: every] - arrays[f"{prefix}{name}"]).max()
-        for name, ours in (
-            ("output", np.asarray(histories.output)),
-            ("losses", np.stack(histories.losses, axis=-1)),
-        )
-    )
-    pairs = zip(gan.params_to_torch(states), state_dicts(arrays, prefix + at, np.float64))
-    params = [np.abs(ours[name] - theirs[name]).max() for ours, theirs in pairs for name in ours]
-    return np.array([output, losses, np.max(params)])
+sys.path.append(str(REFERENCE.parent.parent / "experiments"))
+from agreement import (  # noqa: E402, since it is a program, and in no package
+    FLOAT32_TOLERANCE,
+    FLOAT64_TOLERANCE,
+    GAME,
+    SIGNIFICANCE,
+    agrees,
+    compare_populations,
+    differences,
+    first_states,
+    last,
+    load,
+    run_on,
+    state_dicts,
+    train_all,
+)
 
 
 @pytest.fixture(scope="module")
 def runs():
     """Eight runs of 10,000 steps, recorded every 10."""
     return load("runs.npz")
-
-
-# Sums are added in another order and sigmoids rounded otherwise, which the game hardly amplifies.
-# The most that was seen in 10,000 steps: outputs 5e-7, losses 2e-7, parameters 1.5e-6 apart; in
-# double precision 3e-16, 3e-16 and 3e-15.
-FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-5, 1e-10
 
 
 def test_the_same_parameters_and_samples_give_pytorchs_run(runs):
@@ -119,43 +74,13 @@ def test_every_engine_gives_it_to_1e_10_in_double_precision(runs, engine, x64):
     assert differences(runs, last(states), histories, prefix="double/").max() < FLOAT64_TOLERANCE
 
 
-def last(states):
-    """The states at the last record, of those at every record [runs, records, ...]."""
-    return jax.tree.map(lambda leaf: leaf[:, -1], states)
-
-
-def run_on(engine, arrays, dtype=np.float32):
-    """The states at every record and the histories of runs on an engine, [runs, records, ...]."""
-    engine = ENGINES[engine]
-    runs, steps, units = arrays["samples"].shape
-    copies = engine.block // runs
-
-    def widen(lanes):
-        return jnp.concatenate([lanes] * copies, axis=-1)
-
-    def record(run, real, hyperparams, first_step):
-        batch = gan.Batch(real, GAME.latent.center)
-        return train_record(run, lambda step: batch, first_step, GAME, METHOD, hyperparams, 1)
-
-    one_step = engine.loop(record, jnp.arange(1, dtype=np.int32))
-    hyperparams = jax.tree.map(lambda x: jnp.full(engine.block, x, dtype), gan.Hyperparams())
-
-    @partial(jax.jit, compiler_options=compiler_options())
-    def train(lanes, samples):
-        def step(lanes, real):
-            return one_step(lanes, widen(real), hyperparams)
-
-        def to_record(lanes, reals):
-            lanes, history = jax.lax.scan(step, lanes, reals)
-            history = jax.tree.map(lambda leaf: leaf[-1, 0], history)
-            return lanes, jax.tree.map(lambda leaf: leaf[..., :runs], (lanes.state, history))
-
-        _, records = jax.lax.scan(to_record, lanes, samples)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), records)
-
-    lanes = jax.vmap(begin, out_axes=-1)(first_states(arrays, dtype))
-    samples = np.moveaxis(arrays["samples"].astype(dtype), 0, -1)
-    return train(jax.tree.map(widen, lanes), samples.reshape(steps // 10, 10, units, runs))
+def test_the_program_says_whether_all_of_it_agrees():
+    near = {"dtype": "float32", "outputs": 4e-7, "losses": 2e-7, "parameters": 1e-6}
+    assert agrees([near], {"g_loss": 0.06})
+    for name, apart in (("outputs", 2e-5), ("parameters", np.nan)):
+        assert not agrees([near, near | {name: apart}], {"g_loss": 0.06})
+    assert not agrees([near | {"dtype": "float64"}], {"g_loss": 0.06})
+    assert not agrees([near], {"g_loss": 0.06, "output_0": 1e-5})
 
 
 # What these tests must not miss
@@ -229,33 +154,6 @@ def test_a_number_that_is_none_is_noticed(runs, what):
 
 
 # The same population
-
-POPULATION_TESTS = 8 + 2
-# A false alarm once in a thousand populations at most, by Bonferroni. (This one is fixed.)
-SIGNIFICANCE = 1e-3 / POPULATION_TESTS
-
-
-def compare_populations(ours, pytorchs):
-    """The p-value of every test that two populations are of one distribution, by name.
-
-    Two-sample Kolmogorov–Smirnov for what is measured, where a seed that never settled did so
-    after all others; Fisher's exact test for what is counted.
-    """
-
-    def settled(columns):
-        return np.where(columns["settled_step"] < 0, np.inf, columns["settled_step"])
-
-    measured = [*(f"output_{unit}" for unit in range(4)), "d_loss_real", "d_loss_fake", "g_loss"]
-    pairs = {name: (ours[name], pytorchs[name]) for name in measured}
-    pairs["settled_step"] = settled(ours), settled(pytorchs)
-    p_values = {
-        name: stats.ks_2samp(*pair, nan_policy="raise").pvalue for name, pair in pairs.items()
-    }
-    for name in ("matched", "in_support"):
-        table = [[column.sum(), (~column).sum()] for column in (ours[name], pytorchs[name])]
-        p_values[name] = stats.fisher_exact(table).pvalue
-    assert len(p_values) == POPULATION_TESTS
-    return p_values
 
 
 @pytest.fixture(scope="module")

@@ -347,6 +347,17 @@ CASES = {
         ],
         (floats(3, 4), floats(2, 4)),
     ),
+    "scatter-add": (
+        lambda x, y, i: [
+            jax.grad(lambda x: jnp.sum(x[:, np.array([2, 0, 2])] ** 2))(x),
+            x.at[jnp.array([2, 0, 2])].add(y),
+            x.at[1, 2].add(y[0, 0]),
+            x.at[jnp.array([7, -1])].add(y[:2]),
+            x.at[jnp.array([7, 0])].add(y[:2], mode="clip"),
+            i.at[jnp.array([1, 1])].add(i[:2]),
+        ],
+        (normals(3, 4), normals(3, 4, seed=1), integers(3)),
+    ),
     # Elements together
     "reduce_sum": reduction("reduce_sum", *SIGNED),
     "reduce_prod": reduction("reduce_prod", *SIGNED),

@@ -11,6 +11,7 @@ import subprocess
 
 import duckdb
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pyarrow as pa
@@ -184,6 +185,18 @@ def test_a_game_of_a_users_own_is_asked_for(tmp_path):
     with pytest.raises(ValueError, match="game must be the Game that was played"):
         gan.load_population(tmp_path, GAME)
     assert gan.load_population(tmp_path, game).game is game
+
+
+def test_a_method_of_a_users_own_is_asked_for_by_what_it_is_made_of(tmp_path):
+    method = gan.Method(penalty=gan.Penalty("slope", abs_slope, on="real"))
+    gan.train_population(range(3), GAME, method, out=tmp_path, **SETTING)
+    with pytest.raises(ValueError, match="objective 'mse' and the penalty 'slope'; got None"):
+        gan.load_population(tmp_path)
+    assert gan.load_population(tmp_path, method=method).method is method
+
+
+def abs_slope(round):
+    return jnp.abs(jax.grad(round.logit)(round.real)).sum()
 
 
 def test_doubles_are_kept_as_doubles(tmp_path):

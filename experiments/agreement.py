@@ -1,0 +1,257 @@
+"""Is it the same GAN? What JAX makes of the reference program's runs, beside what PyTorch made."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+from scipy import stats
+
+import gan1010_jax as gan
+from gan1010_jax import store
+from gan1010_jax.command_line import keep_compiled_programs, run
+from gan1010_jax.engines import ENGINES, compiler_options
+from gan1010_jax.training import begin, train_record
+from gan1010_jax.version import enable_x64, versions
+
+REFERENCE = Path(__file__).parent.parent / "tests" / "reference"
+GAME, METHOD = gan.pattern_game("1010"), gan.Method()
+COLUMNS = ("outputs", "losses", "parameters")
+SEEDS = 4096
+
+# Sums are added in another order and sigmoids rounded otherwise, which the game hardly amplifies.
+# The most that was seen in 10,000 steps: outputs 5e-7, losses 2e-7, parameters 1.5e-6 apart; in
+# double precision 3e-16, 3e-16 and 3e-15.
+FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-5, 1e-10
+TOLERANCES = {"float32": FLOAT32_TOLERANCE, "float64": FLOAT64_TOLERANCE}
+
+POPULATION_TESTS = 8 + 2
+# A false alarm once in a thousand populations at most, by Bonferroni. (This one is fixed.)
+SIGNIFICANCE = 1e-3 / POPULATION_TESTS
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Hold this GAN against the reference program in PyTorch, of which the results are kept.
+
+    Step by step: from PyTorch's initial parameters and on its samples, the largest difference over
+    eight runs of 10,000 steps, of `train_on` and of every engine, in both precisions. In
+    distribution: the p-values of ten tests of 4,096 seeds against 400 independent runs. Writes
+    agreement.json. Exit code 1 if anything is further apart than the tests allow. PyTorch need not
+    be installed.
+    """
+
+    out: Path = field(
+        default_factory=lambda: Path("runs") / time.strftime("agreement-%Y%m%d-%H%M%S")
+    )
+    """Where to write: a new or empty directory."""
+
+
+def main(options: Agreement) -> None:
+    """Compare, write the results, print the table."""
+    keep_compiled_programs()
+    with store.claim(options.out, resume=False):
+        rows = compare_runs(load("runs.npz"))
+        ours = gan.train_population(range(SEEDS)).columns
+        p_values = compare_populations(ours, load("population.npz"))
+        report = {
+            "runs": rows,
+            "seeds": SEEDS,
+            "p_values": {name: float(p) for name, p in p_values.items()},
+            "agrees": agrees(rows, p_values),
+            "versions": versions(),
+        }
+        store.write_json(options.out / "agreement.json", report)
+    print_report(report, options.out)
+    if not report["agrees"]:
+        print("it does not agree with the reference", file=sys.stderr)
+        sys.exit(1)
+
+
+def compare_runs(runs: dict[str, np.ndarray]) -> list[dict]:
+    """How far each way to train is from PyTorch's runs, in both precisions."""
+    rows = []
+    for dtype, prefix in ((np.float32, ""), (np.float64, "double/")):
+        with enable_x64(dtype is np.float64):
+            for program in ("train_on", *ENGINES):
+                if program == "train_on":
+                    states, histories = train_all(runs, dtype)
+                else:
+                    states, histories = run_on(program, runs, dtype)
+                    states = last(states)
+                apart = differences(runs, states, histories, prefix)
+                numbers = dict(zip(COLUMNS, map(float, apart)))
+                rows.append({"program": program, "dtype": np.dtype(dtype).name, **numbers})
+    return rows
+
+
+def agrees(rows: list[dict], p_values: dict[str, float]) -> bool:
+    """Whether nothing is further apart than rounding and chance allow."""
+    near = (row[name] < TOLERANCES[row["dtype"]] for row in rows for name in COLUMNS)
+    return all(near) and all(p > SIGNIFICANCE for p in p_values.values())
+
+
+def print_report(report: dict, out: Path) -> None:
+    """Print the differences as a table on standard output, and the smallest p-value."""
+    table = Table(
+        "program",
+        "precision",
+        *(Column(name, justify="right") for name in COLUMNS),
+        title="The largest difference from PyTorch, eight runs of 10,000 steps",
+    )
+    for row in report["runs"]:
+        table.add_row(row["program"], row["dtype"], *(f"{row[name]:.1e}" for name in COLUMNS))
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    name, p = min(report["p_values"].items(), key=lambda item: item[1])
+    console.print(
+        f"{report['seeds']:,} seeds against 400 runs: of {len(report['p_values'])} p-values, the "
+        f"smallest is {p:.2g} ({name})"
+    )
+    console.print(f"written to {out}", soft_wrap=True)
+
+
+# Step by step
+
+
+def load(name: str) -> dict[str, np.ndarray]:
+    """What PyTorch gave."""
+    with np.load(REFERENCE / name, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def state_dicts(
+    arrays: dict[str, np.ndarray], prefix: str, dtype: type = np.float32
+) -> list[dict[str, np.ndarray]]:
+    """D's and G's parameters, [runs, ...], of those whose names begin so."""
+    return [
+        {
+            name.removeprefix(f"{prefix}/{player}/"): array.astype(dtype)
+            for name, array in arrays.items()
+            if name.startswith(f"{prefix}/{player}/")
+        }
+        for player in "dg"
+    ]
+
+
+def first_states(arrays: dict[str, np.ndarray], dtype: type = np.float32) -> gan.GANState:
+    """The states that runs start from, each leaf [runs, ...]."""
+    players = state_dicts(arrays, "initial", dtype)
+    states = [
+        gan.params_from_torch(*[{name: array[run] for name, array in p.items()} for p in players])
+        for run in range(len(arrays["samples"]))
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def train_all(
+    arrays: dict[str, np.ndarray], dtype: type = np.float32, **kwargs: Any
+) -> tuple[gan.GANState, gan.History]:
+    """Every run on its own samples: final states and histories, each leaf [runs, ...]."""
+    train = jax.vmap(partial(gan.train_on, **kwargs))
+    return train(first_states(arrays, dtype), arrays["samples"].astype(dtype))
+
+
+def differences(
+    arrays: dict[str, np.ndarray],
+    states: gan.GANState,
+    histories: gan.History,
+    prefix: str = "",
+    at: str = "final",
+) -> np.ndarray:
+    """The largest differences from what PyTorch gave: of outputs, losses and parameters, [3].
+
+    By NumPy's maxima, which, unlike Python's, are NaN where anything is.
+    """
+    every = histories.output.shape[1] // arrays[f"{prefix}output"].shape[1]
+    output, losses = (
+        np.abs(ours[:, every - 1 :: every] - arrays[f"{prefix}{name}"]).max()
+        for name, ours in (
+            ("output", np.asarray(histories.output)),
+            ("losses", np.stack(histories.losses, axis=-1)),
+        )
+    )
+    pairs = zip(gan.params_to_torch(states), state_dicts(arrays, prefix + at, np.float64))
+    params = [np.abs(ours[name] - theirs[name]).max() for ours, theirs in pairs for name in ours]
+    return np.array([output, losses, np.max(params)])
+
+
+def last(states: gan.GANState) -> gan.GANState:
+    """The states at the last record, of those at every record [runs, records, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:, -1], states)
+
+
+def run_on(
+    engine: str, arrays: dict[str, np.ndarray], dtype: type = np.float32
+) -> tuple[gan.GANState, gan.History]:
+    """The states at every record and the histories of runs on an engine, [runs, records, ...]."""
+    engine = ENGINES[engine]
+    runs, steps, units = arrays["samples"].shape
+    copies = engine.block // runs
+
+    def widen(lanes):
+        return jnp.concatenate([lanes] * copies, axis=-1)
+
+    def record(run, real, hyperparams, first_step):
+        batch = gan.Batch(real, GAME.latent.center)
+        return train_record(run, lambda step: batch, first_step, GAME, METHOD, hyperparams, 1)
+
+    one_step = engine.loop(record, jnp.arange(1, dtype=np.int32))
+    hyperparams = jax.tree.map(lambda x: jnp.full(engine.block, x, dtype), gan.Hyperparams())
+
+    @partial(jax.jit, compiler_options=compiler_options())
+    def train(lanes, samples):
+        def step(lanes, real):
+            return one_step(lanes, widen(real), hyperparams)
+
+        def to_record(lanes, reals):
+            lanes, history = jax.lax.scan(step, lanes, reals)
+            history = jax.tree.map(lambda leaf: leaf[-1, 0], history)
+            return lanes, jax.tree.map(lambda leaf: leaf[..., :runs], (lanes.state, history))
+
+        _, records = jax.lax.scan(to_record, lanes, samples)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), records)
+
+    lanes = jax.vmap(begin, out_axes=-1)(first_states(arrays, dtype))
+    samples = np.moveaxis(arrays["samples"].astype(dtype), 0, -1)
+    return train(jax.tree.map(widen, lanes), samples.reshape(steps // 10, 10, units, runs))
+
+
+# In distribution
+
+
+def compare_populations(
+    ours: Mapping[str, np.ndarray], pytorchs: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """The p-value of every test that two populations are of one distribution, by name.
+
+    Two-sample Kolmogorov–Smirnov for what is measured, where a seed that never settled did so
+    after all others; Fisher's exact test for what is counted.
+    """
+
+    def settled(columns):
+        return np.where(columns["settled_step"] < 0, np.inf, columns["settled_step"])
+
+    measured = [*(f"output_{unit}" for unit in range(4)), "d_loss_real", "d_loss_fake", "g_loss"]
+    pairs = {name: (ours[name], pytorchs[name]) for name in measured}
+    pairs["settled_step"] = settled(ours), settled(pytorchs)
+    p_values = {
+        name: stats.ks_2samp(*pair, nan_policy="raise").pvalue for name, pair in pairs.items()
+    }
+    for name in ("matched", "in_support"):
+        table = [[column.sum(), (~column).sum()] for column in (ours[name], pytorchs[name])]
+        p_values[name] = stats.fisher_exact(table).pvalue
+    assert len(p_values) == POPULATION_TESTS
+    return p_values
+
+
+if __name__ == "__main__":
+    run(Agreement, main)

@@ -1,0 +1,51 @@
+"""README and the results that it shows agree, and what it points to is there."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "experiments"))
+import publish  # noqa: E402, since it is a program, and in no package
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experiments/README.md")]
+
+
+@pytest.mark.parametrize("page", publish.PAGES, ids=str)
+def test_a_page_has_the_numbers_of_the_kept_results(page):
+    text = page.read_text(encoding="utf-8")
+    assert publish.insert(text) == text, "python experiments/publish.py inserts them"
+
+
+def test_every_result_that_is_shown_was_made_by_the_command_beside_it():
+    runs = publish.read_json(publish.RUNS)
+    assert {name: run["command"] for name, run in runs.items()} == {
+        name: show.command for name, show in publish.SHOWS.items()
+    }
+    kept = {file for show in publish.SHOWS.values() for file in (*show.kept, show.output) if file}
+    kept |= {"results/runs.json"}
+    there = (publish.HERE / folder for folder in ("figures", "results"))
+    names = {str(file.relative_to(publish.HERE)) for folder in there for file in folder.iterdir()}
+    assert names == kept
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_pages_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in anchors, link
+        elif not link.startswith("https://"):
+            assert (page.parent / link).exists(), link
+
+
+def test_a_changed_number_is_noticed():
+    page = publish.PAGES[0].read_text(encoding="utf-8")
+    block = page[page.index("<!-- million -->") : page.index("<!-- /million -->")]
+    number = re.search(r"\d\d\.\d+", block)[0]
+    assert publish.insert(page.replace(number, "12.345")) == page
