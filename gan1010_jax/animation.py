@@ -39,7 +39,7 @@ from gan1010_jax.plotting import (
     coordinate_title,
     show_steps,
     styled,
-    undecided_loss,
+    undecided_losses,
 )
 from gan1010_jax.training import History
 
@@ -131,15 +131,14 @@ def draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
 
 def draw_losses(axes: Axes, method: Method) -> list[Line2D]:
     """Draw the three losses, empty lines with a dot at the end, and those of an undecided D."""
-    objective, lines, undecided = method.objective, [], {}
-    for label, color, loss in (
-        ("D's loss, real sample", BLUE, objective.d_real),
-        ("D's loss, fake sample", ORANGE, objective.d_fake),
-        ("G's loss", GREEN, objective.g),
+    lines, undecided = [], {}
+    for label, color, value in zip(
+        ("D's loss, real sample", "D's loss, fake sample", "G's loss"),
+        (BLUE, ORANGE, GREEN),
+        undecided_losses(method.objective),
     ):
         lines += axes.plot([], [], color=color, lw=1.2, label=label)
         lines[-1].set(marker=".", markersize=9, markevery=[-1], clip_on=False)
-        value = undecided_loss(loss)
         undecided[f"D undecided: {value:.3g}"] = value
     for label, value in undecided.items():
         axes.axhline(value, color=GREY, lw=1, ls=":", label=label)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from flax import linen as nn
@@ -33,9 +34,10 @@ from gan1010_jax.convergence import (
     settling_quantiles,
 )
 from gan1010_jax.games import Constant, Distribution, Game, Matches
-from gan1010_jax.methods import Loss, Method
+from gan1010_jax.methods import Method, Objective
 from gan1010_jax.population import Population, first_history
 from gan1010_jax.training import History
+from gan1010_jax.updates import Losses
 
 Drawn = TypeVar("Drawn")
 
@@ -140,8 +142,9 @@ def plot_losses(
         ("D on a fake sample", ORANGE, "d_fake"),
         ("G", GREEN, "g"),
     ]
+    of_undecided = undecided_losses(method.objective)
     for axes, (title, color, name) in zip(figure.subplots(1, 3, sharey=True), panels):
-        undecided = undecided_loss(getattr(method.objective, name))
+        undecided = getattr(of_undecided, name)
         if others is not None:
             low, median, high = quantiles(getattr(others.losses, name), (5, 50, 95))
             axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")
@@ -426,9 +429,18 @@ def show_steps(axes: Axes, steps: int) -> None:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def undecided_loss(loss: Loss) -> float:
-    """What a loss is where D's logit is 0."""
-    return float(loss(0.0)) + 0.0  # and no -0
+def undecided_losses(objective: Objective) -> Losses:
+    """What each loss is while D cannot tell real from fake samples, as floats.
+
+    D's logit is then the one that costs it least on both, and of several that nearest to 0.
+    """
+    logits = jnp.arange(-200, 201) / 100
+    d_real, d_fake, g = (
+        jax.vmap(loss)(logits) for loss in (objective.d_real, objective.d_fake, objective.g)
+    )
+    cost = d_real + d_fake
+    place = jnp.where(cost <= cost.min() + 1e-6, jnp.abs(logits), jnp.inf).argmin()
+    return Losses(*(float(loss[place]) + 0.0 for loss in (d_real, d_fake, g)))  # and no -0
 
 
 def quantiles(losses: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
