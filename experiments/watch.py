@@ -16,7 +16,7 @@ from gan1010_jax.command_line import MethodOptions, keep_compiled_programs, numb
 from gan1010_jax.page import make_page
 from gan1010_jax.population import MAX_SEED
 
-MAX_RECORDS = 1000  # a page of 1.5 MB for four bits, and of 4 MB for sixteen
+MAX_RECORDS = 1000  # a page of 1 MB for four bits, and of 3 MB for sixteen
 
 
 @dataclass(frozen=True)

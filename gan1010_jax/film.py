@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from gan1010_jax.checks import as_floats, check_key, check_run
 from gan1010_jax.games import Game, pattern_game
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.training import History, start, train_record
-from gan1010_jax.updates import SETTINGS, GANState, Update, draw_batch, play_step
+from gan1010_jax.training import History, Run, keep, start, take_steps
+from gan1010_jax.updates import SETTINGS, GANState, Update, draw_batch, losses_of, play_step
 
 
 class Film(NamedTuple):
@@ -61,11 +61,10 @@ def film(
     batch_at = partial(draw_batch, data_key, *rules)
 
     def record(run, first_step):
-        last_step = first_step + record_every - 1
-        before, _ = train_record(run, batch_at, first_step, *rules, record_every - 1)
-        _, updates = play_step(before.state, batch_at(last_step), *rules)
-        run, history = train_record(before, batch_at, last_step, *rules, 1)
-        return run, Film(history, run.state, updates)
+        run = take_steps(run, batch_at, first_step, *rules, record_every - 1)
+        state, updates = play_step(run.state, batch_at(first_step + record_every - 1), *rules)
+        run = Run(state, losses_of(updates))
+        return run, Film(keep(run, first_step + record_every, game), state, updates)
 
     _, kept = jax.lax.scan(record, run, jnp.arange(0, steps, record_every, dtype=jnp.int32))
     return kept

@@ -68,8 +68,7 @@ def discriminator_loss(
     round = play(d_params, g_params, batch, game, method, hyperparams)
     losses = d_losses(round, method, on)
     loss = sum(loss for loss in losses if loss is not None)
-    penalty = method.penalty.d if on in (method.penalty.on, "both") else None
-    return add_penalty(loss, penalty, round, hyperparams), losses
+    return add_penalty(loss, method.penalty.of("discriminator", on), round, hyperparams), losses
 
 
 def d_losses(round: Round, method: Method, on: str) -> tuple[jax.Array | None, jax.Array | None]:
@@ -91,7 +90,7 @@ def generator_loss(
     """G's loss on a batch: the one that G descends, and without the penalty; two scalars."""
     round = play(d_params, g_params, batch, game, method, hyperparams)
     g = method.objective.g(round.logit(round.fake))
-    return add_penalty(g, method.penalty.g, round, hyperparams), g
+    return add_penalty(g, method.penalty.of("generator", "fake"), round, hyperparams), g
 
 
 def add_penalty(

@@ -170,6 +170,12 @@ class Penalty:
             allowed = f"a tuple of some of {', '.join(PENALTY_NUMBERS)}"
             raise InvalidArgument("numbers", self.numbers, allowed)
 
+    def of(self, player: str, on: str) -> Callable[[Round], jax.Array] | None:
+        """What is added to the loss of an update of a player on a sample, if anything is."""
+        if player == "generator":
+            return self.g
+        return self.d if on in (self.on, "both") else None
+
 
 def check_on(on: str) -> None:
     """Refuse what is none of the samples that D may see."""

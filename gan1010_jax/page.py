@@ -8,7 +8,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -26,7 +26,7 @@ from gan1010_jax.convergence import name_parts
 from gan1010_jax.film import Film
 from gan1010_jax.games import Game
 from gan1010_jax.losses import play
-from gan1010_jax.methods import Hyperparams, Method
+from gan1010_jax.methods import Hyperparams, Method, Objective
 from gan1010_jax.models import Linear
 from gan1010_jax.plotting import (
     BLUE,
@@ -38,6 +38,7 @@ from gan1010_jax.plotting import (
     show_steps,
     styled,
 )
+from gan1010_jax.training import History
 from gan1010_jax.updates import Update
 
 # What the page's style calls the colours of a chart, in light and dark.
@@ -66,14 +67,16 @@ def make_page(film: Film, seed: int, game: Game, method: Method, hyperparams: Hy
     arrays = show_views(film, game, method, hyperparams)
     result = {
         "title": "After the step",
-        "caption": "Where the step has led to. “Next update” shows how the next one goes on.",
+        "caption": "Where the step has led: D sees what G makes now.",
         "sees": "both",
         "moves": "",
     }
+    outcomes = name_outcomes(film.history)
     codes = {name: encode(rows) for name, rows in arrays.items()}
     encoded = list({code["data"]: code for code in codes.values()}.values())  # each once
     data = {
         "steps": film.history.step.tolist(),
+        "outcomes": outcomes,
         "pattern": game.name,
         "low": game.real.low,
         "high": game.real.high,
@@ -81,13 +84,16 @@ def make_page(film: Film, seed: int, game: Game, method: Method, hyperparams: Hy
             "g": layer_sizes(game.generator, game.latent),
             "d": layer_sizes(game.discriminator, game.real),
         },
+        "verdict": "belief that it is real" if gives_belief(method.objective) else "score",
         "views": [*(describe(update, method) for update in film.updates), result],
+        "other": "as it was" if method.schedule == "simultaneous" else "held still",
         "arrays": {name: encoded.index(code) for name, code in codes.items()},
         "encoded": encoded,
     }
     parts = {
-        "title": f"Seed {seed} learns {game.name}",
-        "summary": html.escape(summarize(film, method, hyperparams)),
+        "title": f"Training a GAN to say {game.name}: seed {seed}",
+        "summary": html.escape(summarize(film, method, hyperparams, outcomes[-1])),
+        "notes": "\n".join(f"<li>{note}</li>" for note in explain(method, hyperparams)),
         "charts": make_charts(arrays, np.asarray(film.history.step), game, method),
         "film": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "style": read("page.css"),
@@ -101,45 +107,98 @@ def read(name: str) -> str:
     return (resources.files("gan1010_jax") / "page_files" / name).read_text(encoding="utf-8")
 
 
-def summarize(film: Film, method: Method, hyperparams: Hyperparams) -> str:
+def name_outcomes(history: History) -> list[str]:
+    """How far G has come at each record, in words."""
+    tests = [~history.finite, history.in_support, history.matched]
+    words = ["diverged", "in support", "matches"]
+    return np.select([np.asarray(test) for test in tests], words, "does not match").tolist()
+
+
+def gives_belief(objective: Objective) -> bool:
+    """Whether D's sigmoid is its belief that a sample is real; else, its logit is but a score.
+
+    It is if the probability p costs D the least where a share p of the samples is real, whatever p:
+    if the objective is a proper scoring rule. Gneiting and Raftery, *Strictly Proper Scoring Rules,
+    Prediction, and Estimation* (JASA 2007).
+    """
+
+    def slope(p):
+        def cost(logit):
+            return p * objective.d_real(logit) + (1 - p) * objective.d_fake(logit)
+
+        return jax.grad(cost)(jnp.log(p) - jnp.log1p(-p))
+
+    return all(abs(slope(p)) < 1e-6 for p in (0.25, 0.6))
+
+
+def summarize(film: Film, method: Method, hyperparams: Hyperparams, outcome: str) -> str:
     """What was trained, and what came of it, in words."""
     parts, reference = (
         name_parts(method) | vars(numbers)
         for method, numbers in ((method, hyperparams), (Method(), Hyperparams()))
     )
-    others = [f"{name} {value}" for name, value in parts.items() if value != reference[name]]
-    how = " of the reference" if not others else f" with {', '.join(others).replace('_', ' ')}"
-    end = "in support" if film.history.in_support[-1] else "not in support"
-    return f"{int(film.history.step[-1]):,} steps{how}. At the end, G's output is {end}."
+    others = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in parts.items()
+        if value != reference[name]
+    ]
+    how = " of the reference" if not others else f" with {', '.join(others)}"
+    every, steps = int(film.history.step[0]), int(film.history.step[-1])
+    shown = "each" if every == 1 else f"one in {every:,}"
+    return f"{steps:,} steps{how}, of which {shown} is shown. At the end: {outcome}."
+
+
+def explain(method: Method, hyperparams: Hyperparams) -> list[str]:
+    """What a reader has to know of this method to read the page, in sentences."""
+    if gives_belief(method.objective):
+        notes = [
+            "The last unit of D is its belief that what it sees is real. D wants 1 for real "
+            "samples and 0 for fake ones, and G wants 1 for its own: when they are alike, D can "
+            "only say 0.5."
+        ]
+    else:
+        notes = [
+            "The last unit of D is its score of what it sees, a number of any size. D wants real "
+            "samples to score higher than fake ones, and G wants a high score for its own."
+        ]
+    if hyperparams.noise_std is not None:
+        notes.append(
+            "D sees every sample with noise on it: the real one is drawn with its noise, and what "
+            "G makes without."
+        )
+    return notes
 
 
 def describe(update: Update, method: Method) -> dict[str, str]:
     """An update in words: its title, what happens, which sample D sees, and who moves."""
+    together = method.schedule == "simultaneous"
+    penalty = method.penalty.of(update.player, update.on)
     if update.player == "generator":
-        new = method.schedule != "simultaneous" and method.first == "discriminator"
-        d = "the new D" if new else "D, as it was before the step,"
-        title, sees = "G, through the new D" if new else "G, through D", "fake"
-        caption = (
-            f"G makes a sample, and {d} judges it. Only G moves, towards what D takes for real."
-        )
+        d = "the new D" if method.first == "discriminator" and not together else "D"
+        sees, title = "fake", f"G, through {d}"
+        caption = f"G makes a sample, {d} judges it, and G moves towards what D calls real."
+        held = " D is held still."
     else:
         sees = update.on
         title, caption = {
             "real": (
                 "D on a real sample",
-                "D sees a real sample, and moves to believe more firmly that it is real.",
+                "D sees a real sample, and moves towards calling it real.",
             ),
             "fake": (
                 "D on a fake sample",
-                "G makes a sample, and D moves to believe more firmly that it is fake. "
-                "G is held still: no gradient reaches it.",
+                "G makes a sample, and D moves towards calling it fake.",
             ),
             "both": (
                 "D on both samples",
-                "D sees a real sample and one that G makes, which is drawn here, and moves to tell "
-                "them apart. G is held still: no gradient reaches it.",
+                "D sees a real sample and one that G makes, which is drawn here, and moves towards "
+                "telling them apart.",
             ),
         }[update.on]
+        # A penalty may go through G, and even so nothing of G moves.
+        held = " G is held still." if penalty else " G is held still: no gradient reaches it."
+    caption += " Both move at once, each against the other as it was." if together else held
+    caption += f" The penalty {method.penalty.name} is part of the loss." if penalty else ""
     return {"title": title, "caption": caption, "sees": sees, "moves": update.player}
 
 
@@ -152,19 +211,19 @@ def show_views(
     `k.g`, the players' parameters, `k.d_units` and `k.g_units`, the activations of their units,
     `k.output` and `k.real`.
     """
+    verdict = nn.sigmoid if gives_belief(method.objective) else jnp.asarray
 
     def look(state, batch, sees):
         d_params, g_params = state.discriminator.params, state.generator.params
         round = play(d_params, g_params, batch, game, method, hyperparams)
-        output = game.generator.apply({"params": g_params}, batch.latent)
         g_units = activations(game.generator, g_params, batch.latent)
         sample = round.real if sees == "real" else round.fake
         return {
             "d": in_order(d_params),
             "g": in_order(g_params),
-            "d_units": activations(game.discriminator, d_params, sample),
+            "d_units": activations(game.discriminator, d_params, sample, verdict),
             "g_units": g_units[:0] if sees == "real" else g_units,
-            "output": output,
+            "output": g_units[-round.real.size :],
             "real": round.real,
         }
 
@@ -177,26 +236,30 @@ def show_views(
     arrays = {f"{k}.{name}": rows for k, view in enumerate(shown) for name, rows in view.items()}
     arrays |= {
         "output": history.output,
-        "belief": jnp.stack([on_real["d_units"][:, -1], shown[-1]["d_units"][:, -1]], axis=1),
+        "verdict": jnp.stack([on_real["d_units"][:, -1], shown[-1]["d_units"][:, -1]], axis=1),
         "losses": jnp.stack(history.losses, axis=1),
-        "success": jnp.stack([history.finite, history.matched, history.in_support], axis=1),
     }
     return {name: np.asarray(rows, np.float32) for name, rows in arrays.items()}
 
 
-def activations(network: nn.Module, params: chex.ArrayTree, inputs: jax.Array) -> jax.Array:
+def activations(
+    network: nn.Module,
+    params: chex.ArrayTree,
+    inputs: jax.Array,
+    last: Callable[[jax.Array], jax.Array] = jnp.asarray,
+) -> jax.Array:
     """What the units of a network with logistic layers give, layer by layer, inputs first: [units].
 
-    The last unit of D is the probability that belongs to its logit.
+    Those of the last layer give what the network does, through a function.
     """
-    _, kept = network.apply(
+    output, kept = network.apply(
         {"params": params},
         inputs,
         capture_intermediates=lambda module, _: isinstance(module, Linear),
         mutable="intermediates",
     )
-    layers = [layer["__call__"][0] for layer in kept["intermediates"].values()]
-    return jnp.concatenate([inputs, *map(nn.sigmoid, layers)])
+    *hidden, _ = [layer["__call__"][0] for layer in kept["intermediates"].values()]
+    return jnp.concatenate([inputs, *map(nn.sigmoid, hidden), jnp.atleast_1d(last(output))])
 
 
 def in_order(params: chex.ArrayTree) -> jax.Array:
@@ -224,13 +287,14 @@ def chart_lines(
     figure = Figure(figsize=(4.6, 2.4))
     axes = figure.subplots()
     for low, high in bands:
-        axes.axhspan(low, high, color=REAL_RANGE, lw=0)
+        axes.axhspan(low, high, fc=REAL_RANGE, ec=GREY, lw=0.6)
+    marker = "o" if len(steps) == 1 else ""
     for values, color, style in lines:
-        axes.plot(steps, values, color=color, ls=style, lw=1.3)
+        axes.plot(steps, values, color=color, ls=style, lw=1.3, marker=marker, clip_on=False)
     for value in across:
         axes.axhline(value, color=GREY, lw=1, ls=":")
     show_steps(axes, steps[-1])
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 5, 10)))
     return figure
 
 
@@ -238,25 +302,31 @@ def make_charts(
     arrays: Mapping[str, np.ndarray], steps: np.ndarray, game: Game, method: Method
 ) -> str:
     """The charts over training, each with its legend, in HTML."""
-    colors = {"1": BLUE, "0": ORANGE}
+    colors, styles = {"1": BLUE, "0": ORANGE}, [*DASHES]
     outputs = [
-        (f"coordinate {unit + 1} ({bit})", colors[bit], ("-", "--", ":", "-.")[unit // 2 % 4])
+        (f"coordinate {unit + 1} ({bit})", colors[bit], styles[game.name[:unit].count(bit) % 4])
         for unit, bit in enumerate(game.name)
     ]
-    beliefs = [("a real sample", BLUE, "-"), ("what G makes", ORANGE, "-")]
+    verdicts = [("a real sample", BLUE, "-"), ("what G makes", ORANGE, "-")]
     losses = [
         ("D on a real sample", BLUE, "-"),
         ("D on a fake sample", ORANGE, "-"),
         ("G", GREEN, "-"),
     ]
     objective = method.objective
-    undecided = {float(loss(0.0)) for loss in (objective.d_real, objective.d_fake, objective.g)}
     bands = sorted({*zip(game.real.low, game.real.high)})
-    charts = [
-        ("G's output, and the real ranges", "output", outputs, [0.5], bands),
-        ("D's belief that a sample is real", "belief", beliefs, [0.5], []),
-        ("Losses (dotted: D undecided)", "losses", losses, sorted(undecided), []),
-    ]
+    charts = [("G's output, and the real ranges", "output", outputs, [0.5], bands)]
+    if gives_belief(objective):
+        undecided = {float(loss(0.0)) for loss in (objective.d_real, objective.d_fake, objective.g)}
+        charts += [
+            ("D's belief that a sample is real", "verdict", verdicts, [0.5], []),
+            ("Losses (dotted: D undecided)", "losses", losses, sorted(undecided), []),
+        ]
+    else:
+        charts += [
+            ("D's score of a sample", "verdict", verdicts, [], []),
+            ("Losses", "losses", losses, [], []),
+        ]
     parts = []
     for title, name, keys, across, bands in charts:
         rows = arrays[name]
@@ -273,7 +343,7 @@ def legend_item(name: str, index: int, label: str, color: str, style: str) -> st
     stroke = f"stroke: var(--{CSS_COLORS[color]}); stroke-width: 3"
     line = f'<line x2="30" y1="3" y2="3" style="{stroke}; stroke-dasharray: {DASHES[style]}"/>'
     key = f'<svg class="key" viewBox="0 0 30 6" aria-hidden="true">{line}</svg>'
-    value = f'<output data-array="{name}" data-index="{index}"></output>'
+    value = f'<span class="value" data-array="{name}" data-index="{index}"></span>'
     return f"<li>{key}{html.escape(label)}{value}</li>"
 
 
@@ -291,6 +361,7 @@ def as_svg(figure: Figure, name: str, title: str) -> str:
         svg,
         count=1,
     )
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the other charts have the same
     for color, css in CSS_COLORS.items():
         svg = re.sub(color, f"var(--{css})", svg, flags=re.IGNORECASE)
     (left, bottom), (right, top) = figure.axes[0].get_position().get_points()

@@ -220,16 +220,33 @@ def train_record(
 
     `batch_at` gives the batch of a step, counted from 0.
     """
+    run = take_steps(run, batch_at, first_step, game, method, hyperparams, record_every)
+    return run, keep(run, first_step + record_every, game)
+
+
+def take_steps(
+    run: Run,
+    batch_at: Callable[[jax.Array], Batch],
+    first_step: jax.Array,
+    game: Game,
+    method: Method,
+    hyperparams: Hyperparams,
+    steps: int,
+) -> Run:
+    """So many steps from `first_step` on."""
 
     def step(t, run):
         batch = batch_at(first_step + t)
         return Run(*train_step(run.state, batch, game, method, hyperparams))
 
-    run = jax.lax.fori_loop(0, record_every, step, run)
+    return jax.lax.fori_loop(0, steps, step, run)
+
+
+def keep(run: Run, step: jax.Array, game: Game) -> History:
+    """The record of a run that has taken so many steps: a `History` of one."""
     output, finite = observe(run.state, game), all_finite(run.state)
     matched, in_support = success(output, finite, game)
-    step = first_step + record_every
-    return run, History(step, output, run.losses, finite, matched, in_support)
+    return History(step, output, run.losses, finite, matched, in_support)
 
 
 def success(output: jax.Array, finite: jax.Array, game: Game) -> tuple[jax.Array, jax.Array]:

@@ -216,7 +216,7 @@ def train_step(
     The reference: D on a real sample, D on a fake sample, then G through the new D.
     """
     state, updates = play_step(state, batch, game, method, hyperparams)
-    return state, Losses(**{name: x for update in updates for name, x in update.losses.items()})
+    return state, losses_of(updates)
 
 
 @partial(
@@ -241,6 +241,11 @@ class Update:
     state: GANState
     batch: Batch
     losses: dict[str, jax.Array]
+
+
+def losses_of(updates: list[Update]) -> Losses:
+    """The losses of a step, given its updates."""
+    return Losses(**{name: loss for update in updates for name, loss in update.losses.items()})
 
 
 def play_step(

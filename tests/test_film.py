@@ -4,7 +4,6 @@ import itertools
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,8 +33,13 @@ def test_a_film_has_the_history_and_the_end_of_the_run_that_train_gives(record_e
 def test_the_updates_of_a_film_lead_from_each_state_to_the_next(name):
     method = METHODS[name]
     film = gan.watch(KEY, method=method, steps=4, record_every=2)
-    updates, after = jax.tree.map(lambda leaf: leaf[1], (film.updates, film.state))
-    stepped, _ = gan.train_step(updates[0].state, whole_batch(updates, method), method=method)
+    updates, after, losses = jax.tree.map(
+        lambda leaf: leaf[1], (film.updates, film.state, film.history.losses)
+    )
+    last = {name: loss for update in updates for name, loss in update.losses.items()}
+    chex.assert_trees_all_close(losses._asdict(), last, atol=1e-6)
+    batch = gan.draw_batch(jax.random.split(KEY)[1], method=method, step=3)
+    stepped, _ = gan.train_step(updates[0].state, batch, method=method)
     chex.assert_trees_all_close(stepped, after, atol=1e-6)
 
     @jax.jit
@@ -43,6 +47,12 @@ def test_the_updates_of_a_film_lead_from_each_state_to_the_next(name):
         if update.player == "generator":
             return gan.generator_update(update.state, update.batch, method=method)[0]
         return gan.discriminator_update(update.state, update.batch, method=method, on=update.on)[0]
+
+    turns = batch if method.d_steps > 1 else jax.tree.map(lambda leaf: leaf[None], batch)
+    for update, move_of in zip(updates, method.moves, strict=True):
+        assert (update.player, update.on) == (move_of.player, move_of.on)
+        of_turn = jax.tree.map(lambda leaf, turn=move_of.turn: leaf[turn], turns)
+        chex.assert_trees_all_close(update.batch, of_turn, atol=1e-7)
 
     moved = {}
     for update, following in itertools.zip_longest(updates, updates[1:]):
@@ -55,17 +65,14 @@ def test_the_updates_of_a_film_lead_from_each_state_to_the_next(name):
     chex.assert_trees_all_close(gan.GANState(**moved), after, atol=1e-6)
 
 
-def whole_batch(updates, method):
-    """The batch of a step from those of its updates."""
-    if method.d_steps == 1:
-        return updates[0].batch
-    turns = [updates[2 * turn].batch for turn in range(method.d_steps)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *turns)
-
-
-def test_the_reference_step_is_three_updates_in_order():
-    moves = [(move.player, move.on) for move in gan.Method().moves]
-    assert moves == [("discriminator", "real"), ("discriminator", "fake"), ("generator", "fake")]
+def test_the_moves_of_a_step_are_in_order():
+    real, fake, both = (("discriminator", on) for on in ("real", "fake", "both"))
+    g = ("generator", "fake")
+    assert gan.Method().moves == [(*real, 0), (*fake, 0), (*g, 0)]
+    turns = gan.Method(d_steps=2)
+    assert turns.moves == [(*real, 0), (*fake, 0), (*real, 1), (*fake, 1), (*g, 1)]
+    first = gan.Method(schedule="alternating", first="generator")
+    assert first.moves == [(*g, 0), (*both, 0)]
 
 
 def test_a_film_refuses_what_train_refuses():

@@ -16,7 +16,10 @@ const decoded = film.encoded.map(rowsOf);
 const arrays = Object.fromEntries(
   Object.entries(film.arrays).map(([name, index]) => [name, decoded[index]]),
 );
-const show = (value, digits = 3) => (Number.isFinite(value) ? value.toFixed(digits) : "not finite");
+function show(value, digits) {
+  if (!Number.isFinite(value)) return "not finite";
+  return Math.abs(value) < 1e4 ? value.toFixed(digits) : value.toExponential(1);
+}
 
 // Drawing
 
@@ -33,9 +36,8 @@ const radius = 0.36 * spacing;
 const size = { width: 340, height: 64 + spacing * Math.max(units, 3) };
 const rowY = (unit, count) => size.height / 2 - 12 + spacing * (unit - (count - 1) / 2);
 
-function drawing(id, label) {
-  const box = `0 0 ${size.width} ${size.height}`;
-  return draw(element(id), "svg", { viewBox: box, role: "img", "aria-label": label });
+function drawing(id) {
+  return draw(element(id), "svg", { viewBox: `0 0 ${size.width} ${size.height}`, role: "img" });
 }
 
 /** Colour and width for a number that may have either sign. */
@@ -45,15 +47,15 @@ function paint(node, value) {
 }
 
 /** A fully connected network; gives what shows its weights, and its units' activations. */
-function network(id, name, sizes, ends) {
-  const svg = drawing(id, `${name}, ${sizes.join("-")} units, with weights and activations`);
+function network(id, sizes, ends) {
+  const svg = drawing(id);
   const x = (layer) => 36 + (layer * (size.width - 72)) / (sizes.length - 1);
   const edges = draw(svg, "g");
   const layers = sizes.map((count, layer) =>
     Array.from({ length: count }, (_, unit) => {
       const at = { cx: x(layer), cy: rowY(unit, count), r: radius };
-      draw(svg, "circle", { ...at, style: "fill: var(--panel)" });
-      const fill = draw(svg, "circle", { ...at, style: "fill: var(--blue)", opacity: 0 });
+      draw(svg, "circle", { ...at, class: "unit" });
+      const fill = draw(svg, "circle", { ...at, style: "fill: var(--unit)", opacity: 0 });
       const ring = draw(svg, "circle", { ...at, fill: "none" });
       if (layer === 0) {
         ring.setAttribute("style", "stroke: var(--grey)"); // an input has no bias
@@ -88,20 +90,22 @@ function network(id, name, sizes, ends) {
     for (const { fill, label } of layers.flat()) {
       const value = activations[next++]; // none, if nothing goes through the network
       fill.setAttribute("opacity", Number.isFinite(value) ? 0.75 * Math.min(1, Math.max(0, value)) : 0);
-      label.textContent = value === undefined ? "" : Number.isFinite(value) ? value.toFixed(2) : "–";
+      label.textContent = value === undefined ? "" : Number.isFinite(value) ? show(value, 2) : "–";
     }
+    const numbers = layers.map((layer) => layer.map(({ label }) => label.textContent).join(" "));
+    svg.setAttribute("aria-label", `${sizes.join("-")} units: ${numbers.join(", ")}`);
   };
 }
 
 /** The output beside the real ranges; gives what shows an output and a real sample. */
 function samplePanel() {
-  const svg = drawing("sample", "each coordinate of G's output, beside its real range");
+  const svg = drawing("sample");
   const x = (value) => 54 + 216 * value;
   const [top, bottom] = [rowY(0, units) - spacing / 2, rowY(units - 1, units) + spacing / 2];
   film.low.forEach((low, unit) =>
     draw(svg, "rect", {
       x: x(low), width: x(film.high[unit]) - x(low), y: rowY(unit, units) - spacing * 0.36,
-      height: spacing * 0.72, style: "fill: var(--range)", rx: 3,
+      height: spacing * 0.72, style: "fill: var(--range); stroke: var(--grey)", rx: 3,
     }),
   );
   const axis = draw(svg, "g", { class: "axis", style: "stroke: var(--grey)" });
@@ -122,22 +126,26 @@ function samplePanel() {
         d: `M0 ${-mark}L${mark} 0L0 ${mark}L${-mark} 0Z`,
         style: "fill: none; stroke: var(--ink); stroke-width: 2",
       }),
-      fake: draw(svg, "circle", { r: mark, cy: y, style: "fill: var(--blue)" }),
+      fake: draw(svg, "circle", { r: mark, cy: y, style: "fill: var(--ink)" }),
       number: draw(svg, "text", { ...middle, x: 336, "text-anchor": "end", id: `output-${unit}` }),
     };
   });
-  return (output, real, sees) =>
+  return (output, real, sees) => {
+    const numbers = [output, real].map((values) => [...values].map((value) => show(value, 3)));
     rows.forEach(({ y, real: diamond, fake, number }, unit) => {
       fake.setAttribute("cx", Number.isFinite(output[unit]) ? x(output[unit]) : -99);
       diamond.setAttribute("transform", `translate(${x(real[unit])} ${y})`);
       fake.setAttribute("opacity", sees === "real" ? 0.25 : 1);
       diamond.setAttribute("opacity", sees === "fake" ? 0.25 : 1);
-      number.textContent = show(output[unit]);
+      number.textContent = numbers[0][unit];
     });
+    const [made, drawn] = numbers.map((texts) => texts.join(" "));
+    svg.setAttribute("aria-label", `G makes ${made}; the real sample is ${drawn}`);
+  };
 }
 
-const showG = network("generator", "generator", film.sizes.g, ["latent z", "G(z)"]);
-const showD = network("discriminator", "discriminator", film.sizes.d, ["sample", "belief that it is real"]);
+const showG = network("generator", film.sizes.g, ["latent z", "G(z)"]);
+const showD = network("discriminator", film.sizes.d, ["sample", film.verdict]);
 const showSample = samplePanel();
 const charts = [...document.querySelectorAll(".chart")].map((chart) => {
   const cursor = chart.appendChild(document.createElement("div"));
@@ -152,14 +160,21 @@ const charts = [...document.querySelectorAll(".chart")].map((chart) => {
     pause();
     go(Math.round(along * records) - 1);
   };
+  // A finger that scrolls the page begins as one that drags; it goes up or down, and does not click.
+  let start = null; // where it was put down
   chart.addEventListener("pointerdown", (event) => {
+    start = event;
     chart.setPointerCapture(event.pointerId);
-    scrub(event);
   });
-  chart.addEventListener("pointermove", (event) => event.buttons && scrub(event));
+  chart.addEventListener("pointermove", (event) => {
+    if (!chart.hasPointerCapture(event.pointerId)) return;
+    const [x, y] = [event.clientX - start.clientX, event.clientY - start.clientY];
+    if (Math.abs(x) > Math.abs(y)) scrub(event);
+  });
+  chart.addEventListener("click", scrub);
   return (record) => (cursor.style.left = `${100 * place(record)}%`);
 });
-const readouts = [...document.querySelectorAll("output[data-array]")];
+const readouts = [...document.querySelectorAll(".value")];
 const viewButtons = film.views.map(({ title }, view) => {
   const button = element("views").appendChild(document.createElement("button"));
   button.type = "button";
@@ -184,7 +199,7 @@ function go(toRecord, toView = after) {
   for (const name of ["generator", "discriminator"]) {
     element(name).classList.toggle("moves", moves === name);
     element(name).classList.toggle("idle", name === "generator" && sees === "real");
-    const mark = view === after ? "" : moves === name ? "moves" : "held still";
+    const mark = view === after ? "" : moves === name ? "moves" : film.other;
     element(name).querySelector(".mark").textContent = mark;
   }
   for (const output of readouts) {
@@ -193,41 +208,46 @@ function go(toRecord, toView = after) {
   viewButtons.forEach((button, index) => button.setAttribute("aria-pressed", index === view));
   element("caption").textContent = caption;
   for (const move of charts) move(record);
-  const [finite, matched, inSupport] = row("success");
-  const success = inSupport ? "in support" : matched ? "matches" : "does not match";
-  const state = finite ? success : "diverged";
-  const step = film.steps[record].toLocaleString("en");
-  element("step").textContent = `step ${step}: ${state}`;
+  const state = view === after ? film.outcomes[record] : `update ${view + 1} of ${after}`;
+  const place = `step ${film.steps[record].toLocaleString("en")}: ${state}`;
+  element("step").textContent = place;
   element("scrubber").value = record;
-  element("scrubber").setAttribute("aria-valuetext", `step ${step}, ${state}`);
+  element("scrubber").setAttribute("aria-valuetext", place);
 }
 
-function nextUpdate() {
-  if (view < after) go(record, view + 1);
-  else if (record < records - 1) go(record + 1, 0);
-}
+const isAtEnd = () => record === records - 1 && view === after;
+/** The update that follows; at the end, the last step's are gone through again. */
+const nextUpdate = () => (view < after ? go(record, view + 1) : go(record + 1, 0));
 
 // Time
 
 const SECONDS_PER_UPDATE = 1.2;
+const LONGEST_FRAME = 250; // milliseconds; a page out of sight has no frames, and stands still
 let playing = null; // the last animation frame that was asked for
 let owed = 0; // records, or updates, that time has brought and that were not shown yet
 let before = 0;
 
 function tick(now) {
   const speed = Number(element("speed").value);
-  owed += ((now - before) / 1000) * (speed || 1 / SECONDS_PER_UPDATE);
+  const elapsed = Math.min(now - before, LONGEST_FRAME) / 1000;
+  owed += elapsed * (speed || 1 / SECONDS_PER_UPDATE);
   before = now;
   const whole = Math.floor(owed);
   owed -= whole;
   if (whole > 0 && speed) go(record + whole);
   else if (whole > 0) nextUpdate();
-  if (record === records - 1 && view === after) pause();
+  if (isAtEnd()) pause();
   else playing = requestAnimationFrame(tick);
 }
 
+/** Whether a screen reader is told of what changes: not of every frame. */
+function announce(on) {
+  for (const id of ["step", "caption"]) element(id).setAttribute("aria-live", on ? "polite" : "off");
+}
+
 function play() {
-  if (record === records - 1 && view === after) go(0);
+  if (isAtEnd()) go(0, 0);
+  announce(false);
   owed = 0;
   before = performance.now();
   playing = requestAnimationFrame(tick);
@@ -237,6 +257,7 @@ function play() {
 function pause() {
   cancelAnimationFrame(playing);
   playing = null;
+  announce(true);
   element("play").textContent = "Play";
 }
 
@@ -262,6 +283,6 @@ addEventListener("keydown", (event) => {
   const taken = own && (own.matches("select") || key === " ");
   if (!(key in KEYS) || taken || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  KEYS[key]();
+  if (key !== " " || !event.repeat) KEYS[key]();
 });
 go(0);
