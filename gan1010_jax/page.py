@@ -37,6 +37,7 @@ from gan1010_jax.plotting import (
     layer_sizes,
     show_steps,
     styled,
+    undecided_losses,
 )
 from gan1010_jax.training import History
 from gan1010_jax.updates import Update
@@ -315,18 +316,14 @@ def make_charts(
     ]
     objective = method.objective
     bands = sorted({*zip(game.real.low, game.real.high)})
-    charts = [("G's output, and the real ranges", "output", outputs, [0.5], bands)]
-    if gives_belief(objective):
-        undecided = {float(loss(0.0)) for loss in (objective.d_real, objective.d_fake, objective.g)}
-        charts += [
-            ("D's belief that a sample is real", "verdict", verdicts, [0.5], []),
-            ("Losses (dotted: D undecided)", "losses", losses, sorted(undecided), []),
-        ]
-    else:
-        charts += [
-            ("D's score of a sample", "verdict", verdicts, [], []),
-            ("Losses", "losses", losses, [], []),
-        ]
+    believes = gives_belief(objective)
+    verdict = "D's belief that a sample is real" if believes else "D's score of a sample"
+    undecided = sorted({*undecided_losses(objective)})
+    charts = [
+        ("G's output, and the real ranges", "output", outputs, [0.5], bands),
+        (verdict, "verdict", verdicts, [0.5] if believes else [], []),
+        ("Losses (dotted: D undecided)", "losses", losses, undecided, []),
+    ]
     parts = []
     for title, name, keys, across, bands in charts:
         rows = arrays[name]
