@@ -52,7 +52,7 @@ def take_screenshot(page: Path) -> bytes:
     found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=next(found), args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1120, "height": 900})
+        tab = browser.new_page(viewport={"width": 1120, "height": 960})
         tab.goto(page.as_uri())
         tab.locator("#scrubber").fill("499")
         tab.locator("#views button").nth(2).click()
@@ -150,7 +150,7 @@ PROGRAMS = (
     ("watch", "watch.py", "watch.png", "one GAN, replayed in a browser"),
     ("notebook", "colab.ipynb", "generator.png", "a tour, for Colab or Jupyter"),
     ("phases", "sweep.py", "phase_diagram.png", "where a method converges: a grid of its numbers"),
-    ("card", "card.py", "long_run.png", "which methods keep what they have learned"),
+    ("card", "card.py", "methods.png", "which methods keep what they have learned"),
     ("spectrum", "spectrum.py", "spectrum.png", "whether what they have learned is stable"),
     ("dirac", "dirac.py", "dirac.png", "the smallest game, beside the paper that made it"),
     ("agreement", "agreement.py", "losses.png", "whether it is the same GAN as PyTorch's"),
