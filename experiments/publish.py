@@ -273,7 +273,7 @@ def show_million() -> str:
     """How often, and when, a million seeds converge."""
     report = read_json(RESULTS / "million.json")
     rows = [
-        [name.replace("_", " "), f"{report[name]['count']:,}", *show_proportion(report[name], 3)]
+        [name.replace("_", " "), f"{report[name]['count']:,}", *show_proportion(report[name], 4)]
         for name in OUTCOMES
     ]
     titles = [f"of {report['seeds']:,} seeds", "seeds", "fraction", "95 % interval"]
