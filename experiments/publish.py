@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import card
 import numpy as np
 import tyro
 from playwright.sync_api import sync_playwright
@@ -256,6 +255,11 @@ def show_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds > 180 else f"{seconds / 60:.1f} minutes"
 
 
+def three_digits(value: float) -> str:
+    """A number below 1,000 to three digits, at most two of them decimals."""
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
 def show_run(name: str) -> str:
     """A command, and how long it took."""
     ran = read_json(RUNS)[name]
@@ -311,8 +315,16 @@ def show_long() -> str:
 
 
 def show_card() -> str:
-    """The card of methods."""
-    return card.write_markdown(read_json(RESULTS / "card.json")).rstrip()
+    """How many seeds are in support by each method, early and late, and how many have forgotten."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for row in read_json(RESULTS / "card.json")["methods"]:
+        early, late = row["10000"], row["50000"]
+        numbers = early["in_support"], late["in_support"], late["forgot"]
+        cells = rows.setdefault((row["optimizer"], row["objective"]), [])
+        cells += [f"{100 * number['fraction']:.1f}" for number in numbers]
+    columns = ["10,000", "50,000", "forgot"]
+    titles = ["objective, optimiser", *columns, *(f"R1: {column}" for column in columns)]
+    return table(titles, [[f"{name}, {by}", *cells] for (by, name), cells in rows.items()])
 
 
 def show_spectrum() -> str:
@@ -385,7 +397,7 @@ def show_benchmark() -> str:
     }
     sizes = sorted({seeds for program, seeds in rates if seeds})
     rows = [
-        [f"{seeds:,}", *(f"{rates[program, seeds] / 1e6:.3g}" for program in programs)]
+        [f"{seeds:,}", *(three_digits(rates[program, seeds] / 1e6) for program in programs)]
         for seeds in sizes
     ]
     one = rates["pytorch", None]

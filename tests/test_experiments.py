@@ -144,9 +144,3 @@ def test_the_card_counts_what_the_curves_say(population):
         settled = matched[:, record:].all(axis=1)
         for name, expected in {"matched": now, "forgot": ever & ~now, "settled": settled}.items():
             assert card[name]["count"] == expected.sum(), name
-
-
-def test_the_readme_has_the_card_of_methods():
-    program = runpy.run_path(str(PROGRAMS / "card.py"))
-    card = json.loads((PROGRAMS / "results" / "card.json").read_text())
-    assert program["write_markdown"](card) in (ROOT / "README.md").read_text()
