@@ -18,6 +18,7 @@ from scipy import stats
 import gan1010_jax as gan
 from gan1010_jax import store
 from gan1010_jax.command_line import keep_compiled_programs, run
+from gan1010_jax.diagrams import plot_agreement
 from gan1010_jax.engines import ENGINES, compiler_options
 from gan1010_jax.training import begin, train_record
 from gan1010_jax.version import enable_x64, versions
@@ -45,8 +46,8 @@ class Agreement:
     Step by step: from PyTorch's initial parameters and on its samples, the largest difference over
     eight runs of 10,000 steps, of `train_on` and of every engine, in both precisions. In
     distribution: the p-values of ten tests of 4,096 seeds against 400 independent runs. Writes
-    agreement.json. Exit code 1 if anything is further apart than the tests allow. PyTorch need not
-    be installed.
+    agreement.json and figures/agreement.png. Exit code 1 if anything is further apart than the
+    tests allow. PyTorch need not be installed.
     """
 
     out: Path = field(
@@ -70,6 +71,7 @@ def main(options: Agreement) -> None:
             "versions": versions(),
         }
         store.write_json(options.out / "agreement.json", report)
+        store.write_figures(options.out, {"agreement": plot_agreement(rows, TOLERANCES)})
     print_report(report, options.out)
     if not report["agrees"]:
         print("it does not agree with the reference", file=sys.stderr)

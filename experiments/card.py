@@ -20,6 +20,7 @@ from gan1010_jax.command_line import (
     run,
 )
 from gan1010_jax.convergence import as_json, proportion
+from gan1010_jax.diagrams import plot_card
 from gan1010_jax.methods import OBJECTIVES
 from gan1010_jax.population import seed_range
 
@@ -33,8 +34,8 @@ class Card:
 
     Each is looked at after 10,000 and after 50,000 steps: how many seeds match, are in support,
     have settled (they match at every record from there to the end), and have forgotten (they
-    matched before, and do not now). Writes card.json, with intervals, and card.md, a table in
-    Markdown; takes a few minutes on two cores.
+    matched before, and do not now). Writes card.json, with intervals, card.md, a table in Markdown,
+    and figures/card.png; takes a few minutes on two cores.
     """
 
     seeds: Annotated[int, number("seeds", int)] = 2048
@@ -62,6 +63,7 @@ def main(options: Card) -> None:
         card = make_card(options, rates, weights, seeds)
         store.write_json(out / "card.json", card)
         store.write_file(out / "card.md", write_markdown(card).encode())
+        store.write_figures(out, {"card": plot_card(early_and_late(card), (EARLY, LATE))})
     console = Console(highlight=False, markup=False)
     console.print(write_markdown(card), soft_wrap=True)
     console.print(f"written to {out}", soft_wrap=True)
@@ -93,6 +95,15 @@ def make_card(options: Card, rates: dict, weights: dict, seeds: range) -> dict:
         "versions": population.versions,
         "methods": rows,
     }
+
+
+def early_and_late(card: dict) -> dict[str, dict[str, tuple[float, float]]]:
+    """The fractions in support, by objective and optimiser, and by penalty."""
+    methods: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in card["methods"]:
+        ends = tuple(row[str(step)]["in_support"]["fraction"] for step in (EARLY, LATE))
+        methods.setdefault(f"{row['objective']}, {row['optimizer']}", {})[row["penalty"]] = ends
+    return methods
 
 
 def look(population: gan.Population, step: int) -> dict[str, dict]:

@@ -117,7 +117,10 @@ SHOWS = {
         "    --methods mse,nonsaturating,wasserstein,mse+r1",
         {"figures/methods.png": "figures/phase_diagram.png"},
     ),
-    "card": Show("python experiments/card.py", {"results/card.json": "card.json"}),
+    "card": Show(
+        "python experiments/card.py",
+        {"results/card.json": "card.json", "figures/card.png": "figures/card.png"},
+    ),
     "spectrum": Show(
         "python experiments/spectrum.py",
         {
@@ -130,7 +133,11 @@ SHOWS = {
         {"results/dirac.json": "dirac.json", "figures/dirac.png": "figures/dirac.png"},
     ),
     "agreement": Show(
-        "python experiments/agreement.py", {"results/agreement.json": "agreement.json"}
+        "python experiments/agreement.py",
+        {
+            "results/agreement.json": "agreement.json",
+            "figures/agreement.png": "figures/agreement.png",
+        },
     ),
     "benchmark": Show(
         "python experiments/benchmark.py",
@@ -149,10 +156,10 @@ PROGRAMS = (
     ("watch", "watch.py", "watch.png", "one GAN, replayed in a browser"),
     ("notebook", "colab.ipynb", "generator.png", "a tour, for Colab or Jupyter"),
     ("phases", "sweep.py", "phase_diagram.png", "where a method converges: a grid of its numbers"),
-    ("card", "card.py", "methods.png", "which methods keep what they have learned"),
+    ("card", "card.py", "card.png", "which methods keep what they have learned"),
     ("spectrum", "spectrum.py", "spectrum.png", "whether what they have learned is stable"),
     ("dirac", "dirac.py", "dirac.png", "the smallest game, beside the paper that made it"),
-    ("agreement", "agreement.py", "losses.png", "whether it is the same GAN as PyTorch's"),
+    ("agreement", "agreement.py", "agreement.png", "whether it is the same GAN as PyTorch's"),
     ("benchmark", "benchmark.py", "benchmark.png", "how fast it is, beside PyTorch's and JAX's"),
 )
 
@@ -236,9 +243,9 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown: its first column on the left, the others on the right."""
-    lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *rows]
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], side: str = "--:") -> str:
+    """A table in Markdown: its first column on the left, the others on the right, or at a side."""
+    lines = [titles, ["---", *[side] * (len(titles) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -421,7 +428,7 @@ def show_programs() -> str:
         image = f'<img src="figures/{picture}" width="200" alt="">'
         time = show_seconds(runs[name]["seconds"])
         rows.append([f"[{program}]({program})", purpose, f"`{command}`", time, image])
-    return table(["program", "what it shows", "command", "takes", ""], rows)
+    return table(["program", "what it shows", "command", "takes", ""], rows, side="---")
 
 
 BLOCKS = {

@@ -1,6 +1,7 @@
-"""Figures of methods: phase diagrams of a grid, the Dirac-GAN's fields and runs, and spectra."""
+"""Figures of methods: phase diagrams, the Dirac-GAN, spectra, what is kept, and agreement."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -269,4 +270,60 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     periods.minorticks_off()
     periods.set_ylabel("period in steps")
     figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def plot_card(
+    methods: Mapping[str, Mapping[str, tuple[float, float]]], steps: tuple[int, int]
+) -> Figure:
+    """How methods keep what they have learned: a line for each, from early to late.
+
+    Args:
+      methods: for each objective and optimiser, by name, and for each penalty, by name, two at
+        most: the fractions in support early and late.
+      steps: after how many steps these are.
+    """
+    figure = Figure(figsize=(8, 0.9 + 0.4 * len(methods)))
+    axes = figure.subplots()
+    early, late = steps
+    axes.set_title(f"In support after {early:,} steps (ring) and {late:,} (dot)", fontsize=13)
+    for row, penalties in enumerate(methods.values()):
+        for shift, color, (penalty, ends) in zip((0.16, -0.16), (ORANGE, BLUE), penalties.items()):
+            line = {"color": color, "clip_on": False, "zorder": 3}
+            label = f"penalty {penalty}" if row == 0 else None
+            axes.plot(ends, [row - shift] * 2, lw=1.5, label=label, **line)
+            axes.plot(ends[0], row - shift, "o", ms=6, mfc="white", **line)
+            axes.plot(ends[1], row - shift, "o", ms=6, **line)
+    axes.set_yticks(range(len(methods)), methods)
+    axes.set(xlim=(0, 1), ylim=(len(methods) - 0.5, -0.5), xlabel="fraction of seeds")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def plot_agreement(rows: Sequence[Mapping[str, Any]], tolerances: Mapping[str, float]) -> Figure:
+    """How far programs are from the reference's runs: the largest differences, on a log scale.
+
+    Args:
+      rows: of each program and precision, `program`, `dtype`, and the differences of the `outputs`,
+        `losses` and `parameters`.
+      tolerances: how far a precision may be, by its name.
+    """
+    figure = Figure(figsize=(8, 3.4))
+    axes = figure.subplots()
+    axes.set_title("The largest difference from PyTorch's runs", fontsize=13)
+    programs = list(dict.fromkeys(row["program"] for row in rows))
+    for name, color, marker in zip(
+        ("outputs", "losses", "parameters"), (BLUE, ORANGE, GREEN), "osD"
+    ):
+        places = [programs.index(row["program"]) for row in rows]
+        axes.plot([row[name] for row in rows], places, marker, color=color, label=name, alpha=0.8)
+    for (dtype, tolerance), style in zip(tolerances.items(), (":", "--")):
+        axes.axvline(tolerance, color=GREY, ls=style, label=f"allowed in {dtype}")
+    axes.set_yticks(range(len(programs)), programs)
+    axes.set(xscale="log", ylim=(len(programs) - 0.5, -0.5), xlabel="difference")
+    figure.legend(loc="outside right center")
     return figure

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gan1010_jax as gan
+from gan1010_jax.diagrams import plot_agreement
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ROOT / "experiments"
@@ -144,3 +145,32 @@ def test_the_card_counts_what_the_curves_say(population):
         settled = matched[:, record:].all(axis=1)
         for name, expected in {"matched": now, "forgot": ever & ~now, "settled": settled}.items():
             assert card[name]["count"] == expected.sum(), name
+
+
+def test_the_card_is_drawn_from_its_numbers():
+    program = runpy.run_path(str(PROGRAMS / "card.py"))
+    card = json.loads((PROGRAMS / "results" / "card.json").read_text())
+    methods = program["early_and_late"](card)
+    rows = iter(card["methods"])
+    assert len(methods) == 12 and all(list(one) == ["none", "r1"] for one in methods.values())
+    figure = program["plot_card"](methods, (10_000, 50_000))
+    (axes,) = figure.axes
+    drawn = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    for row in rows:
+        ends = tuple(row[step]["in_support"]["fraction"] for step in ("10000", "50000"))
+        assert ends in drawn
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(methods)
+    figure.draw_without_rendering()
+
+
+def test_the_differences_from_pytorch_are_drawn():
+    rows = [
+        {"program": program, "dtype": dtype, "outputs": x, "losses": 2 * x, "parameters": 3 * x}
+        for program in ("train_on", "fused")
+        for dtype, x in (("float32", 1e-7), ("float64", 1e-16))
+    ]
+    (axes,) = plot_agreement(rows, {"float32": 1e-5, "float64": 1e-10}).axes
+    for line, times in zip(axes.lines, (1, 2, 3)):
+        assert list(line.get_xdata()) == [times * x for x in (1e-7, 1e-16)] * 2
+        assert list(line.get_ydata()) == [0, 0, 1, 1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["train_on", "fused"]
