@@ -450,12 +450,12 @@ def test_a_page_without_javascript_has_its_charts_and_says_so(open_page):
 
 
 def test_methods_and_patterns_are_shown_as_they_are(open_page, monkeypatch, tmp_path):
-    options = "--seed 1 --steps 40 --pattern 011 --objective wasserstein --penalty wgan_gp"
+    options = "--seed 1 --steps 40 --pattern 110 --objective wasserstein --penalty wgan_gp"
     options += " --schedule simultaneous --noise-std 0.1 --d-lr 0.05 --out"
     other = tmp_path / "other.html"
     assert watch(f"{options} {other}", monkeypatch) == 0
     page = open_page(other)
-    assert page.title() == "Training a GAN to say 011: seed 1"
+    assert page.title() == "Training a GAN to say 110: seed 1"
     text = page.inner_text("main")
     how = "objective wasserstein, schedule simultaneous, penalty wgan_gp, d lr 0.05, noise std 0.1"
     assert f"40 steps with {how}, of which one in 10 is shown." in text
