@@ -1,6 +1,7 @@
 """Run the programs whose results README shows, keep what it shows, and insert the numbers."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -315,8 +316,8 @@ def show_long() -> str:
         f"All {seeds:,} generators are in support from step {first:,} to step {last:,}. Then, "
         "although nothing has changed, they begin to leave, learn again and leave again, at first "
         f"nearly all at the same time: around step {steps[worst]:,}, only "
-        f"{100 * inside[worst] / seeds:.0f} % are in support. Yet never do less than "
-        f"{100 * least:.0f} % match.\n\n"
+        f"{100 * inside[worst] / seeds:.0f} % are in support. Yet never do fewer than "
+        f"{math.floor(100 * least)} % match.\n\n"
         + table(["after step", "matched", interval, "in support", interval], rows)
     )
 
