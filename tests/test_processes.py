@@ -225,6 +225,6 @@ def test_a_terminated_process_is_missed_at_once_and_nobody_needs_to_say_where(la
     assert second.exitcode == 143 and first.exitcode == 1, first.log.read_text()[-3000:]
     for process, place in ((first, 0), (second, 1)):
         said = process.log.read_text()
-        assert f"--resume runs/{out.name} --distributed --coordinator 127.0.0.1:" in said
+        assert f"--resume runs/{out.name} --no-figures --distributed --coordinator 127" in said
         assert f"--num-processes 2 --process-id {place}" in said and "Traceback" not in said
     assert "error: process 1 ended early, and" in first.log.read_text()
