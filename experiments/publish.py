@@ -17,7 +17,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
-from playwright.sync_api import sync_playwright
 
 import gan1010_jax as gan
 from gan1010_jax import store
@@ -49,6 +48,8 @@ class Show(NamedTuple):
 
 def take_screenshot(page: Path) -> bytes:
     """What a page looks like in a browser, while G moves in step 5,000."""
+    from playwright.sync_api import sync_playwright  # which only this needs
+
     found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=next(found), args=["--no-sandbox"])
@@ -90,7 +91,7 @@ SHOWS = {
         output="results/first.txt",
     ),
     "watch": Show(
-        "python experiments/watch.py --seed 17 --out watch.html",
+        "python experiments/watch.py --seed 17 --out runs/watch.html",
         {"figures/watch.png": take_screenshot},
     ),
     "million": Show(
@@ -171,7 +172,8 @@ class Publish:
 
     With names, those runs come first: each command as the pages have it, in an empty directory,
     and of what it writes the pages' figures and numbers are kept in figures/ and results/. This
-    needs PyTorch (benchmark), a browser (watch) and nothing else running on the machine.
+    needs the extra `test`, PyTorch (benchmark), a browser (watch), and a machine that does nothing
+    else.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -210,7 +212,7 @@ def perform(name: str, show: Show) -> None:
             text=True,
         )
         seconds = time.perf_counter() - started
-        out = next(iter([*place.glob("runs/*"), *place.glob("*.html"), place]))
+        out = next(iter([*place.glob("runs/*"), place]))
         for kept, source in show.kept.items():
             store.write_file(HERE / kept, source(out) if callable(source) else read(out, source))
         if show.output:
@@ -316,8 +318,8 @@ def show_long() -> str:
         f"All {seeds:,} generators are in support from step {first:,} to step {last:,}. Then, "
         "although nothing has changed, they begin to leave, learn again and leave again, at first "
         f"nearly all at the same time: around step {steps[worst]:,}, only "
-        f"{100 * inside[worst] / seeds:.0f} % are in support. Yet never do fewer than "
-        f"{math.floor(100 * least)} % match.\n\n"
+        f"{100 * inside[worst] / seeds:.0f} % are in support. Yet once they have learned it, "
+        f"{math.floor(100 * least)} % match at any time, or more.\n\n"
         + table(["after step", "matched", interval, "in support", interval], rows)
     )
 
@@ -349,7 +351,7 @@ def show_spectrum() -> str:
         ]
         rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
     return table(
-        ["after step", "seeds", "length of the field", "largest modulus - 1, in 10⁻⁵"], rows
+        ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"], rows
     )
 
 

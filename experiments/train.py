@@ -24,7 +24,7 @@ from gan1010_jax.command_line import (
     progress_bar,
     run,
 )
-from gan1010_jax.convergence import OUTCOMES, name_parts
+from gan1010_jax.convergence import OUTCOMES, list_options
 from gan1010_jax.manifest import recognize_method
 from gan1010_jax.plotting import plot_population
 from gan1010_jax.population import first_history, seed_range
@@ -231,9 +231,8 @@ def print_report(report: dict, out: Path) -> None:
         wall, compiling = report["wall_seconds"], report["compile_seconds"]
         facts.add_row("training", f"{wall:.1f} s, {compiling:.1f} s of it compiling")
         facts.add_row("seed-steps per second", f"{report['seed_steps_per_second']:,.0f}")
-    if report["method"] != name_parts(gan.Method()):
-        parts = [f"{name} {value}" for name, value in report["method"].items()]
-        facts.add_row("method", ", ".join(parts).replace("_", " "))
+    others = list_options(report["method"] | report["hyperparams"])
+    facts.add_row("method", " ".join(others) or "the reference")
     facts.add_row("device", f"{report['device']}, engine {report['engine']}")
     facts.add_row("written to", str(out))
 

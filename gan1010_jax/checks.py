@@ -16,6 +16,7 @@ from gan1010_jax.losses import Batch
 from gan1010_jax.methods import (
     HYPERPARAMS,
     OPTIONAL,
+    PENALTIES,
     PENALTY_NUMBERS,
     Hyperparams,
     Method,
@@ -131,7 +132,8 @@ def check_types(game: Game, method: Method, hyperparams: Hyperparams) -> None:
     for name in PENALTY_NUMBERS:
         value, penalty = getattr(hyperparams, name), method.penalty
         if value is not None and name not in penalty.numbers:
-            allowed = f"None, since the penalty {penalty.name} does not use it"
+            others = ", ".join(other for other, one in PENALTIES.items() if name in one.numbers)
+            allowed = f"None, since the penalty {penalty.name} does not use it, but {others}"
             raise InvalidArgument(name, value, allowed)
 
 

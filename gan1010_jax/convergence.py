@@ -14,7 +14,7 @@ import numpy as np
 
 from gan1010_jax.checks import count_cells, shortest
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.methods import Method
+from gan1010_jax.methods import Hyperparams, Method
 from gan1010_jax.training import History
 
 if TYPE_CHECKING:
@@ -265,6 +265,20 @@ def name_parts(method: Method) -> dict[str, Any]:
         "first": method.first,
         "optimizer": ",".join(names) if isinstance(method.optimizer, tuple) else names[0],
     }
+
+
+def list_options(parts: Mapping[str, Any]) -> list[str]:
+    """What a method, its parts and numbers by name, has other than the reference.
+
+    As the options of the programs that make it so.
+    """
+    reference = name_parts(Method()) | vars(Hyperparams())
+    others = {name: value for name, value in parts.items() if value != reference[name]}
+    return [
+        f"--{name.replace('_', '-')} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in others.items()
+        if value is not None
+    ]
 
 
 def tabulate_cells(population: "Population") -> dict[str, np.ndarray]:

@@ -56,7 +56,7 @@ def plot_phase_diagram(cells: Mapping[str, Mapping[str, np.ndarray]], *names: st
     grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=share)
     any_cells = next(iter(cells.values()))
     title = f"{any_cells['seeds'][0]:,} seeds a cell, {last:,} steps"
-    title += " (+ the default)" if len(names) == 2 and default_place(any_cells, names) else ""
+    title += " (cross: the default)" if len(names) == 2 and default_place(any_cells, names) else ""
     figure.suptitle(f"{', '.join(cells)}: {title}" if alone else title)
     for row, (column, title, scale) in enumerate(panels):
         for place, (method, table) in enumerate(cells.items()):

@@ -22,7 +22,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gan1010_jax.convergence import name_parts
+from gan1010_jax.convergence import list_options, name_parts
 from gan1010_jax.film import Film
 from gan1010_jax.games import Game
 from gan1010_jax.losses import play
@@ -134,16 +134,8 @@ def gives_belief(objective: Objective) -> bool:
 
 def summarize(film: Film, method: Method, hyperparams: Hyperparams, outcome: str) -> str:
     """What was trained, and what came of it, in words."""
-    parts, reference = (
-        name_parts(method) | vars(numbers)
-        for method, numbers in ((method, hyperparams), (Method(), Hyperparams()))
-    )
-    others = [
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in parts.items()
-        if value != reference[name]
-    ]
-    how = " of the reference" if not others else f" with {', '.join(others)}"
+    others = list_options(name_parts(method) | vars(hyperparams))
+    how = f" with {' '.join(others)}" if others else " of the reference method"
     every, steps = int(film.history.step[0]), int(film.history.step[-1])
     shown = "each" if every == 1 else f"one in {every:,}"
     return f"{steps:,} steps{how}, of which {shown} is shown. At the end: {outcome}."

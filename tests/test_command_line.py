@@ -106,6 +106,7 @@ def test_a_good_run_prints_its_table_and_exits_with_0(good):
         assert text in process.stdout
     for text in ("seed-steps per second", "device", "fused", "written to", "run"):
         assert text in process.stdout
+    assert "--d-lr 0.02 --g-lr 0.03" in process.stdout  # what differs from the reference
     assert "trained 40 of 40 GANs" in process.stderr
     assert "Warning" not in process.stderr
 

@@ -457,8 +457,8 @@ def test_methods_and_patterns_are_shown_as_they_are(open_page, monkeypatch, tmp_
     page = open_page(other)
     assert page.title() == "Training a GAN to say 110: seed 1"
     text = page.inner_text("main")
-    how = "objective wasserstein, schedule simultaneous, penalty wgan_gp, d lr 0.05, noise std 0.1"
-    assert f"40 steps with {how}, of which one in 10 is shown." in text
+    how = "--objective wasserstein --schedule simultaneous --penalty wgan_gp --d-lr 0.05"
+    assert f"40 steps with {how} --noise-std 0.1, of which one in 10 is shown." in text
     assert "its score of what it sees" in text and "noise on it" in text and "belief" not in text
     titles = page.locator("#views button").all_text_contents()
     assert titles == ["1 D on both samples", "2 G, through D", "After the step"]

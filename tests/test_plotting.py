@@ -181,9 +181,7 @@ def test_a_phase_diagram_shows_each_cell_where_it_belongs(short):
     settling = np.ma.filled(figure.axes[2].collections[0].get_array(), np.nan)
     shown = cells["matched_fraction"].reshape(3, 2) >= 0.5
     np.testing.assert_array_equal(np.isfinite(settling), shown)
-    assert (
-        "30 seeds a cell" in figure.get_suptitle() and "+ the default" not in figure.get_suptitle()
-    )
+    assert "30 seeds a cell" in figure.get_suptitle() and "the default" not in figure.get_suptitle()
     both = plot_phase_diagram({"mse": cells, "again": cells}, "g_lr", "d_lr")
     assert [axes.get_title() for axes in both.axes[:2]] == ["mse", "again"]
 
