@@ -274,7 +274,7 @@ def plot_settling(population: Population) -> Figure:
     show_steps(axes, population.steps)
     axes.set(xlabel="settling step: it matches at every record from here on", ylabel="seeds")
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
     return figure
 
 

@@ -345,7 +345,9 @@ def test_one_record_has_its_updates_too_and_a_name_is_no_markup(open_page, film,
         page.locator("#next").click()
         expect(pressed).to_have_text(title)
     expect(page.locator("#caption")).to_contain_text(f"The penalty {name} is part of the loss.")
-    how = f"10 steps with penalty {name}, of which one in 10 is shown. At the end: does not match."
+    how = (
+        f"10 steps with --penalty {name}, of which one in 10 is shown. At the end: does not match."
+    )
     assert how in page.inner_text("main")
 
 
