@@ -156,7 +156,7 @@ SHOWS = {
 PROGRAMS = (
     ("first", "train.py", "convergence.png", "many GANs: how often, and when, they converge"),
     ("watch", "watch.py", "watch.png", "one GAN, replayed in a browser"),
-    ("notebook", "colab.ipynb", "generator.png", "a tour, for Colab or Jupyter"),
+    ("notebook", "colab.ipynb", "generator.png", "a tour, for Colab or Jupyter; this runs it anew"),
     ("phases", "sweep.py", "phase_diagram.png", "where a method converges: a grid of its numbers"),
     ("card", "card.py", "card.png", "which methods keep what they have learned"),
     ("spectrum", "spectrum.py", "spectrum.png", "whether what they have learned is stable"),
@@ -428,10 +428,13 @@ def show_programs() -> str:
     runs, rows = read_json(RUNS), []
     for name, program, picture, purpose in PROGRAMS:
         command = SHOWS[name].command.replace("\\\n    ", "")
-        image = f'<img src="figures/{picture}" width="200" alt="">'
+        image = f'<img src="figures/{picture}" width="240" alt="">'
         time = show_seconds(runs[name]["seconds"])
-        rows.append([f"[{program}]({program})", purpose, f"`{command}`", time, image])
-    return table(["program", "what it shows", "command", "takes", ""], rows, side="---")
+        rows.append([f"[{program}]({program})", f"{purpose}<br>`{command}`<br>{time}", image])
+    wide = "&nbsp;" * 60  # or pictures are squeezed
+    return table(
+        ["program", "what it shows, its command, and how long that takes", wide], rows, "---"
+    )
 
 
 BLOCKS = {
