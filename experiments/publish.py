@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 RESULTS, FIGURES = HERE / "results", HERE / "figures"
 PAGES = (HERE.parent / "README.md", HERE / "README.md")
 RUNS = RESULTS / "runs.json"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 COLUMNS = ("outputs", "losses", "parameters")
 
 
@@ -46,13 +47,17 @@ class Show(NamedTuple):
     output: str | None = None
 
 
+def find_browser() -> str | None:
+    """Where a browser is installed, if one is."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def take_screenshot(page: Path) -> bytes:
     """What a page looks like in a browser, while G moves in step 5,000."""
     from playwright.sync_api import sync_playwright  # which only this needs
 
-    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=next(found), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1120, "height": 960})
         tab.goto(page.as_uri())
         tab.locator("#scrubber").fill("499")
@@ -121,7 +126,11 @@ SHOWS = {
     ),
     "card": Show(
         "python experiments/card.py",
-        {"results/card.json": "card.json", "figures/card.png": "figures/card.png"},
+        {
+            "results/card.json": "card.json",
+            "results/card.md": "card.md",
+            "figures/card.png": "figures/card.png",
+        },
     ),
     "spectrum": Show(
         "python experiments/spectrum.py",

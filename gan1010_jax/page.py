@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -32,6 +32,7 @@ from gan1010_jax.plotting import (
     BLUE,
     GREEN,
     GREY,
+    LOSS_KEYS,
     ORANGE,
     REAL_RANGE,
     layer_sizes,
@@ -115,6 +116,7 @@ def name_outcomes(history: History) -> list[str]:
     return np.select([np.asarray(test) for test in tests], words, "does not match").tolist()
 
 
+@cache
 def gives_belief(objective: Objective) -> bool:
     """Whether D's sigmoid is its belief that a sample is real; else, its logit is but a score.
 
@@ -301,11 +303,7 @@ def make_charts(
         for unit, bit in enumerate(game.name)
     ]
     verdicts = [("a real sample", BLUE, "-"), ("what G makes", ORANGE, "-")]
-    losses = [
-        ("D on a real sample", BLUE, "-"),
-        ("D on a fake sample", ORANGE, "-"),
-        ("G", GREEN, "-"),
-    ]
+    losses = [(label, color, "-") for label, color in LOSS_KEYS]
     objective = method.objective
     bands = sorted({*zip(game.real.low, game.real.high)})
     believes = gives_belief(objective)

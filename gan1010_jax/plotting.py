@@ -43,6 +43,8 @@ Drawn = TypeVar("Drawn")
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 REAL_RANGE = "#F3DFA2"
+# What each of the `Losses` is called, and its colour.
+LOSS_KEYS = (("D on a real sample", BLUE), ("D on a fake sample", ORANGE), ("G", GREEN))
 STYLE = {
     "font.size": 11,
     "axes.titlesize": 11,
@@ -137,14 +139,11 @@ def plot_losses(
     figure = Figure(figsize=(10, 3.6))
     beside = "" if others is None else f" and of {len(others.step):,} seeds"
     figure.suptitle(f"The losses of seed {seed}{beside}")
-    panels = [
-        ("D on a real sample", BLUE, "d_real"),
-        ("D on a fake sample", ORANGE, "d_fake"),
-        ("G", GREEN, "g"),
-    ]
+    panels = figure.subplots(1, 3, sharey=True)
     of_undecided = undecided_losses(method.objective)
-    for axes, (title, color, name) in zip(figure.subplots(1, 3, sharey=True), panels):
-        undecided = getattr(of_undecided, name)
+    for name, axes, (title, color), undecided in zip(
+        Losses._fields, panels, LOSS_KEYS, of_undecided
+    ):
         if others is not None:
             low, median, high = quantiles(getattr(others.losses, name), (5, 50, 95))
             axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")

@@ -147,6 +147,12 @@ def test_the_card_counts_what_the_curves_say(population):
             assert card[name]["count"] == expected.sum(), name
 
 
+def test_the_kept_card_is_what_the_program_writes_of_its_numbers():
+    program = runpy.run_path(str(PROGRAMS / "card.py"))
+    card = json.loads((PROGRAMS / "results" / "card.json").read_text())
+    assert program["write_markdown"](card) == (PROGRAMS / "results" / "card.md").read_text()
+
+
 def test_the_card_is_drawn_from_its_numbers():
     program = runpy.run_path(str(PROGRAMS / "card.py"))
     card = json.loads((PROGRAMS / "results" / "card.json").read_text())

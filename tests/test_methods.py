@@ -63,13 +63,13 @@ def test_an_optimizer_that_keeps_its_learning_rate_in_its_state_trains_with_the_
 @pytest.mark.parametrize(
     ("setting", "allowed"),
     [
-        ({"objective": "foo"}, "an Objective or one of mse, lsgan, "),
+        ({"objective": "foo"}, "an Objective or one of mse, lsgan, minimax, nonsaturating, wass"),
         ({"objective": None}, "one of mse"),
         ({"schedule": "foo"}, "one of reference, alternating, simultaneous"),
         ({"optimizer": 0.01}, "a function from a learning rate"),
         ({"optimizer": optax.sgd(0.01)}, "a function from a learning rate"),
         ({"optimizer": (optax.sgd,) * 3}, "or two"),
-        ({"penalty": "r3"}, "a Penalty or one of none, r1, "),
+        ({"penalty": "r3"}, "a Penalty or one of none, r1, r2, wgan_gp, consensus"),
         ({"first": "both"}, "one of discriminator, generator"),
         ({"d_steps": 0}, "a whole number from 1 to 100"),
         ({"d_steps": 1.0}, "a whole number from 1 to 100"),

@@ -3,7 +3,6 @@
 import itertools
 import re
 import runpy
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
+from publish import BROWSERS, find_browser
 
 import gan1010_jax as gan
 from gan1010_jax.methods import OBJECTIVES, Penalty
@@ -18,7 +18,6 @@ from gan1010_jax.page import describe, gives_belief, make_page, name_outcomes
 from gan1010_jax.updates import Update
 
 PROGRAM = Path(__file__).parent.parent / "experiments" / "watch.py"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STEPS, RECORDS = 600, 60
 DESKTOP, TELEPHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 UPDATES = ["1 D on a real sample", "2 D on a fake sample", "3 G, through the new D"]
@@ -84,7 +83,7 @@ def film():
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    found = find_browser()
     if found is None:
         pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)} is installed")
     with sync_playwright() as playwright:

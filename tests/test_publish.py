@@ -1,15 +1,12 @@
 """README and the results that it shows agree, and what it points to is there."""
 
 import re
-import sys
 from pathlib import Path
 
+import publish
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "experiments"))
-import publish  # noqa: E402, since it is a program, and in no package
-
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experiments/README.md")]
 
 

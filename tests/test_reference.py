@@ -5,23 +5,13 @@ What it gave is in `reference/*.npz`, which `reference/generate.py` makes, and i
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
-from flax import linen as nn
-
-import gan1010_jax as gan
-from gan1010_jax import models, training
-from gan1010_jax.engines import ENGINES
-from gan1010_jax.updates import descend
-
-REFERENCE = Path(__file__).parent / "reference"
-sys.path.append(str(REFERENCE.parent.parent / "experiments"))
-from agreement import (  # noqa: E402, since it is a program, and in no package
+from agreement import (
     FLOAT32_TOLERANCE,
     FLOAT64_TOLERANCE,
     GAME,
@@ -36,6 +26,14 @@ from agreement import (  # noqa: E402, since it is a program, and in no package
     state_dicts,
     train_all,
 )
+from flax import linen as nn
+
+import gan1010_jax as gan
+from gan1010_jax import models, training
+from gan1010_jax.engines import ENGINES
+from gan1010_jax.updates import descend
+
+REFERENCE = Path(__file__).parent / "reference"
 
 
 @pytest.fixture(scope="module")
