@@ -6,21 +6,19 @@
     state, history = gan.train(jax.random.key(0))
     gan.convergence_report(gan.train_population(range(64)))
 
-`updates.py` is the GAN; read it first.
+`gan.py` is the GAN; read it first.
 """
 
 from gan1010_jax.convergence import (
+    Counts,
     Proportion,
-    Tally,
     Verdict,
-    convergence_curves,
-    convergence_report,
     judge,
-    tabulate_cells,
     wilson_interval,
 )
+from gan1010_jax.engines import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
+from gan1010_jax.environment import __version__
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
-from gan1010_jax.film import Film, watch
 from gan1010_jax.games import (
     Constant,
     Game,
@@ -31,12 +29,34 @@ from gan1010_jax.games import (
     dirac_game,
     pattern_game,
 )
+from gan1010_jax.gan import (
+    Batch,
+    GANState,
+    Losses,
+    Player,
+    Setup,
+    StepInfo,
+    discriminator_update,
+    draw_batch,
+    generate,
+    generator_update,
+    init,
+    train_step,
+)
 from gan1010_jax.interop import params_from_torch, params_to_torch
-from gan1010_jax.losses import Batch
-from gan1010_jax.methods import Hyperparams, Method, Objective, Penalty, Round
+from gan1010_jax.methods import Hyperparams, Method, Objective, Penalty, PenaltyContext
 from gan1010_jax.models import Discriminator, Generator
-from gan1010_jax.population import Population, load_population, replay, train_population
-from gan1010_jax.scalarize import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
+from gan1010_jax.population import (
+    Population,
+    convergence_curves,
+    convergence_report,
+    load_population,
+    replay,
+    replay_row,
+    tabulate_cells,
+    train_population,
+    train_share,
+)
 from gan1010_jax.stability import (
     antisymmetric_part,
     expected_step,
@@ -48,27 +68,14 @@ from gan1010_jax.stability import (
     symmetric_part,
     vector_field,
 )
-from gan1010_jax.training import History, train, train_on
-from gan1010_jax.updates import (
-    GANState,
-    Losses,
-    Player,
-    Update,
-    discriminator_update,
-    draw_batch,
-    generate,
-    generator_update,
-    init,
-    train_step,
-)
-from gan1010_jax.version import __version__
+from gan1010_jax.training import History, Trace, train, train_on, train_traced
 
 __all__ = [
     "BadFile",
     "Batch",
     "Constant",
+    "Counts",
     "Discriminator",
-    "Film",
     "GANState",
     "Game",
     "Generator",
@@ -82,15 +89,16 @@ __all__ = [
     "Normal",
     "Objective",
     "Penalty",
+    "PenaltyContext",
     "Player",
     "Population",
     "Proportion",
-    "Round",
-    "Tally",
+    "Setup",
+    "StepInfo",
+    "Trace",
     "UnfinishedRun",
     "Uniform",
     "UnsupportedPrimitive",
-    "Update",
     "Verdict",
     "Within",
     "__version__",
@@ -113,6 +121,7 @@ __all__ = [
     "params_to_torch",
     "pattern_game",
     "replay",
+    "replay_row",
     "scalarize",
     "spectral_radius",
     "step_jacobian",
@@ -123,8 +132,9 @@ __all__ = [
     "train",
     "train_on",
     "train_population",
+    "train_share",
     "train_step",
+    "train_traced",
     "vector_field",
-    "watch",
     "wilson_interval",
 ]

@@ -15,46 +15,41 @@ from flax import linen as nn
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.models import DiracDiscriminator, DiracGenerator, Discriminator, Generator
 
-PATTERN = "[01]{1,16}"
-
-
 # Nodes [nodes, units] and weights [nodes] that sum to 1, to integrate over a distribution.
-Rule = tuple[np.ndarray, np.ndarray]
+Quadrature = tuple[np.ndarray, np.ndarray]
 MAX_NODES = 2**20
 
 
 class Distribution(Protocol):
-    """Where samples come from. Hashable, since a `Game` is static under `jit`."""
+    """A distribution of samples. Hashable, since a `Game` is static under `jit`."""
 
     @property
     def center(self) -> jax.Array:
-        """A typical sample, [units]: the one a network is initialised with and drawn at."""
+        """A typical sample, [units]; networks are initialised and drawn at it."""
 
     def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
-        """Draw a sample, [units]: the one of an index, in the stream of samples of a key."""
+        """Draw a sample, [units]: a key has a stream of samples, numbered by `index`."""
 
-    def quadrature(self, order: int) -> Rule:
-        """Nodes and weights, to integrate over it; only `stability.py` asks for them.
+    def quadrature(self, order: int) -> Quadrature:
+        """Nodes and weights to integrate over the distribution; only `stability.py` needs them.
 
-        With so many nodes a coordinate, exact for its polynomials up to the degree `2 order - 1`.
+        With `order` nodes a coordinate, exact for its polynomials of degree `2 order - 1` or less.
         """
 
 
-def product_rule(rules: Sequence[Rule]) -> Rule:
-    """The quadrature rule of independent parts: their units side by side, every combination.
-
-    Each is nodes [nodes, units] and weights [nodes].
+def product_quadrature(parts: Sequence[Quadrature]) -> Quadrature:
+    """The quadrature of independent parts: their units side by side, in every combination.
 
     Raises:
       InvalidArgument: (a `ValueError`) if there are more than 2²⁰ combinations.
     """
-    sizes = [len(weights) for _, weights in rules]
+    sizes = [len(weights) for _, weights in parts]
     if math.prod(sizes) > MAX_NODES:
         allowed = f"{MAX_NODES} at most; a lower order gives fewer"
         raise InvalidArgument("the number of quadrature nodes", math.prod(sizes), allowed)
     places = np.indices(sizes).reshape(len(sizes), -1)
-    nodes = [nodes[place] for (nodes, _), place in zip(rules, places)]
-    weights = [weights[place] for (_, weights), place in zip(rules, places)]
+    nodes = [nodes[place] for (nodes, _), place in zip(parts, places)]
+    weights = [weights[place] for (_, weights), place in zip(parts, places)]
     return np.concatenate(nodes, axis=1), np.prod(weights, axis=0)
 
 
@@ -74,8 +69,8 @@ class Constant:
         del key, index
         return self.center
 
-    def quadrature(self, order: int) -> Rule:
-        """One node."""
+    def quadrature(self, order: int) -> Quadrature:
+        """A single node."""
         return np.asarray([self.value]), np.ones(1)
 
 
@@ -95,23 +90,23 @@ class Uniform:
         return (jnp.asarray(self.low) + jnp.asarray(self.high)) / 2
 
     def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
-        """Draw a sample, [units], of every bit that Threefry makes: two coordinates a block."""
+        """Draw a sample, [units], two coordinates from each block of Threefry."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
         keys = jax.random.split(key, -(-low.size // 2))
         words = jax.random.key_data(jax.vmap(jax.random.fold_in, (0, None))(keys, index))
         k = (words.reshape(-1)[: low.size] >> 8).astype(jnp.int32)
         return low + k * ((high - low) / 2**24)
 
-    def quadrature(self, order: int) -> Rule:
+    def quadrature(self, order: int) -> Quadrature:
         """Gauss and Legendre's nodes and weights, `order` a coordinate."""
         nodes, weights = np.polynomial.legendre.leggauss(order)
         scaled = [(low + high + (high - low) * nodes) / 2 for low, high in zip(self.low, self.high)]
-        return product_rule([(nodes[:, None], weights / 2) for nodes in scaled])
+        return product_quadrature([(nodes[:, None], weights / 2) for nodes in scaled])
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Independent Gaussian coordinates, each of its mean and standard deviation: two tuples."""
+    """Independent Gaussian coordinates with these means and standard deviations."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -126,11 +121,11 @@ class Normal:
         mean, std = self.center, jnp.asarray(self.std)
         return mean + std * jax.random.normal(jax.random.fold_in(key, index), mean.shape)
 
-    def quadrature(self, order: int) -> Rule:
+    def quadrature(self, order: int) -> Quadrature:
         """Gauss and Hermite's nodes and weights, `order` a coordinate."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(order)
         scaled = [(mean + std * nodes) for mean, std in zip(self.mean, self.std)]
-        return product_rule([(nodes[:, None], weights / weights.sum()) for nodes in scaled])
+        return product_quadrature([(nodes[:, None], weights / weights.sum()) for nodes in scaled])
 
 
 @dataclass(frozen=True)
@@ -157,20 +152,26 @@ class Matches:
         return jnp.all(jnp.where(jnp.asarray(self.bits) == 1, output > 0.5, output < 0.5), axis=-1)
 
 
-@dataclass(frozen=True)
+@jax.tree_util.register_static
+@dataclass(frozen=True, repr=False)
 class Game:
-    """A game between two Flax modules. Hashable and static under `jit`: equal games of equal parts.
+    """A game between two Flax modules. Hashable and static under `jit`; equal if its parts are.
 
     Attributes:
-      name: what reports and figures call it.
+      name: its name in reports and figures.
       discriminator: maps a sample [..., units] to a logit [...].
       generator: maps a latent [..., latent units] to a sample [..., units].
       real: the distribution of real samples.
       latent: the distribution of the generator's input.
-      matched: the test of success, on what is observed: [..., units] -> bool [...].
+      matched: the test of success, on the summary: [..., units] -> bool [...].
       in_support: the stricter test, that the output could be a real sample.
-      observe: maps a `GANState` to what a history keeps of it, [units], and what is tested; None
-        for the generator's output at the centre of the latent distribution.
+      summary_fn: maps a `GANState` to what a history keeps of it and what is tested, [units]; None
+        for the generator's output at the center of the latent distribution.
+      recipe: how a built-in game was made, by which result directories recognise it: its name in
+        `GAMES` and its arguments. None for a game of your own.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for parts that are not hashable.
     """
 
     name: str
@@ -180,7 +181,20 @@ class Game:
     latent: Distribution
     matched: Callable[[jax.Array], jax.Array]
     in_support: Callable[[jax.Array], jax.Array]
-    observe: Callable[[Any], jax.Array] | None = None
+    summary_fn: Callable[[Any], jax.Array] | None = None
+    recipe: tuple[str, tuple[Any, ...]] | None = None
+
+    def __post_init__(self):
+        """Reject parts that are not hashable."""
+        try:
+            hash(self)
+        except TypeError as error:
+            allowed = f"one of hashable parts, such as tuples and frozen dataclasses ({error})"
+            raise InvalidArgument("game", self.name, allowed) from None
+
+    def __repr__(self) -> str:
+        """Its name, which says enough of a built-in game."""
+        return f"Game({self.name!r})"
 
 
 def pattern_game(pattern: str = "1010") -> Game:
@@ -196,7 +210,7 @@ def pattern_game(pattern: str = "1010") -> Game:
     Raises:
       InvalidArgument: (a `ValueError`) for any other pattern.
     """
-    if not isinstance(pattern, str) or not re.fullmatch(PATTERN, pattern):
+    if not isinstance(pattern, str) or not re.fullmatch("[01]{1,16}", pattern):
         raise InvalidArgument("pattern", pattern, "a string of 1 to 16 characters, each 0 or 1")
     bits = tuple(int(bit) for bit in pattern)
     low = tuple(0.8 if bit else 0.0 for bit in bits)
@@ -209,6 +223,7 @@ def pattern_game(pattern: str = "1010") -> Game:
         latent=Constant((0.5,)),
         matched=Matches(bits),
         in_support=Within(low, high),
+        recipe=("pattern", (pattern,)),
     )
 
 
@@ -229,13 +244,15 @@ def dirac_game(start: tuple[float, float] | None = None, tolerance: float = 0.01
         that is not a finite number above zero.
     """
     if start is not None and not (
-        isinstance(start, tuple | list) and len(start) == 2 and all(map(is_finite, start))
+        isinstance(start, tuple | list) and len(start) == 2 and all(map(_is_finite, start))
     ):
         raise InvalidArgument("start", start, "two finite numbers, (theta, psi), or None")
-    if not is_finite(tolerance) or tolerance <= 0:
+    if not _is_finite(tolerance) or tolerance <= 0:
         raise InvalidArgument("tolerance", tolerance, "a finite number above zero")
-    theta, psi = (None, None) if start is None else map(float, start)
-    near = Within((-float(tolerance),) * 2, (float(tolerance),) * 2)
+    start = None if start is None else (float(start[0]), float(start[1]))
+    tolerance = float(tolerance)
+    theta, psi = start or (None, None)
+    near = Within((-tolerance,) * 2, (tolerance,) * 2)
     return Game(
         name="dirac",
         discriminator=DiracDiscriminator(psi),
@@ -244,17 +261,37 @@ def dirac_game(start: tuple[float, float] | None = None, tolerance: float = 0.01
         latent=Constant((0.0,)),
         matched=near,
         in_support=near,
-        observe=both_players,
+        summary_fn=_both_players,
+        recipe=("dirac", (start, tolerance)),
     )
 
 
-def both_players(state: Any) -> jax.Array:
+def _both_players(state: Any) -> jax.Array:
     """The parameters of G and of D, side by side: (θ, ψ) in the Dirac-GAN."""
     players = state.generator.params, state.discriminator.params
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(players)])
 
 
-def is_finite(value: object) -> bool:
+def _is_finite(value: object) -> bool:
     """Whether a value is a number, and finite in single precision too."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     return is_number and bool(abs(value) <= float(np.finfo(np.float32).max))
+
+
+# Every built-in game, by its name.
+GAMES: dict[str, Callable[..., Game]] = {"pattern": pattern_game, "dirac": dirac_game}
+
+
+def find_game(name: str) -> Game:
+    """The built-in game of a name: a pattern of bits, or one of `GAMES` with its defaults.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for any other name.
+    """
+    if name in GAMES:
+        return GAMES[name]()
+    try:
+        return pattern_game(name)
+    except InvalidArgument as error:
+        others = ", ".join(other for other in GAMES if other != "pattern")
+        raise InvalidArgument("game", name, f"{others}, or {error.allowed}") from None

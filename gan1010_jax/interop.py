@@ -13,19 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan1010_jax.checks import as_array, as_floats, check_types, describe_array
+from gan1010_jax.checks import as_array, check_setup, describe_array
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Game, pattern_game
-from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.updates import GANState, fresh_state, state_shapes
+from gan1010_jax.gan import GANState, Setup, fresh_state, state_shapes
 
 
 def params_from_torch(
     d_state_dict: Mapping[str, Any],
     g_state_dict: Mapping[str, Any],
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
 ) -> GANState:
     """A state from the parameters of PyTorch's networks; its optimisers have taken no step yet.
 
@@ -39,19 +35,18 @@ def params_from_torch(
         float type: float32, or float64 in the x64 mode.
       g_state_dict: G's: `model.0.weight` [3, 1], `model.0.bias` [3], `model.2.weight` [units, 3]
         and `model.2.bias` [units].
-      game: what is played; its networks must be the package's own.
-      method: how they will be trained, for the optimisers' states.
-      hyperparams: likewise.
+      setup: what will be trained, for the optimisers' states; its networks must be the package's
+        own.
 
     Raises:
       InvalidArgument: (a `ValueError`) for a name, a shape or a dtype that is not expected, or a
         hyperparameter that is not a finite scalar; it says which, and what is.
     """
-    check_types(game, method, hyperparams)
-    expected = state_shapes(game, method)
-    d_params = from_torch("d_state_dict", d_state_dict, expected.discriminator.params)
-    g_params = from_torch("g_state_dict", g_state_dict, expected.generator.params)
-    return fresh_state(d_params, g_params, method, as_floats(hyperparams))
+    setup = check_setup(setup)
+    expected = state_shapes(setup)
+    d_params = _from_torch("d_state_dict", d_state_dict, expected.discriminator.params)
+    g_params = _from_torch("g_state_dict", g_state_dict, expected.generator.params)
+    return fresh_state(d_params, g_params, setup)
 
 
 def params_to_torch(state: GANState) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -64,21 +59,21 @@ def params_to_torch(state: GANState) -> tuple[dict[str, np.ndarray], dict[str, n
     Raises:
       InvalidArgument: (a `ValueError`) if a network is not the package's own.
     """
-    d_params, g_params = (to_torch(player.params) for player in state)
+    d_params, g_params = (_to_torch(player.params) for player in state)
     return d_params, g_params
 
 
-def from_torch(
+def _from_torch(
     argument: str, state_dict: Mapping[str, Any], expected: chex.ArrayTree
 ) -> chex.ArrayTree:
-    """One network's parameters in Flax's tree; refuse what is not like those expected."""
-    names = sorted(torch_name(path) for path, _ in jax.tree.leaves_with_path(expected))
+    """One network's parameters in Flax's tree; raise for names, shapes or dtypes not expected."""
+    names = sorted(_torch_name(path) for path, _ in jax.tree.leaves_with_path(expected))
     if not isinstance(state_dict, Mapping) or set(state_dict) != set(names):
         given = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else state_dict
         raise InvalidArgument(argument, given, f"a mapping of exactly {', '.join(names)}")
 
     def convert(path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        name = torch_name(path)
+        name = _torch_name(path)
         entry, allowed = f"{argument}[{name!r}]", f"{leaf.dtype}{[*leaf.shape[::-1]]}"
         array = as_array(entry, state_dict[name], allowed)
         if describe_array(array) != allowed:
@@ -88,16 +83,16 @@ def from_torch(
     return jax.tree.map_with_path(convert, expected)
 
 
-def to_torch(params: chex.ArrayTree) -> dict[str, np.ndarray]:
+def _to_torch(params: chex.ArrayTree) -> dict[str, np.ndarray]:
     """One network's parameters under PyTorch's names, as arrays of their own."""
-    arrays = {torch_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+    arrays = {_torch_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
     return {
         name: np.array(leaf.mT if name.endswith("weight") else leaf, order="C")
         for name, leaf in arrays.items()
     }
 
 
-def torch_name(path: jax.tree_util.KeyPath) -> str:
+def _torch_name(path: jax.tree_util.KeyPath) -> str:
     """PyTorch's name of a parameter; in its `nn.Sequential`, a sigmoid follows every layer."""
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     parts = re.fullmatch(r"Linear_(\d+)/Dense_0/(kernel|bias)", name)

@@ -1,11 +1,12 @@
-"""How a game is trained: the objective, the schedule, the penalty, the optimisers, the numbers."""
+"""How a game is trained: objectives, penalties, the update order, optimisers, hyperparameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.nn import relu, sigmoid, softplus
@@ -16,13 +17,153 @@ Loss = Callable[[jax.Array], jax.Array]
 # Maps a learning rate to a transformation, as `optax.sgd` and `optax.adam` do.
 Optimizer = Callable[[Any], optax.GradientTransformation]
 
+SAMPLES = ("real", "fake", "both")
+PLAYERS = ("discriminator", "generator")
+UPDATE_ORDERS = ("reference", "alternating", "simultaneous")
+# The names of optimisers on command lines; a `Method` takes any optax optimiser.
+OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam, "rmsprop": optax.rmsprop}
+MAX_D_STEPS = 100  # each is compiled
+
+
+def _number(
+    default: float | None,
+    label: str,
+    meaning: str,
+    *,
+    above_zero: bool = False,
+    if_none: str = "",
+    of_penalty: bool = False,
+) -> Any:
+    """A field of `Hyperparams`, whose metadata options, figures, tables and checks read.
+
+    Args:
+      default: its default value.
+      label: its name on an axis.
+      meaning: what it is, for help and tables.
+      above_zero: whether 0 is excluded.
+      if_none: what None stands for.
+      of_penalty: whether it belongs to a penalty.
+    """
+    limit = "above zero" if above_zero else "zero or more"
+    metadata = {
+        "label": label,
+        "meaning": meaning,
+        "unit": "",
+        "above_zero": above_zero,
+        "allowed": f"a finite number, {limit}{', or None' if default is None else ''}",
+        "help": f"{meaning}, {limit}" + (f"; {if_none} by default" if if_none else ""),
+        "of_penalty": of_penalty,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclass(frozen=True)
+class Hyperparams:
+    """The numbers of a method: a pytree of traced scalars, so that a grid of them is a `vmap`.
+
+    `None` disables a term: it is no leaf, and nothing is computed for it.
+
+    Attributes:
+      d_lr: D's learning rate, zero or more.
+      g_lr: G's learning rate, zero or more.
+      penalty_weight: the factor of the penalty, zero or more, or None for 1.
+      target_norm: the ‖∇D‖ that the penalty wgan_gp aims at, zero or more, or None for 1.
+      noise_std: the standard deviation of instance noise, zero or more, or None: Gaussian noise
+        added to every sample, real or fake, that D sees. Sønderby et al., *Amortised MAP Inference
+        for Image Super-resolution* (ICLR 2017).
+      clip: the bound that D's parameters are clipped to after each of its updates, above zero, or
+        None. Arjovsky et al., *Wasserstein GAN* (ICML 2017), algorithm 1.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a number outside these limits; a tracer is not checked.
+    """
+
+    d_lr: chex.Numeric = _number(0.01, "D's learning rate", "the discriminator's learning rate")
+    g_lr: chex.Numeric = _number(0.01, "G's learning rate", "the generator's learning rate")
+    penalty_weight: chex.Numeric | None = _number(
+        None, "penalty weight", "the factor of the penalty", if_none="1", of_penalty=True
+    )
+    target_norm: chex.Numeric | None = _number(
+        None,
+        "target norm",
+        "the norm of D's gradient that the penalty wgan_gp aims at",
+        if_none="1",
+        of_penalty=True,
+    )
+    noise_std: chex.Numeric | None = _number(
+        None,
+        "standard deviation of the noise",
+        "the standard deviation of the noise on every sample that D sees",
+        if_none="no noise",
+    )
+    clip: chex.Numeric | None = _number(
+        None,
+        "bound of D's parameters",
+        "the bound that D's parameters are clipped to",
+        above_zero=True,
+        if_none="no clipping",
+    )
+
+    def __post_init__(self):
+        """Reject numbers outside their limits."""
+        for name, value in vars(self).items():
+            if isinstance(value, list | tuple):
+                value = as_numbers(value)
+                object.__setattr__(self, name, value)
+            is_traced = isinstance(value, jax.core.Tracer)
+            is_concrete = isinstance(value, str | int | float | np.generic | np.ndarray | jax.Array)
+            if is_concrete and not is_traced and not np.all(is_allowed(name, as_numbers(value))):
+                raise InvalidArgument(name, value, HYPERPARAMS[name]["allowed"])
+
+    def tree_flatten_with_keys(self) -> tuple[list, None]:
+        """The numbers, by name."""
+        return [(jax.tree_util.GetAttrKey(name), value) for name, value in vars(self).items()], None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, values: Any) -> "Hyperparams":
+        """The inverse; the values may be placeholders of a transformation, so nothing is checked."""
+        hyperparams = object.__new__(cls)
+        hyperparams.__dict__.update(zip(HYPERPARAMS, values))
+        return hyperparams
+
+
+# What is known of each hyperparameter: its label, meaning, unit, limits and help.
+HYPERPARAMS: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(Hyperparams)}
+OPTIONAL = tuple(f.name for f in fields(Hyperparams) if f.default is None)
+PENALTY_HYPERPARAMS = tuple(name for name, about in HYPERPARAMS.items() if about["of_penalty"])
+
+
+def as_numbers(value: Any) -> np.ndarray:
+    """A number or an array in JAX's default float type; NaN for anything but real numbers."""
+    dtype = jnp.result_type(float)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return np.asarray(np.nan, dtype)
+    if not is_real(array):
+        return np.asarray(np.nan, dtype)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
+
+
+def is_real(array: np.ndarray | jax.Array) -> bool:
+    """Whether an array holds integers or floating-point numbers, JAX's own types included."""
+    return any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer))
+
+
+def is_allowed(name: str, value: np.typing.ArrayLike) -> np.ndarray:
+    """Whether numbers are within the limits of a hyperparameter: bool, of their shape."""
+    above_zero = np.greater if HYPERPARAMS[name]["above_zero"] else np.greater_equal
+    return np.isfinite(value) & above_zero(value, 0)
+
 
 @dataclass(frozen=True)
 class Objective:
-    """What each player minimises, as functions of D's logit (a scalar to a scalar).
+    """The losses of both players, as functions of D's logit (a scalar to a scalar).
 
     Attributes:
-      name: what `Method(objective=)` calls it.
+      name: its name in `Method(objective=)`.
       d_real: D's loss on a real sample.
       d_fake: D's loss on a fake sample.
       g: G's loss on a fake sample.
@@ -109,188 +250,171 @@ OBJECTIVES = {
 }
 
 
-class Round(NamedTuple):
-    """What a penalty may look at, in an update of either player.
+class PenaltyContext(NamedTuple):
+    """What a penalty may use, in an update of either player.
 
     Attributes:
       logit: D, from a sample [units] to its logit, a scalar.
       real: the real sample with its instance noise, [units].
-      fake: the fake sample, likewise.
-      mix: where to look between the two, a scalar from 0 (fake) to 1 (real), if the penalty asks.
-      target_norm: the hyperparameter of that name, a scalar.
-      gradients: gives the gradient of each player's loss, without penalty, by its own parameters.
+      fake: the fake sample with its instance noise, [units].
+      mix: a position between the two, a scalar from 0 (fake) to 1 (real), for a penalty that
+        `needs_mix`; else None.
+      hyperparams: the hyperparameters.
+      gradients: returns the gradients of both players' losses, without penalty, with respect to
+        their own parameters: (D's, G's).
     """
 
     logit: Callable[[jax.Array], jax.Array]
     real: jax.Array
     fake: jax.Array
     mix: jax.Array | None
-    target_norm: chex.Numeric
+    hyperparams: Hyperparams
     gradients: Callable[[], chex.ArrayTree]
-
-
-SAMPLES = ("real", "fake", "both")
-# The hyperparameters that are a penalty's alone.
-PENALTY_NUMBERS = ("penalty_weight", "target_norm")
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """What is added to a player's loss, times `Hyperparams.penalty_weight`.
+    """A term that is added to a player's loss, times `Hyperparams.penalty_weight`.
 
     Attributes:
-      name: what `Method(penalty=)` calls it.
-      d: what is added to D's loss, a function of a `Round`, or None.
-      g: what is added to G's.
-      on: which sample D's part needs, "real", "fake" or "both": in the reference schedule, D's
-        update on that sample has it. One that needs both needs another schedule.
-      mixes: whether it asks for `Round.mix`.
-      numbers: which hyperparameters it uses, of `PENALTY_NUMBERS`.
-      objectives: the only named objectives that it goes with, or None for any.
+      name: its name in `Method(penalty=)`.
+      d: the term of D's loss, a function of a `PenaltyContext`, or None.
+      g: the term of G's loss, likewise.
+      samples: the sample that D's term looks at, "real", "fake" or "both": in the reference update
+        order it is part of D's update on that sample. "both" needs another update order.
+      needs_mix: whether it uses `PenaltyContext.mix`.
+      hyperparams: the hyperparameters of penalties that it uses.
+      objectives: the only named objectives that it is defined for, or None for any.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for another `on`, for other `numbers`, or for a name that is
-        not a string.
+      InvalidArgument: (a `ValueError`) for unknown `samples` or `hyperparams`, or for a name that
+        is not a string.
     """
 
     name: str
-    d: Callable[[Round], jax.Array] | None = field(default=None, repr=False)
-    g: Callable[[Round], jax.Array] | None = field(default=None, repr=False)
-    on: str = field(default="both", repr=False)
-    mixes: bool = field(default=False, repr=False)
-    numbers: tuple[str, ...] = field(default=PENALTY_NUMBERS, repr=False)
+    d: Callable[[PenaltyContext], jax.Array] | None = field(default=None, repr=False)
+    g: Callable[[PenaltyContext], jax.Array] | None = field(default=None, repr=False)
+    samples: str = field(default="both", repr=False)
+    needs_mix: bool = field(default=False, repr=False)
+    hyperparams: tuple[str, ...] = field(default=PENALTY_HYPERPARAMS, repr=False)
     objectives: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        """Refuse a function in the place of the name, another sample, and other numbers."""
+        """Reject a function in place of the name, and unknown samples or hyperparameters."""
         if not isinstance(self.name, str):
             raise InvalidArgument("name", self.name, "a string, and come before the functions")
-        check_on(self.on)
-        if not isinstance(self.numbers, tuple) or not set(self.numbers) <= set(PENALTY_NUMBERS):
-            allowed = f"a tuple of some of {', '.join(PENALTY_NUMBERS)}"
-            raise InvalidArgument("numbers", self.numbers, allowed)
+        check_samples_name(self.samples)
+        known = set(PENALTY_HYPERPARAMS)
+        if not isinstance(self.hyperparams, tuple) or not set(self.hyperparams) <= known:
+            allowed = f"a tuple of some of {', '.join(PENALTY_HYPERPARAMS)}"
+            raise InvalidArgument("hyperparams", self.hyperparams, allowed)
 
-    def of(self, player: str, on: str) -> Callable[[Round], jax.Array] | None:
-        """What is added to the loss of an update of a player on a sample, if anything is."""
+    def term(self, player: str, samples: str) -> Callable[[PenaltyContext], jax.Array] | None:
+        """The term of a player's update on these samples, or None."""
         if player == "generator":
             return self.g
-        return self.d if on in (self.on, "both") else None
+        return self.d if samples in (self.samples, "both") else None
 
 
-def check_on(on: str) -> None:
-    """Refuse what is none of the samples that D may see."""
-    if on not in SAMPLES:
-        raise InvalidArgument("on", on, f"one of {', '.join(SAMPLES)}")
+def check_samples_name(samples: str) -> None:
+    """Raise `InvalidArgument` unless `samples` is one of `SAMPLES`."""
+    if samples not in SAMPLES:
+        raise InvalidArgument("samples", samples, f"one of {', '.join(SAMPLES)}")
 
 
-def r1(round: Round) -> jax.Array:
+def r1(ctx: PenaltyContext) -> jax.Array:
     """½‖∇D(x)‖² at the real sample.
 
     Mescheder et al., *Which Training Methods for GANs do actually Converge?* (ICML 2018),
     equation 9; the weight is their γ.
     """
-    return optax.tree.norm(jax.grad(round.logit)(round.real), squared=True) / 2
+    return optax.tree.norm(jax.grad(ctx.logit)(ctx.real), squared=True) / 2
 
 
-def r2(round: Round) -> jax.Array:
+def r2(ctx: PenaltyContext) -> jax.Array:
     """½‖∇D(x)‖² at the fake sample: equation 10 of the same paper."""
-    return optax.tree.norm(jax.grad(round.logit)(round.fake), squared=True) / 2
+    return optax.tree.norm(jax.grad(ctx.logit)(ctx.fake), squared=True) / 2
 
 
-def wgan_gp(round: Round) -> jax.Array:
-    """(‖∇D(x)‖ - target)² at a random place x between the real and the fake sample.
+def wgan_gp(ctx: PenaltyContext) -> jax.Array:
+    """(‖∇D(x)‖ - target)² at a random point x between the real and the fake sample.
 
     Gulrajani et al., *Improved Training of Wasserstein GANs* (NeurIPS 2017), equation 3; the weight
-    is their λ, half the γ of Mescheder et al., and their target 1. Where ∇D vanishes, its norm has
-    no derivative, and 0 is taken.
+    is their λ, half the γ of Mescheder et al., and their target 1. Where ∇D vanishes, its norm is
+    not differentiable, and its derivative is taken as 0.
     """
-    between = round.mix * round.real + (1 - round.mix) * round.fake
-    norm = optax.safe_norm(jax.grad(round.logit)(between), 0.0)
-    return (norm - round.target_norm) ** 2
+    target = 1.0 if ctx.hyperparams.target_norm is None else ctx.hyperparams.target_norm
+    between = ctx.mix * ctx.real + (1 - ctx.mix) * ctx.fake
+    norm = optax.safe_norm(jax.grad(ctx.logit)(between), 0.0)
+    return (norm - target) ** 2
 
 
-def consensus(round: Round) -> jax.Array:
-    """½‖v‖², v being the gradient of each player's loss by its own parameters.
+def consensus(ctx: PenaltyContext) -> jax.Array:
+    """½‖v‖², where v is both players' gradients of their own losses, side by side.
 
     Mescheder et al., *The Numerics of GANs* (NeurIPS 2017); the weight is their γ. Theirs is of
     the expected gradient, and this of the gradient on a batch, whose variance it lowers as well.
     """
-    return optax.tree.norm(round.gradients(), squared=True) / 2
+    return optax.tree.norm(ctx.gradients(), squared=True) / 2
 
 
 PENALTIES = {
     penalty.name: penalty
     for penalty in [
-        Penalty("none", numbers=()),
-        Penalty("r1", r1, on="real", numbers=("penalty_weight",)),
-        Penalty("r2", r2, on="fake", numbers=("penalty_weight",)),
+        Penalty("none", hyperparams=()),
+        Penalty("r1", r1, samples="real", hyperparams=("penalty_weight",)),
+        Penalty("r2", r2, samples="fake", hyperparams=("penalty_weight",)),
         Penalty(
             "wgan_gp",
             wgan_gp,
-            mixes=True,
-            # Where D's output is a score. Beyond Wasserstein's: Fedus et al., *Many Paths to
-            # Equilibrium* (ICLR 2018). Regression to a target is at odds with a slope of 1.
+            needs_mix=True,
+            # For D's whose output is a score. Beyond Wasserstein: Fedus et al., *Many Paths to
+            # Equilibrium* (ICLR 2018). Regression to a target contradicts a slope of 1.
             objectives=("wasserstein", "minimax", "nonsaturating", "hinge"),
         ),
-        Penalty("consensus", consensus, consensus, numbers=("penalty_weight",)),
+        Penalty("consensus", consensus, consensus, hyperparams=("penalty_weight",)),
     ]
 }
 
-# What command lines call them; a `Method` takes these functions and any other.
-OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam, "rmsprop": optax.rmsprop}
 
-SCHEDULES = ("reference", "alternating", "simultaneous")
-PLAYERS = ("discriminator", "generator")
-MAX_D_STEPS = 100  # each is compiled
+def penalties_with(hyperparam: str) -> list[str]:
+    """The names of the penalties that use a hyperparameter."""
+    return [name for name, penalty in PENALTIES.items() if hyperparam in penalty.hyperparams]
 
 
-class Move(NamedTuple):
-    """An update of a step.
-
-    Attributes:
-      player: who moves, of `PLAYERS`.
-      on: which sample it moves on, of `SAMPLES`.
-      turn: which of the step's samples these are, from 0, if D has several turns.
-    """
-
-    player: str
-    on: str
-    turn: int
-
-
-@dataclass(frozen=True)
+@jax.tree_util.register_static
+@dataclass(frozen=True, repr=False)
 class Method:
     """A training method. Hashable and static under `jit`; the default is the reference.
 
     Attributes:
       objective: the name of one of `OBJECTIVES`, or an `Objective` of your own.
-      schedule: the updates of a step. `"reference"`: D on a real sample, D on a fake sample, then
-        G through the new D. `"alternating"`: D on both samples at once, then G through the new D.
-        `"simultaneous"`: both players, each against the other as it was.
+      update_order: the updates of a step. `"reference"`: D on a real sample, D on a fake sample,
+        then G through the updated D. `"alternating"`: D on both samples at once, then G through
+        the updated D. `"simultaneous"`: both players, each against the other before the step.
       penalty: the name of one of `PENALTIES`, or a `Penalty` of your own.
-      d_steps: how often D has its turn in a step, each time with samples of its own; G has the
-        last of them.
-      first: which player moves first in a step, `"discriminator"`, as above, or `"generator"`.
+      d_steps: how many times D is updated in a step, each time on samples of its own; G's update
+        uses the last of them.
+      first: which player is updated first in a step, `"discriminator"`, as above, or `"generator"`.
       optimizer: maps a learning rate to an `optax.GradientTransformation`, as `optax.sgd` does; or
         a pair of those, D's and G's.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for a value that it does not know, and for values that do
-        not go together.
+      InvalidArgument: (a `ValueError`) for an unknown value, and for incompatible values.
     """
 
     objective: str | Objective = "mse"
-    schedule: str = "reference"
+    update_order: str = "reference"
     penalty: str | Penalty = "none"
     d_steps: int = 1
     first: str = "discriminator"
     optimizer: Optimizer | tuple[Optimizer, Optimizer] = optax.sgd
 
     def __post_init__(self):
-        """Look names up, and refuse what is not known or does not go together."""
-        look_up(self, "objective", OBJECTIVES, Objective, "an Objective")
-        look_up(self, "penalty", PENALTIES, Penalty, "a Penalty")
-        for name, choices in (("schedule", SCHEDULES), ("first", PLAYERS)):
+        """Look names up, and reject unknown and incompatible values."""
+        _look_up(self, "objective", OBJECTIVES, Objective, "an Objective")
+        _look_up(self, "penalty", PENALTIES, Penalty, "a Penalty")
+        for name, choices in (("update_order", UPDATE_ORDERS), ("first", PLAYERS)):
             if getattr(self, name) not in choices:
                 raise InvalidArgument(name, getattr(self, name), f"one of {', '.join(choices)}")
         if type(self.d_steps) is not int or not 1 <= self.d_steps <= MAX_D_STEPS:
@@ -300,24 +424,32 @@ class Method:
         if is_complete or len(self.optimizers) != 2 or not all(map(callable, self.optimizers)):
             allowed = "a function from a learning rate to an optax.GradientTransformation, or two"
             raise InvalidArgument("optimizer", self.optimizer, allowed)
-        self.check_together()
+        self._check_compatible()
 
-    def check_together(self) -> None:
-        """Refuse what does not go together."""
-        if self.schedule == "simultaneous":
+    def _check_compatible(self) -> None:
+        """Reject incompatible options."""
+        if self.update_order == "simultaneous":
             for name, only in (("d_steps", 1), ("first", "discriminator")):
                 if getattr(self, name) != only:
                     allowed = f"{only}, since both players move at once in a simultaneous step"
                     raise InvalidArgument(name, getattr(self, name), allowed)
         penalty, objective = self.penalty, self.objective
-        if penalty.d is not None and penalty.on == "both" and self.schedule == "reference":
+        if penalty.d is not None and penalty.samples == "both" and self.update_order == "reference":
             allowed = f"alternating or simultaneous with the penalty {penalty.name}"
-            raise InvalidArgument("schedule", self.schedule, f"{allowed}, which takes both samples")
+            needs = "which needs both samples in one update"
+            raise InvalidArgument("update_order", self.update_order, f"{allowed}, {needs}")
         is_named = OBJECTIVES.get(objective.name) == objective
         if penalty.objectives is not None and is_named:
             if objective.name not in penalty.objectives:
                 allowed = f"one of {', '.join(penalty.objectives)} with the penalty {penalty.name}"
                 raise InvalidArgument("objective", objective.name, allowed)
+
+    def __repr__(self) -> str:
+        """Only what differs from the reference."""
+        values = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
+        shown = [(name, getattr(value, "name", value), default) for name, value, default in values]
+        others = [f"{name}={value!r}" for name, value, default in shown if value != default]
+        return f"Method({', '.join(others)})"
 
     @property
     def optimizers(self) -> tuple[Optimizer, Optimizer]:
@@ -326,18 +458,35 @@ class Method:
         return self.optimizer if pair else (self.optimizer, self.optimizer)
 
     @property
-    def moves(self) -> list[Move]:
-        """The updates of a step, in order. In a simultaneous one, none sees what another did."""
-        samples = ("real", "fake") if self.schedule == "reference" else ("both",)
-        d = [Move("discriminator", on, turn) for turn in range(self.d_steps) for on in samples]
-        g = [Move("generator", "fake", turn=self.d_steps - 1)]
+    def updates(self) -> tuple[tuple[str, str, int], ...]:
+        """The updates of a step, in order, each (player, samples, d_step).
+
+        The player is one of `PLAYERS`, the samples are one of `SAMPLES`, and `d_step`, from 0, says
+        which of the step's `d_steps` samples the update uses.
+        """
+        samples = ("real", "fake") if self.update_order == "reference" else ("both",)
+        d = tuple(("discriminator", s, d_step) for d_step in range(self.d_steps) for s in samples)
+        g = (("generator", "fake", self.d_steps - 1),)
         return d + g if self.first == "discriminator" else g + d
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method by the names of its parts, as JSON and as command-line options."""
+        names = [getattr(one, "__name__", repr(one)) for one in self.optimizers]
+        return {
+            "objective": self.objective.name,
+            "update_order": self.update_order,
+            "penalty": self.penalty.name,
+            "d_steps": self.d_steps,
+            "first": self.first,
+            "optimizer": ",".join(names) if isinstance(self.optimizer, tuple) else names[0],
+        }
 
-def look_up(
-    method: Method, name: str, choices: dict[str, Any], kind: type, else_allowed: str
+
+def _look_up(
+    method: Method, name: str, choices: Mapping[str, Any], kind: type, else_allowed: str
 ) -> None:
-    """Replace a name, the value of an attribute, by what is called so; refuse other values."""
+    """Replace an attribute that is a name by what has that name; reject other values."""
     value = getattr(method, name)
     if isinstance(value, str) and value in choices:
         object.__setattr__(method, name, choices[value])
@@ -345,67 +494,16 @@ def look_up(
         raise InvalidArgument(name, value, f"{else_allowed} or one of {', '.join(choices)}")
 
 
-@jax.tree_util.register_pytree_with_keys_class
-@dataclass(frozen=True)
-class Hyperparams:
-    """The numbers of a method: a pytree of scalars, traced, so that a grid of them is a `vmap`.
+def flags_of(options: Mapping[str, Any]) -> list[str]:
+    """The command-line flags of a method and its hyperparameters that differ from the reference.
 
-    What is None is not there: it is no leaf, and nothing is computed for it.
-
-    Attributes:
-      d_lr: D's learning rate, zero or more.
-      g_lr: G's learning rate, zero or more.
-      penalty_weight: what the method's penalty is multiplied by, zero or more, or None for 1.
-      target_norm: what the penalty wgan_gp wants ‖∇D‖ to be, zero or more, or None for 1.
-      noise_std: the standard deviation of instance noise, zero or more, or None: Gaussian noise
-        that is added to every sample, real or fake, that D sees. Sønderby et al., *Amortised MAP
-        Inference for Image Super-resolution* (ICLR 2017).
-      clip: the bound that D's parameters are clipped to after each of its updates, above zero, or
-        None. Arjovsky et al., *Wasserstein GAN* (ICML 2017), algorithm 1.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for a number outside these limits. An array's are checked
-        where it is used, and a tracer's cannot be.
+    Args:
+      options: `Method.options` and hyperparameters by name.
     """
-
-    d_lr: float | jax.Array = 0.01
-    g_lr: float | jax.Array = 0.01
-    penalty_weight: float | jax.Array | None = None
-    target_norm: float | jax.Array | None = None
-    noise_std: float | jax.Array | None = None
-    clip: float | jax.Array | None = None
-
-    def __post_init__(self):
-        """Refuse numbers outside their limits."""
-        for name, value in vars(self).items():
-            if isinstance(value, str | bool) or (
-                isinstance(value, int | float | np.number) and not is_allowed(name, value)
-            ):
-                raise InvalidArgument(name, value, allowed_values(name))
-
-    def tree_flatten_with_keys(self) -> tuple[list, None]:
-        """The numbers, by name."""
-        return [(jax.tree_util.GetAttrKey(name), value) for name, value in vars(self).items()], None
-
-    @classmethod
-    def tree_unflatten(cls, _: None, values: Any) -> "Hyperparams":
-        """The inverse, of values that need not be numbers, which are not looked at."""
-        hyperparams = object.__new__(cls)
-        hyperparams.__dict__.update(zip(HYPERPARAMS, values))
-        return hyperparams
-
-
-HYPERPARAMS = tuple(field.name for field in fields(Hyperparams))
-OPTIONAL = tuple(field.name for field in fields(Hyperparams) if field.default is None)
-
-
-def is_allowed(name: str, value: np.typing.ArrayLike) -> np.ndarray:
-    """Whether numbers may be the hyperparameter of a name: bool, of their shape."""
-    compare = np.greater if name == "clip" else np.greater_equal
-    return np.isfinite(value) & compare(value, 0)
-
-
-def allowed_values(name: str) -> str:
-    """What the hyperparameter of a name may be, in words."""
-    least = "above zero" if name == "clip" else "zero or more"
-    return f"a finite number, {least}{', or None' if name in OPTIONAL else ''}"
+    reference = Method().options | vars(Hyperparams())
+    others = {name: value for name, value in options.items() if value != reference[name]}
+    return [
+        f"--{name.replace('_', '-')} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in others.items()
+        if value is not None
+    ]

@@ -20,17 +20,19 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from gan1010_jax.checks import as_floats, check_state, check_types, check_whole
-from gan1010_jax.games import Distribution, Game, pattern_game, product_rule
-from gan1010_jax.losses import (
+from gan1010_jax.checks import check_setup, check_state, check_whole
+from gan1010_jax.environment import jit
+from gan1010_jax.games import Distribution, Quadrature, product_quadrature
+from gan1010_jax.gan import (
     Batch,
+    GANState,
+    Setup,
     batch_sources,
     discriminator_loss,
     generator_loss,
     make_batch,
+    train_step,
 )
-from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.updates import SETTINGS, GANState, train_step
 
 MAX_ORDER = 64
 # By default a distribution has as many nodes as these, or the next fewer of some order.
@@ -41,12 +43,10 @@ NODES_AT_ONCE = 1024
 FIRST_DAMPING, MAX_TRIALS = 1e-4, 300
 
 
-@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
+@jit(static_argnames="order")
 def step_spectrum(
     state: GANState,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
     *,
     order: int | None = None,
 ) -> jax.Array:
@@ -57,9 +57,7 @@ def step_spectrum(
 
     Args:
       state: where; a state such as from `init`, in JAX's default float type.
-      game: what is played.
-      method: how it is trained.
-      hyperparams: its numbers, scalars.
+      setup: what is trained; its hyperparameters are scalars.
       order: how many quadrature nodes a random coordinate has, from 1 to 64. By default as many as
         give a distribution about a thousand nodes, from 2 to 16.
 
@@ -71,7 +69,7 @@ def step_spectrum(
       InvalidArgument: (a `ValueError`) for a state of another game or method, or if the batches
         of a step have so many random coordinates that there would be more than 2²⁰ nodes.
     """
-    eigenvalues = jnp.linalg.eigvals(step_jacobian(state, game, method, hyperparams, order=order))
+    eigenvalues = jnp.linalg.eigvals(step_jacobian(state, setup, order=order))
     return eigenvalues[jnp.argsort(-jnp.abs(eigenvalues))]
 
 
@@ -80,12 +78,10 @@ def spectral_radius(eigenvalues: jax.Array) -> jax.Array:
     return jnp.abs(eigenvalues).max(axis=-1)
 
 
-@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
+@jit(static_argnames="order")
 def step_jacobian(
     state: GANState,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
     *,
     order: int | None = None,
 ) -> jax.Array:
@@ -94,22 +90,20 @@ def step_jacobian(
     Their order is that of the leaves of the state: D's first. Arguments and errors are those of
     `step_spectrum`.
     """
-    check_arguments(state, game, method, hyperparams)
-    vector, fill = as_vector(state)
+    setup = _check_arguments(state, setup)
+    vector, fill = _as_vector(state)
 
     def step(vector):
-        after, _ = as_vector(expected_step(fill(vector), game, method, hyperparams, order=order))
+        after, _ = _as_vector(expected_step(fill(vector), setup, order=order))
         return after
 
     return jax.jacfwd(step)(vector)
 
 
-@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
+@jit(static_argnames="order")
 def expected_step(
     state: GANState,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
     *,
     order: int | None = None,
 ) -> GANState:
@@ -118,17 +112,15 @@ def expected_step(
     An optimiser's counters are as after any step. Arguments and errors are those of
     `step_spectrum`.
     """
-    hyperparams = check_arguments(state, game, method, hyperparams)
-    rule = batch_rule(game, method, hyperparams, order, method.d_steps)
-    return expectation(lambda batch: train_step(state, batch, game, method, hyperparams)[0], *rule)
+    setup = _check_arguments(state, setup)
+    nodes = _batch_quadrature(setup, order, setup.method.d_steps)
+    return _expectation(lambda batch: train_step(state, batch, setup)[0], *nodes)
 
 
-@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
+@jit(static_argnames="order")
 def vector_field(
     state: GANState,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
     *,
     order: int | None = None,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
@@ -141,24 +133,21 @@ def vector_field(
       The velocities of D's parameters and of G's, pytrees as these are. Arguments and errors are
       those of `step_spectrum`.
     """
-    hyperparams = check_arguments(state, game, method, hyperparams)
+    setup = _check_arguments(state, setup)
     d_params, g_params = state.discriminator.params, state.generator.params
 
     def velocity(batch):
-        rest = (batch, game, method, hyperparams)
-        d_gradient = jax.grad(lambda d: discriminator_loss(d, g_params, *rest)[0])(d_params)
-        g_gradient = jax.grad(lambda g: generator_loss(g, d_params, *rest)[0])(g_params)
+        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, g_params, batch, setup)
+        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, d_params, batch, setup)
         return jax.tree.map(jnp.negative, (d_gradient, g_gradient))
 
-    return expectation(velocity, *batch_rule(game, method, hyperparams, order, 1))
+    return _expectation(velocity, *_batch_quadrature(setup, order, d_steps=1))
 
 
-@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
+@jit(static_argnames="order")
 def field_jacobian(
     state: GANState,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
     *,
     order: int | None = None,
 ) -> jax.Array:
@@ -169,17 +158,15 @@ def field_jacobian(
     around each other (`symmetric_part`, `antisymmetric_part`): Balduzzi et al., *The Mechanics of
     n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of `step_spectrum`.
     """
-    check_arguments(state, game, method, hyperparams)
-    params, _, field = field_of_params(state, game, method, hyperparams, order)
+    setup = _check_arguments(state, setup)
+    params, _, field = _field_of_params(state, setup, order)
     return jax.jacfwd(field)(params)
 
 
-@partial(jax.jit, static_argnames=(*SETTINGS, "order"))
+@jit(static_argnames="order")
 def find_equilibrium(
     state: GANState,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
     *,
     order: int | None = None,
 ) -> GANState:
@@ -199,8 +186,8 @@ def find_equilibrium(
 
     Arguments and errors are those of `step_spectrum`.
     """
-    check_arguments(state, game, method, hyperparams)
-    start, put, field = field_of_params(state, game, method, hyperparams, order)
+    setup = _check_arguments(state, setup)
+    start, put, field = _field_of_params(state, setup, order)
 
     def is_searching(search):
         _, length, _, trials = search
@@ -234,17 +221,15 @@ def antisymmetric_part(jacobian: jax.Array) -> jax.Array:
     return (jacobian - jacobian.mT) / 2
 
 
-def check_arguments(
-    state: GANState, game: Game, method: Method, hyperparams: Hyperparams
-) -> Hyperparams:
-    """Refuse what does not go together; the hyperparameters in JAX's default float type."""
-    check_types(game, method, hyperparams)
-    check_state(state, game, method)
-    return as_floats(hyperparams)
+def _check_arguments(state: GANState, setup: Setup) -> Setup:
+    """The setup as `check_setup` returns it; raise unless the state is one of it."""
+    setup = check_setup(setup)
+    check_state(state, setup)
+    return setup
 
 
-def field_of_params(
-    state: GANState, game: Game, method: Method, hyperparams: Hyperparams, order: int | None
+def _field_of_params(
+    state: GANState, setup: Setup, order: int | None
 ) -> tuple[jax.Array, Callable[[jax.Array], GANState], Callable[[jax.Array], jax.Array]]:
     """The parameters of both players as a vector [n], D's first, and two functions of such a one.
 
@@ -257,12 +242,12 @@ def field_of_params(
         return GANState(*(player._replace(params=its) for player, its in players))
 
     def field(params):
-        return ravel_pytree(vector_field(put(params), game, method, hyperparams, order=order))[0]
+        return ravel_pytree(vector_field(put(params), setup, order=order))[0]
 
     return params, put, field
 
 
-def as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
+def _as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
     """The floating-point numbers of a state, [n]; and what puts others in their place."""
     leaves, structure = jax.tree.flatten(state)
     places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
@@ -275,7 +260,7 @@ def as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANStat
     return vector, fill
 
 
-def expectation(function: Callable[[Batch], Any], batches: Batch, weights: np.ndarray) -> Any:
+def _expectation(function: Callable[[Batch], Any], batches: Batch, weights: np.ndarray) -> Any:
     """The mean of a function over batches [nodes, ...] of some weights [nodes].
 
     What is not a floating-point number must be the same for every batch.
@@ -304,23 +289,21 @@ def expectation(function: Callable[[Batch], Any], batches: Batch, weights: np.nd
     return total
 
 
-def batch_rule(
-    game: Game, method: Method, hyperparams: Hyperparams, order: int | None, turns: int
-) -> tuple[Batch, np.ndarray]:
-    """Batches of so many turns of D, [nodes, ...], and weights [nodes], to take means with."""
+def _batch_quadrature(setup: Setup, order: int | None, d_steps: int) -> tuple[Batch, np.ndarray]:
+    """Batches [nodes, ...] of `d_steps` D steps, and weights [nodes], to take expectations with."""
     if order is not None:
         check_whole("order", order, 1, MAX_ORDER, ", or None")
-    sources = batch_sources(game, method, hyperparams)
-    rules = [make_rule(source, order) for source in sources.values()]
-    nodes, weights = product_rule([product_rule(rules)] * turns)
-    if turns > 1:
-        nodes = nodes.reshape(len(weights), turns, -1)
+    sources = batch_sources(setup)
+    parts = [_source_quadrature(source, order) for source in sources.values()]
+    nodes, weights = product_quadrature([product_quadrature(parts)] * d_steps)
+    if d_steps > 1:
+        nodes = nodes.reshape(len(weights), d_steps, -1)
     cuts = np.cumsum([source.center.size for source in sources.values()])[:-1]
-    parts = jnp.split(jnp.asarray(nodes, jnp.result_type(float)), cuts, axis=-1)
-    return make_batch(dict(zip(sources, parts)), hyperparams), weights
+    columns = jnp.split(jnp.asarray(nodes, jnp.result_type(float)), cuts, axis=-1)
+    return make_batch(dict(zip(sources, columns)), setup), weights
 
 
-def make_rule(source: Distribution, order: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _source_quadrature(source: Distribution, order: int | None) -> Quadrature:
     """A distribution's nodes and weights."""
     if order is None:
         orders, units = range(DEFAULT_ORDER, 2, -1), source.center.size

@@ -1,8 +1,8 @@
-"""One training run: a `lax.scan` over the steps, with a record every few of them."""
+"""One run of training: `lax.scan` over the records, and within each a loop over its steps."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -10,40 +10,40 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan1010_jax.checks import (
-    as_floats,
     check_key,
-    check_plain,
+    check_no_extra_draws,
     check_run,
     check_samples,
+    check_setup,
     check_state,
     check_steps,
-    check_types,
 )
-from gan1010_jax.games import Game, pattern_game
-from gan1010_jax.losses import Batch
-from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.updates import (
-    SETTINGS,
+from gan1010_jax.environment import jit
+from gan1010_jax.gan import (
+    Batch,
     GANState,
     Losses,
+    Setup,
     draw_batch,
     init,
-    observe,
+    summarize,
     train_step,
 )
 
+# The batch of a step, counted from 0.
+BatchAt = Callable[[jax.Array], Batch]
+
 
 class History(NamedTuple):
-    """What is kept of a run: one entry per record, oldest first.
+    """The records of a run, oldest first.
 
     Attributes:
       step: int32 [records], how many steps had been taken.
-      output: [records, units], the generator's output after that step, or what else the game
-        observes.
+      output: [records, units], the generator's output after that step, or the game's summary.
       losses: `Losses` of [records], the three losses in that step.
       finite: bool [records], whether every parameter is finite after that step.
       matched: bool [records], whether the output matches, and every parameter is finite.
-      in_support: bool [records], whether it could be a real sample, likewise.
+      in_support: bool [records], whether it could be a real sample, and every parameter is finite.
     """
 
     step: jax.Array
@@ -54,11 +54,17 @@ class History(NamedTuple):
     in_support: jax.Array
 
 
+class Carry(NamedTuple):
+    """The scan carry: the state, and the losses in the step that led to it."""
+
+    state: GANState
+    losses: Losses
+
+
+@jit(static_argnames=("steps", "record_every"))
 def train(
     key: chex.PRNGKey,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
+    setup: Setup = Setup(),
     *,
     steps: int = 10_000,
     record_every: int = 10,
@@ -66,17 +72,15 @@ def train(
     """Train one GAN from scratch; `train(jax.random.key(i))` is the reference's run of seed i.
 
     The random stream: `init_key, data_key = split(key)`; `init` takes the first, and step t,
-    counted from 0, takes `draw_batch(data_key, game, method, hyperparams, t)`. It depends on
-    nothing else, so a longer run begins with the shorter one.
+    counted from 0, takes `draw_batch(data_key, setup, t)`. It depends on nothing else, so a longer
+    run begins with the shorter one.
 
     Args:
       key: a typed key, `jax.random.key(seed)`.
-      game: what is played.
-      method: how it is trained.
-      hyperparams: its numbers, scalars.
+      setup: what is trained; its hyperparameters are scalars.
       steps: how many steps, a positive multiple of `record_every`.
-      record_every: how many steps from record to record; the last step is always recorded. There
-        may be 100,000 records at most, for they are kept in memory.
+      record_every: the number of steps from record to record; the last step is always recorded.
+        At most 100,000 records, since they are kept in memory.
 
     Returns:
       The final state and the `History`.
@@ -85,176 +89,45 @@ def train(
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
     check_key(key)
-    check_run(game, method, hyperparams, steps, record_every)
-    hyperparams = as_floats(hyperparams)
-    return run_key(key, game, method, hyperparams, int(steps), int(record_every))
-
-
-@partial(jax.jit, static_argnames=(*SETTINGS, "steps", "record_every"))
-def run_key(
-    key: chex.PRNGKey,
-    game: Game,
-    method: Method,
-    hyperparams: Hyperparams,
-    steps: int,
-    record_every: int,
-) -> tuple[GANState, History]:
-    """The whole of `train`, its arguments taken as checked."""
-    run, data_key = start(key, game, method, hyperparams)
-    batch_at = partial(draw_batch, data_key, game, method, hyperparams)
-    return scan_records(run, batch_at, game, method, hyperparams, steps, record_every)
-
-
-def train_on(
-    state: GANState,
-    real: jax.Array,
-    game: Game = pattern_game("1010"),
-    method: Method = Method(),
-    hyperparams: Hyperparams = Hyperparams(),
-    *,
-    latent: jax.Array | None = None,
-    record_every: int = 10,
-) -> tuple[GANState, History]:
-    """Train on real samples of your own, one a step, from a state of your own.
-
-    Nothing is drawn: this replays what another program did, step by step, if given its first
-    parameters (`params_from_torch`) and its samples. Works under `jit` and `vmap`.
-
-    Args:
-      state: where to start, such as from `init`, in JAX's default float type.
-      real: the real samples, [steps, units], as an array or a tensor.
-      game: what is played; its own distributions are not used.
-      method: how it is trained.
-      hyperparams: its numbers, scalars. An optimiser that keeps its learning rate in its state goes
-        on with that one.
-      latent: the generator's inputs, [steps, latent units]; by default, the centre of the game's
-        latent distribution in every step.
-      record_every: how many steps from record to record; it divides the number of steps.
-
-    Returns:
-      The final state and the `History`, as `train` does; its steps are counted from 0 here.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for a state of another game or method, samples of another
-        shape, or an argument outside the limits of `train`.
-    """
-    check_types(game, method, hyperparams)
-    check_state(state, game, method)
-    check_plain(game, method, hyperparams)
-    real = check_samples("real", real, game.real)
-    steps = len(real)
-    if latent is None:
-        latent = jnp.broadcast_to(game.latent.center, (steps, *game.latent.center.shape))
-    latent = check_samples("latent", latent, game.latent, steps)
-    check_steps(steps, record_every)
-    batches = Batch(real, latent)
-    return run_batches(state, batches, game, method, as_floats(hyperparams), int(record_every))
-
-
-@partial(jax.jit, static_argnames=(*SETTINGS, "record_every"))
-def run_batches(
-    state: GANState,
-    batches: Batch,
-    game: Game,
-    method: Method,
-    hyperparams: Hyperparams,
-    record_every: int,
-) -> tuple[GANState, History]:
-    """The whole of `train_on`, its batches [steps, ...] and its arguments taken as checked."""
-
-    def batch_at(step):
-        return jax.tree.map(lambda leaf: leaf[step], batches)
-
-    steps = len(batches.real)
-    return scan_records(begin(state), batch_at, game, method, hyperparams, steps, record_every)
-
-
-class Run(NamedTuple):
-    """A run under way: the state, and the losses in the step that led to it."""
-
-    state: GANState
-    losses: Losses
-
-
-def begin(state: GANState) -> Run:
-    """A run that has not taken a step yet."""
-    return Run(state, Losses(*[jnp.zeros((), jnp.result_type(float))] * 3))
-
-
-def start(
-    key: chex.PRNGKey, game: Game, method: Method, hyperparams: Hyperparams
-) -> tuple[Run, chex.PRNGKey]:
-    """A run of a key that has not taken a step yet, and the key of its batches."""
-    init_key, data_key = jax.random.split(key)
-    return begin(init(init_key, game, method, hyperparams)), data_key
-
-
-def scan_records(
-    run: Run,
-    batch_at: Callable[[jax.Array], Batch],
-    game: Game,
-    method: Method,
-    hyperparams: Hyperparams,
-    steps: int,
-    record_every: int,
-) -> tuple[GANState, History]:
-    """All the steps of a run, and its history."""
-
-    def record(run, first_step):
-        return train_record(run, batch_at, first_step, game, method, hyperparams, record_every)
-
-    run, history = jax.lax.scan(record, run, jnp.arange(0, steps, record_every, dtype=jnp.int32))
-    return run.state, history
+    # To `jit` a default argument is a constant; behind a barrier it compiles as one that is given.
+    setup = jax.lax.optimization_barrier(check_run(setup, steps, record_every))
+    carry, data_key = init_carry(key, setup)
+    batch_at = partial(draw_batch, data_key, setup)
+    to_record = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every)
+    carry, history = jax.lax.scan(to_record, carry, first_steps(steps, record_every))
+    return carry.state, history
 
 
 def train_record(
-    run: Run,
-    batch_at: Callable[[jax.Array], Batch],
-    first_step: jax.Array,
-    game: Game,
-    method: Method,
-    hyperparams: Hyperparams,
-    record_every: int,
-) -> tuple[Run, History]:
-    """The steps from `first_step` on to the next record, and that record: a `History` of one.
+    carry: Carry, first_step: jax.Array, *, batch_at: BatchAt, setup: Setup, steps: int
+) -> tuple[Carry, History]:
+    """Take `steps` steps from `first_step` on: the carry after them, and its record."""
 
-    `batch_at` gives the batch of a step, counted from 0.
-    """
-    run = take_steps(run, batch_at, first_step, game, method, hyperparams, record_every)
-    return run, keep(run, first_step + record_every, game)
+    def step(t, carry):
+        state, info = train_step(carry.state, batch_at(first_step + t), setup)
+        return Carry(state, info.losses)
+
+    carry = jax.lax.fori_loop(0, steps, step, carry)
+    return carry, make_record(carry, first_step + steps, setup)
 
 
-def take_steps(
-    run: Run,
-    batch_at: Callable[[jax.Array], Batch],
-    first_step: jax.Array,
-    game: Game,
-    method: Method,
-    hyperparams: Hyperparams,
-    steps: int,
-) -> Run:
-    """So many steps from `first_step` on."""
-
-    def step(t, run):
-        batch = batch_at(first_step + t)
-        return Run(*train_step(run.state, batch, game, method, hyperparams))
-
-    return jax.lax.fori_loop(0, steps, step, run)
+def init_carry(key: chex.PRNGKey, setup: Setup) -> tuple[Carry, chex.PRNGKey]:
+    """The carry of a key's run before its first step, and the key of its batches."""
+    init_key, data_key = jax.random.split(key)
+    return carry_from(init(init_key, setup)), data_key
 
 
-def keep(run: Run, step: jax.Array, game: Game) -> History:
-    """The record of a run that has taken so many steps: a `History` of one."""
-    output, finite = observe(run.state, game), all_finite(run.state)
-    matched, in_support = success(output, finite, game)
-    return History(step, output, run.losses, finite, matched, in_support)
+def carry_from(state: GANState) -> Carry:
+    """The carry of a run that starts from a state."""
+    return Carry(state, Losses(*[jnp.zeros((), jnp.result_type(float))] * 3))
 
 
-def success(output: jax.Array, finite: jax.Array, game: Game) -> tuple[jax.Array, jax.Array]:
-    """Whether outputs [..., units] match, and are in support, where all is finite: two bool [...].
-
-    Once a parameter is not finite, an output is neither.
-    """
-    return game.matched(output) & finite, game.in_support(output) & finite
+def make_record(carry: Carry, step: jax.Array, setup: Setup) -> History:
+    """One record, a `History` without the leading axis, after `step` steps."""
+    output, finite = summarize(carry.state, setup), all_finite(carry.state)
+    matched = setup.game.matched(output) & finite
+    in_support = setup.game.in_support(output) & finite
+    return History(step, output, carry.losses, finite, matched, in_support)
 
 
 def all_finite(state: GANState) -> jax.Array:
@@ -263,6 +136,116 @@ def all_finite(state: GANState) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in params]).all()
 
 
+def first_steps(steps: int, record_every: int) -> jax.Array:
+    """The first step that leads to each record, counted from 0: int32 [records]."""
+    return jnp.arange(0, steps, record_every, dtype=jnp.int32)
+
+
 def record_steps(steps: int, record_every: int) -> np.ndarray:
-    """How many steps have been taken at each record of a run, int32 [records]."""
+    """How many steps have been taken at each record: int32 [records]."""
     return np.arange(record_every, steps + 1, record_every, dtype=np.int32)
+
+
+def train_on(
+    state: GANState,
+    real: Any,
+    setup: Setup = Setup(),
+    *,
+    latent: Any = None,
+    record_every: int = 10,
+) -> tuple[GANState, History]:
+    """Train on real samples of your own, one a step, from a state of your own.
+
+    Nothing is drawn: given another program's first parameters (`params_from_torch`) and its
+    samples, this replays it step by step. Works under `jit` and `vmap`.
+
+    Args:
+      state: where to start, such as from `init`, in JAX's default float type.
+      real: the real samples, [steps, units], as an array or a tensor.
+      setup: what is trained; the game's own distributions are not used. An optimiser that keeps its
+        learning rate in its state goes on with that one.
+      latent: the generator's inputs, [steps, latent units]; by default, the center of the game's
+        latent distribution in every step.
+      record_every: the number of steps from record to record; it divides the number of steps.
+
+    Returns:
+      The final state and the `History`, as `train` does; its steps are counted from 0 here.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a state of another game or method, samples of another
+        shape, or an argument outside the limits of `train`.
+    """
+    setup = check_setup(setup)
+    check_state(state, setup)
+    check_no_extra_draws(setup)
+    real = check_samples("real", real, setup.game.real)
+    steps = len(real)
+    if latent is None:
+        center = setup.game.latent.center
+        latent = jnp.broadcast_to(center, (steps, *center.shape))
+    latent = check_samples("latent", latent, setup.game.latent, steps)
+    check_steps(steps, record_every)
+    return _train_on_batches(state, Batch(real, latent), setup, record_every=int(record_every))
+
+
+@jit(static_argnames="record_every")
+def _train_on_batches(
+    state: GANState, batches: Batch, setup: Setup, record_every: int
+) -> tuple[GANState, History]:
+    """`train_on` with batches [steps, ...]; arguments already validated."""
+
+    def batch_at(step):
+        return jax.tree.map(lambda leaf: leaf[step], batches)
+
+    to_record = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every)
+    starts = first_steps(len(batches.real), record_every)
+    carry, history = jax.lax.scan(to_record, carry_from(state), starts)
+    return carry.state, history
+
+
+class Trace(NamedTuple):
+    """A run with its players and every update of each recorded step; a leading axis of records.
+
+    Attributes:
+      history: the records, as `train` returns them.
+      state: both players after the recorded step.
+      batch: the batch of that step.
+      updates: the state that each of its updates started from, in the order of `Method.updates`.
+    """
+
+    history: History
+    state: GANState
+    batch: Batch
+    updates: tuple[GANState, ...]
+
+
+@jit(static_argnames=("steps", "record_every"))
+def train_traced(
+    key: chex.PRNGKey,
+    setup: Setup = Setup(),
+    *,
+    steps: int = 10_000,
+    record_every: int = 10,
+) -> Trace:
+    """Train one GAN as `train` does, and keep the players and every update at each record.
+
+    Arguments and errors are those of `train`, and so are the numbers, to rounding.
+    """
+    check_key(key)
+    # To `jit` a default argument is a constant; behind a barrier it compiles as one that is given.
+    setup = jax.lax.optimization_barrier(check_run(setup, steps, record_every))
+    carry, data_key = init_carry(key, setup)
+    batch_at = partial(draw_batch, data_key, setup)
+
+    def trace_record(carry, first_step):
+        # The last step of a record is taken by itself, for its updates.
+        to_last = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every - 1)
+        carry, _ = to_last(carry, first_step)
+        batch = batch_at(first_step + record_every - 1)
+        state, info = train_step(carry.state, batch, setup)
+        carry = Carry(state, info.losses)
+        record = make_record(carry, first_step + record_every, setup)
+        return carry, Trace(record, state, batch, info.updates)
+
+    _, trace = jax.lax.scan(trace_record, carry, first_steps(steps, record_every))
+    return trace

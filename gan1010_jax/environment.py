@@ -1,0 +1,55 @@
+"""What results depend on beside the code: versions, precision, the processor; and a typed `jit`."""
+
+import os
+import platform
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
+from typing import Any, TypeVar, cast
+
+import jax
+import numpy as np
+from jax import experimental
+
+__version__ = "0.1.0"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# JAX's x64 mode as a context manager; JAX 0.7, which Colab has, keeps it in `jax.experimental`.
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
+
+
+def jit(**options: Any) -> Callable[[Function], Function]:
+    """`jax.jit` with options, as a decorator after which type checkers still see the signature."""
+    return cast(Callable[[Function], Function], partial(jax.jit, **options))
+
+
+def versions() -> dict[str, str]:
+    """The versions of this package, of Python, and of the libraries that compute with it."""
+    libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "gan1010_jax": __version__,
+        "python": platform.python_version(),
+        **{library: metadata.version(library) for library in libraries},
+    }
+
+
+def count_cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512, by NumPy's detection."""
+    found = set(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
+    return bool(found & {"AVX512F", "X86_V4"})
+
+
+def describe_device() -> str:
+    """The device that trains, in words."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return f"CPU with {os.cpu_count()} cores"
+    return device.device_kind

@@ -1,0 +1,367 @@
+"""The GAN: what is trained, both players, and one step of training.
+
+Everything here is a pure function. Randomness enters only through `init` and `draw_batch`;
+`train_step` is a deterministic function of a state, a batch and a setup.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan1010_jax.environment import jit
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.games import Distribution, Game, Normal, Uniform, pattern_game
+from gan1010_jax.methods import (
+    PENALTY_HYPERPARAMS,
+    Hyperparams,
+    Method,
+    PenaltyContext,
+    check_samples_name,
+    penalties_with,
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Setup:
+    """What is trained: a game, a method and its hyperparameters; the default is the reference.
+
+    A pytree: the game and the method are static, and the hyperparameters are leaves. So a setup
+    goes through `jit` as it is, and a grid of hyperparameters is a `vmap`.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a game or method of another type, or a hyperparameter
+        that the method's penalty does not use.
+    """
+
+    game: Game = field(default=pattern_game("1010"), metadata={"static": True})
+    method: Method = field(default=Method(), metadata={"static": True})
+    hyperparams: Hyperparams = field(default=Hyperparams())
+
+    def __post_init__(self):
+        """Reject incompatible parts. Hyperparameters may be a transformation's placeholder."""
+        for name, kind in (("game", Game), ("method", Method)):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidArgument(name, getattr(self, name), f"a {kind.__name__}")
+        for name in PENALTY_HYPERPARAMS:
+            value, penalty = getattr(self.hyperparams, name, None), self.method.penalty
+            if value is not None and name not in penalty.hyperparams:
+                others = ", ".join(penalties_with(name))
+                allowed = f"None, since the penalty {penalty.name} does not use it, but {others}"
+                raise InvalidArgument(name, value, allowed)
+
+    @property
+    def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+        """D's and G's, at their learning rates."""
+        d_optimizer, g_optimizer = self.method.optimizers
+        return d_optimizer(self.hyperparams.d_lr), g_optimizer(self.hyperparams.g_lr)
+
+
+class Player(NamedTuple):
+    """One network's parameters (Flax's `params` collection) and its optimiser's state."""
+
+    params: chex.ArrayTree
+    opt_state: optax.OptState
+
+
+class GANState(NamedTuple):
+    """Both players."""
+
+    discriminator: Player
+    generator: Player
+
+
+class Batch(NamedTuple):
+    """All randomness that one step consumes; with `d_steps > 1`, with a leading axis `d_steps`.
+
+    Attributes:
+      real: a real sample [units], its instance noise included.
+      latent: the generator's input [latent units].
+      noise: the instance noise of the fake sample [units], or None.
+      mix: a position between the two samples, a scalar from 0 (fake) to 1 (real), or None unless
+        the penalty `needs_mix`.
+    """
+
+    real: jax.Array
+    latent: jax.Array
+    noise: jax.Array | None = None
+    mix: jax.Array | None = None
+
+
+class Losses(NamedTuple):
+    """The losses of a step, each a scalar, before the update that lowers it, without penalty.
+
+    With `d_steps > 1`, those of the last D update.
+    """
+
+    d_real: jax.Array
+    d_fake: jax.Array
+    g: jax.Array
+
+
+class StepInfo(NamedTuple):
+    """What `train_step` reports beside the new state.
+
+    Attributes:
+      losses: the losses of the step.
+      updates: the state that each update started from, in the order of `Method.updates`.
+    """
+
+    losses: Losses
+    updates: tuple[GANState, ...]
+
+
+@jit()
+def init(key: chex.PRNGKey, setup: Setup = Setup()) -> GANState:
+    """Initialise both players from one key.
+
+    The hyperparameters matter only to an optimiser that keeps its learning rate in its state, such
+    as `optax.inject_hyperparams`.
+    """
+    d_key, g_key = jax.random.split(key)
+    game = setup.game
+    d_params = game.discriminator.init(d_key, game.real.center)["params"]
+    g_params = game.generator.init(g_key, game.latent.center)["params"]
+    return fresh_state(d_params, g_params, setup)
+
+
+def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup) -> GANState:
+    """Both players with these parameters, and optimisers that have not taken a step yet."""
+    d_optimizer, g_optimizer = setup.optimizers
+    return GANState(
+        discriminator=Player(d_params, d_optimizer.init(d_params)),
+        generator=Player(g_params, g_optimizer.init(g_params)),
+    )
+
+
+def state_shapes(setup: Setup) -> GANState:
+    """The `jax.ShapeDtypeStruct`s of `init`'s state."""
+    return jax.eval_shape(partial(init, setup=setup), jax.random.key(0))
+
+
+@jit()
+def draw_batch(key: chex.PRNGKey, setup: Setup = Setup(), step: chex.Numeric = 0) -> Batch:
+    """Draw the batch of a step: one key has a batch for every step."""
+    sources = batch_sources(setup)
+    keys = dict(zip(("real", "latent"), jax.random.split(key)))
+    # A split is Threefry on 0 and 1; folding in 2 and 3 continues from there.
+    for number, name in enumerate(("noise", "mix"), start=2):
+        if name in sources:
+            keys[name] = jax.random.fold_in(key, number)
+
+    def draw(index):
+        drawn = {name: source.sample(keys[name], index) for name, source in sources.items()}
+        return make_batch(drawn, setup)
+
+    d_steps = setup.method.d_steps
+    if d_steps == 1:
+        return draw(step)
+    return jax.vmap(draw)(d_steps * step + jnp.arange(d_steps))
+
+
+def batch_sources(setup: Setup) -> dict[str, Distribution]:
+    """The distributions that a batch is drawn from, by name."""
+    game, units = setup.game, setup.game.real.center.size
+    sources: dict[str, Distribution] = {"real": game.real, "latent": game.latent}
+    if setup.hyperparams.noise_std is not None:  # of the real sample, then of the fake one
+        sources["noise"] = Normal((0.0,) * (2 * units), (1.0,) * (2 * units))
+    if setup.method.penalty.needs_mix:
+        sources["mix"] = Uniform((0.0,), (1.0,))
+    return sources
+
+
+def make_batch(drawn: dict[str, jax.Array], setup: Setup) -> Batch:
+    """The batch of one draw [..., units] from each of the `batch_sources`."""
+    batch = Batch(drawn["real"], drawn["latent"])
+    if "noise" in drawn:
+        on_real, on_fake = jnp.split(setup.hyperparams.noise_std * drawn["noise"], 2, axis=-1)
+        batch = batch._replace(real=batch.real + on_real, noise=on_fake)
+    if "mix" in drawn:
+        batch = batch._replace(mix=drawn["mix"].squeeze(-1))
+    return batch
+
+
+@jit()
+def generate(state: GANState, setup: Setup = Setup(), latent: jax.Array | None = None) -> jax.Array:
+    """The generator's output [..., units] for a latent [..., latent units].
+
+    Without a latent, the output for the center of the game's latent distribution.
+    """
+    latent = setup.game.latent.center if latent is None else latent
+    return setup.game.generator.apply({"params": state.generator.params}, latent)
+
+
+def discriminator_loss(
+    d_params: chex.ArrayTree,
+    g_params: chex.ArrayTree,
+    batch: Batch,
+    setup: Setup,
+    samples: str = "both",
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """D's loss on the real sample of a batch, the fake one, or both, penalty included.
+
+    Returns:
+      The loss, a scalar; and its parts without the penalty, by their names in `Losses`.
+    """
+    game, method = setup.game, setup.method
+    logit = partial(game.discriminator.apply, {"params": d_params})
+    fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
+    losses = {}
+    if samples != "fake":
+        losses["d_real"] = method.objective.d_real(logit(batch.real))
+    if samples != "real":
+        losses["d_fake"] = method.objective.d_fake(logit(fake))
+    loss = sum(losses.values())
+    penalty = method.penalty.term("discriminator", samples)
+    return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), losses
+
+
+def generator_loss(
+    g_params: chex.ArrayTree, d_params: chex.ArrayTree, batch: Batch, setup: Setup
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """G's loss on a batch, penalty included.
+
+    Returns:
+      The loss, a scalar; and, without the penalty, `{"g": loss}`.
+    """
+    game, method = setup.game, setup.method
+    fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
+    loss = method.objective.g(game.discriminator.apply({"params": d_params}, fake))
+    penalty = method.penalty.term("generator", "fake")
+    return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), {"g": loss}
+
+
+def _with_noise(fake: jax.Array, batch: Batch) -> jax.Array:
+    """A fake sample with the instance noise of its batch, as D sees it."""
+    return fake if batch.noise is None else fake + batch.noise
+
+
+def _add_penalty(
+    loss: jax.Array,
+    penalty: Callable[[PenaltyContext], jax.Array] | None,
+    d_params: chex.ArrayTree,
+    g_params: chex.ArrayTree,
+    fake: jax.Array,
+    batch: Batch,
+    setup: Setup,
+) -> jax.Array:
+    """A loss with the penalty's weighted term."""
+    if penalty is None:
+        return loss
+
+    def gradients():
+        none = replace(setup.method, penalty="none")
+        bare = Setup(setup.game, none, replace(setup.hyperparams, **_WITHOUT_PENALTY))
+        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, g_params, batch, bare)
+        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, d_params, batch, bare)
+        return d_gradient, g_gradient
+
+    logit = partial(setup.game.discriminator.apply, {"params": d_params})
+    ctx = PenaltyContext(logit, batch.real, fake, batch.mix, setup.hyperparams, gradients)
+    weight = setup.hyperparams.penalty_weight
+    return loss + (penalty(ctx) if weight is None else weight * penalty(ctx))
+
+
+_WITHOUT_PENALTY = dict.fromkeys(PENALTY_HYPERPARAMS)
+
+
+@jit(static_argnames="samples")
+def discriminator_update(
+    state: GANState, batch: Batch, setup: Setup = Setup(), *, samples: str = "both"
+) -> tuple[GANState, dict[str, jax.Array]]:
+    """Update D, and nothing else, on the real sample of a batch, the fake one, or both.
+
+    A penalty on one of the samples is part of the update on it, and one on both of the update on
+    both.
+
+    Returns:
+      The state in which only D has moved; and D's losses before the update, without penalty, by
+      their names in `Losses`.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for other `samples` than "real", "fake" or "both".
+    """
+    check_samples_name(samples)
+    gradient, losses = jax.grad(discriminator_loss, has_aux=True)(
+        state.discriminator.params, state.generator.params, batch, setup, samples
+    )
+    optimizer, _ = setup.optimizers
+    discriminator = _apply_gradients(state.discriminator, gradient, optimizer)
+    clip = setup.hyperparams.clip
+    if clip is not None:
+        clipped = optax.tree.clip(discriminator.params, -clip, clip)
+        discriminator = discriminator._replace(params=clipped)
+    return state._replace(discriminator=discriminator), losses
+
+
+@jit()
+def generator_update(
+    state: GANState, batch: Batch, setup: Setup = Setup()
+) -> tuple[GANState, dict[str, jax.Array]]:
+    """Update G, and nothing else, through D, on the fake sample of a batch.
+
+    Returns:
+      The state in which only G has moved; and G's loss before the update, without penalty, as
+      `{"g": loss}`.
+    """
+    gradient, losses = jax.grad(generator_loss, has_aux=True)(
+        state.generator.params, state.discriminator.params, batch, setup
+    )
+    _, optimizer = setup.optimizers
+    return state._replace(generator=_apply_gradients(state.generator, gradient, optimizer)), losses
+
+
+def _apply_gradients(
+    player: Player, gradient: optax.Updates, optimizer: optax.GradientTransformation
+) -> Player:
+    """A player after one step of its optimiser."""
+    updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), opt_state)
+
+
+@jit()
+def train_step(state: GANState, batch: Batch, setup: Setup = Setup()) -> tuple[GANState, StepInfo]:
+    """Take one step of training.
+
+    The reference takes three updates, where D(x) is the probability σ(logit) that x is real and z
+    is the latent 0.5:
+
+        1. D on a real sample x:   θ_D ← θ_D - d_lr ∇_θD (D(x) - 1)²
+        2. D on a fake sample:     θ_D ← θ_D - d_lr ∇_θD (D(G(z)) - 0)²
+        3. G through the new D:    θ_G ← θ_G - g_lr ∇_θG (D(G(z)) - 1)²
+
+    Other methods take the updates of `Method.updates`, with their objective, penalty and
+    optimisers. In a simultaneous step, every update starts from the state before the step.
+    """
+    before, losses, starts = state, {}, []
+    for player, samples, d_step in setup.method.updates:
+        start = before if setup.method.update_order == "simultaneous" else state
+        drawn = d_step_batch(batch, setup, d_step)
+        if player == "discriminator":
+            after, new_losses = discriminator_update(start, drawn, setup, samples=samples)
+            state = state._replace(discriminator=after.discriminator)
+        else:
+            after, new_losses = generator_update(start, drawn, setup)
+            state = state._replace(generator=after.generator)
+        losses |= new_losses
+        starts.append(start)
+    return state, StepInfo(Losses(**losses), tuple(starts))
+
+
+def d_step_batch(batch: Batch, setup: Setup, d_step: int) -> Batch:
+    """The part of a step's batch that belongs to one of its D steps."""
+    if setup.method.d_steps == 1:
+        return batch
+    return jax.tree.map(lambda leaf: leaf[d_step], batch)
+
+
+def summarize(state: GANState, setup: Setup) -> jax.Array:
+    """What a history keeps of a state, [units]: the generator's output, or the game's summary."""
+    summary_fn: Callable[[Any], jax.Array] | None = setup.game.summary_fn
+    return generate(state, setup) if summary_fn is None else summary_fn(state)

@@ -1,0 +1,20 @@
+"""The assertion of every test of a rejected argument."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import gan1010_jax as gan
+
+ANY = object()
+
+
+@contextmanager
+def rejects(name, value=ANY):
+    """Expect an `InvalidArgument` for the argument of a name and, if given, with this value."""
+    with pytest.raises(gan.InvalidArgument) as caught:
+        yield caught
+    assert caught.value.name == name, caught.value
+    if value is not ANY:
+        np.testing.assert_equal(caught.value.value, value)
