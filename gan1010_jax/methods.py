@@ -122,7 +122,7 @@ class Hyperparams:
 
     @classmethod
     def tree_unflatten(cls, _: None, values: Any) -> "Hyperparams":
-        """The inverse; the values may be placeholders of a transformation, so nothing is checked."""
+        """The inverse; values may be placeholders of a transformation, and are not checked."""
         hyperparams = object.__new__(cls)
         hyperparams.__dict__.update(zip(HYPERPARAMS, values))
         return hyperparams

@@ -10,7 +10,6 @@ about 1e-6; in JAX's x64 mode, to about 1e-14.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import chex
