@@ -19,7 +19,8 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from gan1010_jax.scalarize import ELEMENTWISE, as_closed, scan_sizes
+from gan1010_jax.engines.rules import scan_sizes
+from gan1010_jax.engines.scalarize import ELEMENTWISE, as_closed
 
 # What costs no more than to read its operand does.
 FREE = frozenset(["bitcast_convert_type", "broadcast_in_dim", "imag", "real"])

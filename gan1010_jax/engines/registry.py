@@ -1,107 +1,124 @@
-"""How a block of seeds is run.
+"""The engines, each a way to run a block of seeds, and the choice among them.
 
-Every engine runs the same pure functions, `start` and `train_record`, on a block of seeds of its
-own fixed width. The width is fixed so that a seed goes through the same machine code whatever the
-size of its population, and its row is the same to the bit.
+Every engine runs the same pure functions, `init_carry` and `train_record`, on a block of seeds of
+its own fixed width. The width is fixed so that a seed goes through the same machine code whatever
+the size of its population, and its row is the same to the bit.
 
 On two cores of an Intel Xeon with AVX-512, at 16,384 seeds, `fused` does 119 million seed-steps a
 second, 31 times `jit(vmap(scan))` and 33,000 times the reference in PyTorch in the same run of
 `experiments/benchmark.py`; `experiments/benchmark.md` has what was tried.
 """
 
-import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import chex
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.experimental import pallas
 
+from gan1010_jax.engines.outline import call_kernel, outline
+from gan1010_jax.engines.pallas import build_pallas_loop, has_pallas
+from gan1010_jax.engines.scalarize import (
+    UnsupportedPrimitive,
+    from_lanes,
+    one_lane,
+    scalarize,
+    to_lanes,
+)
+from gan1010_jax.environment import has_avx512
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Game
-from gan1010_jax.methods import Method
-from gan1010_jax.outline import call_kernel, outline
-from gan1010_jax.scalarize import Lanes, arrange, from_lanes, scalarize, to_lanes
-from gan1010_jax.training import History, Run, start, train_record
-from gan1010_jax.updates import draw_batch
+from gan1010_jax.gan import Setup, draw_batch, state_shapes
+from gan1010_jax.training import Carry, History, first_steps, init_carry, train_record
 
-# (run, data key, hyperparameters, first step) -> run and its next record, all of one seed
-Record = Callable[..., tuple[Run, History]]
-
-PALLAS_SHIFTS_ON_GPU = jax.__version_info__ >= (0, 10)
+# (carry, data key, setup, first step) -> the next carry and its record, all of one seed
+Record = Callable[..., tuple[Carry, History]]
+Compiled = TypeVar("Compiled")
 
 
 class Engine(NamedTuple):
     """A way to run a block of seeds.
 
     Attributes:
-      name: what `engine=` calls it.
-      loop: `(record, first_steps)` to a function of the runs, data keys and hyperparameters of a
-        block, each leaf [..., block], to the runs at the end and the histories, likewise.
+      name: its name in `engine=`.
+      build_loop: from a `Record` and the first step of every record, int32 [records], builds a
+        function of the carries, data keys and setup of a block, each leaf [..., block], that
+        returns the final carries and the histories, likewise.
       cpu_block: how many seeds it runs together on a CPU.
       accelerator_block: how many on a GPU or a TPU.
+      is_for: whether `"auto"` may choose it on a device.
+      fallback: the name of the engine that `"auto"` runs instead where this one cannot.
+      fallback_on: the exceptions that lead to its fallback.
+      max_parameters: with more, `"auto"` runs the fallback, since compiling would take long.
     """
 
     name: str
-    loop: Callable[[Record, jax.Array], Callable]
+    build_loop: Callable[[Record, jax.Array], Callable]
     cpu_block: int
     accelerator_block: int
+    is_for: Callable[[jax.Device], bool] = lambda device: True
+    fallback: str | None = None
+    fallback_on: tuple[type[Exception], ...] = ()
+    max_parameters: float = float("inf")
 
     @property
     def block(self) -> int:
-        """How many seeds it runs together on the platform at hand."""
+        """How many seeds it runs together on the present platform."""
         return self.cpu_block if jax.default_backend() == "cpu" else self.accelerator_block
 
 
-def start_block(game: Game, method: Method) -> Callable:
-    """What starts a block: seeds uint32 [block] and hyperparameters [block] to runs and keys."""
+def init_block(seeds: jax.Array, setup: Setup) -> tuple[Carry, chex.PRNGKey]:
+    """The carries and data keys of seeds uint32 [block], each leaf [..., block].
 
-    def start_seed(seed, hyperparams):
-        # Named, since the engines count on it: with another generator, a lane's draws may depend
-        # on its place in the block.
-        return start(jax.random.key(seed, impl="threefry2x32"), game, method, hyperparams)
+    The hyperparameters of the setup are [block].
+    """
 
-    return jax.vmap(start_seed, out_axes=-1)
+    def init_seed(seed, setup):
+        # The generator is named, since engines rely on it: with another one, a lane's draws may
+        # depend on its place in the block.
+        return init_carry(jax.random.key(seed, impl="threefry2x32"), setup)
 
-
-def loop_block(
-    engine: Engine, game: Game, method: Method, steps: int, record_every: int
-) -> Callable:
-    """What runs a block: runs, keys and hyperparameters to runs at the end and histories."""
-
-    def record(run, data_key, hyperparams, first_step):
-        batch_at = partial(draw_batch, data_key, game, method, hyperparams)
-        return train_record(run, batch_at, first_step, game, method, hyperparams, record_every)
-
-    return engine.loop(record, jnp.arange(0, steps, record_every, dtype=jnp.int32))
+    return jax.vmap(init_seed, out_axes=-1)(seeds, setup)
 
 
-def vmap_loop(record: Record, first_steps: jax.Array) -> Callable:
+def build_loop(engine: Engine, steps: int, record_every: int) -> Callable:
+    """Build the function that trains a block on an engine.
+
+    It takes carries, data keys and a setup, each leaf [..., block], as `init_block` does, and
+    returns the final carries and the histories, each leaf [records, ..., block].
+    """
+
+    def record(carry, data_key, setup, first_step):
+        batch_at = partial(draw_batch, data_key, setup)
+        return train_record(carry, first_step, batch_at=batch_at, setup=setup, steps=record_every)
+
+    return engine.build_loop(record, first_steps(steps, record_every))
+
+
+def _build_vmap_loop(record: Record, first_steps: jax.Array) -> Callable:
     """The plain engine: `vmap` of a `lax.scan`."""
 
-    def loop(run, data_key, hyperparams):
-        def step(run, first_step):
-            return record(run, data_key, hyperparams, first_step)
+    def loop(carry, data_key, setup):
+        def step(carry, first_step):
+            return record(carry, data_key, setup, first_step)
 
-        return lax.scan(step, run, first_steps)
+        return lax.scan(step, carry, first_steps)
 
     return jax.vmap(loop, in_axes=-1, out_axes=-1)
 
 
-def fused_loop(record: Record, first_steps: jax.Array) -> Callable:
-    """A `lax.scan` of the record on lanes; on a CPU, all of it one kernel."""
+def _build_fused_loop(record: Record, first_steps: jax.Array) -> Callable:
+    """A `lax.scan` of the record on lanes; on a CPU, all of it is one kernel."""
 
     def loop(*block):
         record_on_lanes = scalarize(record, *one_lane(block), first_steps[0])
 
-        def scan(runs, data_keys, hyperparams):
-            def step(runs, first_step):
-                return record_on_lanes(runs, data_keys, hyperparams, first_step)
+        def scan(carries, data_keys, setup):
+            def step(carries, first_step):
+                return record_on_lanes(carries, data_keys, setup, first_step)
 
-            return lax.scan(step, runs, first_steps)
+            return lax.scan(step, carries, first_steps)
 
         lanes = to_lanes(block)
         if jax.default_backend() == "cpu":
@@ -111,109 +128,48 @@ def fused_loop(record: Record, first_steps: jax.Array) -> Callable:
     return loop
 
 
-def pallas_loop(record: Record, first_steps: jax.Array, platform: str | None = None) -> Callable:
-    """A `lax.scan` of the record on lanes, each record a Pallas kernel.
-
-    The kernel is elementwise: it loads the lanes' states into registers, takes the steps, and
-    stores states and records. On a Hopper GPU a warpgroup has 128 lanes, one for each thread; on
-    a TPU a tile is 8×128 lanes. On a CPU it runs in Pallas' interpreter, for tests.
-    """
-    platform = platform or jax.default_backend()
-    tile = (128,) if platform == "gpu" else (8, 128)
-
-    def loop(*block):
-        record_on_lanes = scalarize(record, *one_lane(block), first_steps[0])
-        lanes = to_lanes(block)
-        (width,) = jax.tree.leaves(lanes)[0].shape
-        runs, *constants = jax.tree.map(lambda lane: lane.reshape(-1, *tile[1:]), lanes)
-
-        def step(runs, first_step):
-            first_steps = lax.full_like(jax.tree.leaves(runs)[0], first_step, jnp.int32)
-            inputs = (runs, *constants, Lanes(arrange([first_steps], ())))
-            return call_elementwise(record_on_lanes, inputs, tile, platform)
-
-        results = lax.scan(step, runs, first_steps)
-        return from_lanes(jax.tree.map(lambda x: x.reshape(*x.shape[: -len(tile)], width), results))
-
-    return loop
+class _TooManyParameters(NotImplementedError):
+    """An engine would take long to compile a setup."""
 
 
-def call_elementwise(fn: Callable, args: Any, tile: tuple[int, ...], platform: str) -> Any:
-    """Call a function of pytrees of lane vectors tile by tile, in a Pallas kernel."""
-    inputs, treedef = jax.tree.flatten(args)
-    outputs = jax.eval_shape(fn, *args)
-    # A kernel stores numbers: booleans go as integers.
-    stored = [
-        jax.ShapeDtypeStruct(x.shape, jnp.int32 if x.dtype == bool else x.dtype)
-        for x in jax.tree.leaves(outputs)
-    ]
-    grid = (inputs[0].shape[0] // tile[0],)
-
-    def kernel(*refs, place=...):
-        values = [ref[place] for ref in refs[: len(inputs)]]
-        results = jax.tree.leaves(fn(*jax.tree.unflatten(treedef, values)))
-        for ref, result in zip(refs[len(inputs) :], results):
-            ref[place] = result.astype(ref.dtype)
-
-    if platform == "gpu":
-        results = call_on_gpu(kernel, inputs, stored, grid, tile)
-    else:
-        spec = pallas.BlockSpec(tile, lambda i: (i, *[0] * (len(tile) - 1)))
-        results = pallas.pallas_call(
-            kernel,
-            out_shape=stored,
-            grid=grid,
-            in_specs=[spec] * len(inputs),
-            out_specs=[spec] * len(stored),
-            interpret=platform == "cpu",
-        )(*inputs)
-    return jax.tree.map(
-        lambda shape, result: result.astype(shape.dtype),
-        outputs,
-        jax.tree.unflatten(jax.tree.structure(outputs), results),
-    )
-
-
-def call_on_gpu(
-    kernel: Callable,
-    inputs: Sequence[jax.Array],
-    stored: Sequence[jax.ShapeDtypeStruct],
-    grid: tuple[int, ...],
-    tile: tuple[int, ...],
-) -> Sequence[jax.Array]:
-    """Call a kernel of whole arrays in device memory, each warpgroup taking its tile of them."""
-    from jax.experimental.pallas import mosaic_gpu  # not everywhere, and slow to import
-
-    def body(*refs):
-        place = pallas.ds(lax.axis_index("tiles") * tile[0], tile[0])
-        kernel(*refs, place=place)
-
-    call = mosaic_gpu.kernel(body, out_type=stored, grid=grid, grid_names=("tiles",))
-    return call(*inputs)
-
-
-def one_lane(tree: Any) -> Any:
-    """The shapes of a pytree [..., lanes] in one lane."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), tree)
-
-
-# On a CPU, kernels of 96 to 512 lanes are as fast, and the wider a block, the less often Python has
-# to see to it; beyond that, XLA shares loops between threads (see `call_kernel`). The widths for
-# accelerators are not measured yet: enough lanes for every core of a large one.
+# From the slowest to the fastest.
+#
+# On a CPU, kernels of 96 to 512 lanes are as fast, and a wider block needs Python less often;
+# beyond that, XLA shares loops between threads (see `call_kernel`). The widths for accelerators
+# are not measured yet: enough lanes for every core of a large one.
+#
+# On lanes, each parameter takes about 10 ms to compile, and larger products gain less.
 ENGINES = {
     engine.name: engine
     for engine in [
-        Engine("vmap", vmap_loop, cpu_block=128, accelerator_block=16_384),
-        Engine("fused", fused_loop, cpu_block=256, accelerator_block=65_536),
-        Engine("pallas", pallas_loop, cpu_block=1024, accelerator_block=65_536),
+        Engine("vmap", _build_vmap_loop, cpu_block=128, accelerator_block=16_384),
+        Engine(
+            "fused",
+            _build_fused_loop,
+            cpu_block=256,
+            accelerator_block=65_536,
+            fallback="vmap",
+            fallback_on=(UnsupportedPrimitive, _TooManyParameters),
+            max_parameters=300,
+        ),
+        Engine(
+            "pallas",
+            build_pallas_loop,
+            cpu_block=1024,
+            accelerator_block=65_536,
+            is_for=has_pallas,
+            fallback="fused",
+            fallback_on=(NotImplementedError,),  # also where Pallas lacks something that XLA has
+            max_parameters=300,
+        ),
     ]
 }
 
 
 def choose_engine(name: str) -> Engine:
-    """The engine of a name; `"auto"` takes the fastest that this machine has.
+    """The engine of a name; `"auto"` takes the fastest that the device supports.
 
-    That is `pallas` on a TPU and on a GPU from NVIDIA's Hopper on, and `fused` elsewhere.
+    That is `pallas` on a TPU and on an NVIDIA GPU from Hopper on, and `fused` elsewhere.
 
     Raises:
       InvalidArgument: (a `ValueError`) for a name that is none of them.
@@ -222,29 +178,52 @@ def choose_engine(name: str) -> Engine:
     if not isinstance(name, str) or name not in choices:
         raise InvalidArgument("engine", name, f"one of {', '.join(choices)}")
     if name == "auto":
-        name = "pallas" if has_pallas(jax.devices()[0]) else "fused"
+        device = jax.devices()[0]
+        return next(engine for engine in reversed(ENGINES.values()) if engine.is_for(device))
     return ENGINES[name]
 
 
-def has_pallas(device: jax.Device) -> bool:
-    """Whether Pallas compiles for a device: a TPU, or an NVIDIA GPU from Hopper (9.0) on.
+def compile_with_fallback(
+    name: str, setup: Setup, compile_fn: Callable[[Engine], Compiled]
+) -> Compiled:
+    """What `compile_fn` returns for the engine of a name.
 
-    For a GPU it takes JAX 0.10, the first whose Pallas shifts integers there.
+    With `"auto"`, an engine that does not support the setup is replaced by its fallback, with a
+    warning.
     """
-    capability = re.fullmatch(r"(\d+)\.\d+", getattr(device, "compute_capability", ""))
-    is_hopper = capability is not None and int(capability[1]) >= 9
-    return device.platform == "tpu" or (is_hopper and PALLAS_SHIFTS_ON_GPU)
+    engine, reason = choose_engine(name), None
+    if name != "auto":
+        return compile_fn(engine)
+    while True:
+        try:
+            _check_size(engine, setup)
+            compiled = compile_fn(engine)
+            break
+        except engine.fallback_on as error:
+            engine, reason = ENGINES[engine.fallback], error
+    if reason is not None:
+        warnings.warn(f"{reason}, so the {engine.name} engine runs this", stacklevel=2)
+    return compiled
 
 
-def compiler_options() -> dict[str, int]:
-    """What to ask of XLA beyond its defaults, on the platform at hand.
+def _check_size(engine: Engine, setup: Setup) -> None:
+    """Raise if a setup has more parameters than an engine compiles in reasonable time."""
+    players = state_shapes(setup)
+    parameters = sum(leaf.size for player in players for leaf in jax.tree.leaves(player.params))
+    if parameters > engine.max_parameters:
+        raise _TooManyParameters(
+            f"{parameters} parameters would take long to compile for the {engine.name} engine"
+        )
 
-    On CPU, LLVM's level 2 compiles the reference in two thirds of the time of the default, 3, and
-    the program is as fast. Vectors as wide as the processor's registers are, which LLVM prefers
-    not to use on its own, are half as fast again.
+
+def compiler_options() -> dict[str, Any]:
+    """The options of XLA's compiler on the present platform.
+
+    On a CPU, LLVM's level 2 compiles the reference in two thirds of the time of the default, 3, and
+    the program is as fast. Vectors as wide as the processor's registers, which LLVM prefers not to
+    use on its own, make it half as fast again.
     """
     if jax.default_backend() != "cpu":
         return {}
-    found = set(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
-    wide = {"xla_cpu_prefer_vector_width": 512} if found & {"AVX512F", "X86_V4"} else {}
+    wide = {"xla_cpu_prefer_vector_width": 512} if has_avx512() else {}
     return {"xla_backend_optimization_level": 2, **wide}

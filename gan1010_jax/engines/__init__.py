@@ -1,0 +1,44 @@
+"""How a block of seeds is run: the same training, by three engines.
+
+`scalarize`, its rules and `outline` know of no GAN.
+"""
+
+from gan1010_jax.engines.outline import call_kernel
+from gan1010_jax.engines.registry import (
+    ENGINES,
+    Engine,
+    build_loop,
+    choose_engine,
+    compile_with_fallback,
+    compiler_options,
+    init_block,
+)
+from gan1010_jax.engines.rules import defined
+from gan1010_jax.engines.scalarize import (
+    RULES,
+    Lanes,
+    UnsupportedPrimitive,
+    from_lanes,
+    rule,
+    scalarize,
+    to_lanes,
+)
+
+__all__ = [
+    "ENGINES",
+    "RULES",
+    "Engine",
+    "Lanes",
+    "UnsupportedPrimitive",
+    "build_loop",
+    "call_kernel",
+    "choose_engine",
+    "compile_with_fallback",
+    "compiler_options",
+    "defined",
+    "from_lanes",
+    "init_block",
+    "rule",
+    "scalarize",
+    "to_lanes",
+]
