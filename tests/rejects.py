@@ -11,10 +11,10 @@ ANY = object()
 
 
 @contextmanager
-def rejects(name, value=ANY):
-    """Expect an `InvalidArgument` for the argument of a name and, if given, with this value."""
+def rejects(name=ANY, value=ANY):
+    """Expect an `InvalidArgument` and, if given, of this argument's name and with this value."""
     with pytest.raises(gan.InvalidArgument) as caught:
         yield caught
-    assert caught.value.name == name, caught.value
+    assert name is ANY or caught.value.name == name, caught.value
     if value is not ANY:
         np.testing.assert_equal(caught.value.value, value)

@@ -99,7 +99,7 @@ class ByHand:
 
     objective: str
     penalty: str = "none"
-    schedule: str = "simultaneous"
+    update_order: str = "simultaneous"
     d_steps: int = 1
     first: str = "discriminator"
     lr: float = 1.0
@@ -107,15 +107,15 @@ class ByHand:
     target_norm: float = 1.0
     clip: float = np.inf
 
-    def d_gradient(self, theta, psi, real=0.0, noise=0.0, on="both"):
+    def d_gradient(self, theta, psi, real=0.0, noise=0.0, seen="both"):
         at_real, at_fake, *_ = SLOPES[self.objective]
         fake = theta + noise
         gradient = 0 * psi
-        if on != "fake":
+        if seen != "fake":
             gradient = gradient + at_real(psi * real) * real
-        if on != "real":
+        if seen != "real":
             gradient = gradient + at_fake(psi * fake) * fake
-        if on in ("both", {"r1": "real", "r2": "fake"}.get(self.penalty)):
+        if seen in ("both", {"r1": "real", "r2": "fake"}.get(self.penalty)):
             by_psi = d_penalty(self.objective, self.penalty, theta, psi, self.target_norm)
             gradient = gradient + self.weight * by_psi
         return gradient
@@ -124,26 +124,26 @@ class ByHand:
         slope = SLOPES[self.objective][3](psi * (theta + noise))
         return slope * psi + self.weight * g_penalty(self.objective, self.penalty, theta, psi)
 
-    def d_turn(self, theta, psi, samples):
+    def d_steps_by_hand(self, theta, psi, samples):
         for real, noise in samples:
-            for on in ("real", "fake") if self.schedule == "reference" else ("both",):
-                psi = psi - self.lr * self.d_gradient(theta, psi, real, noise, on)
+            for seen in ("real", "fake") if self.update_order == "reference" else ("both",):
+                psi = psi - self.lr * self.d_gradient(theta, psi, real, noise, seen)
                 psi = np.clip(psi, -self.clip, self.clip)
         return psi
 
-    def g_turn(self, theta, psi, samples):
+    def g_step(self, theta, psi, samples):
         _, noise = samples[-1]
         return theta - self.lr * self.g_gradient(theta, psi, noise)
 
     def step(self, theta, psi, samples):
-        """One step with a (real, noise) for each turn of D."""
-        if self.schedule == "simultaneous":
-            return self.g_turn(theta, psi, samples), self.d_turn(theta, psi, samples)
+        """One step with a (real, noise) for each D step."""
+        if self.update_order == "simultaneous":
+            return self.g_step(theta, psi, samples), self.d_steps_by_hand(theta, psi, samples)
         if self.first == "generator":
-            theta = self.g_turn(theta, psi, samples)
-            return theta, self.d_turn(theta, psi, samples)
-        psi = self.d_turn(theta, psi, samples)
-        return self.g_turn(theta, psi, samples), psi
+            theta = self.g_step(theta, psi, samples)
+            return theta, self.d_steps_by_hand(theta, psi, samples)
+        psi = self.d_steps_by_hand(theta, psi, samples)
+        return self.g_step(theta, psi, samples), psi
 
 
 def state_at(theta, psi):
@@ -152,24 +152,24 @@ def state_at(theta, psi):
     return gan.GANState(*(gan.Player(params, optax.sgd(1.0).init(params)) for params in (d, g)))
 
 
-@functools.partial(jax.jit, static_argnames=("game", "method"))
-def update_both(theta, psi, method, hyperparams, game):
+@jax.jit
+def update_both(theta, psi, setup):
     """(θ, ψ) [points] after an update of G alone, and of D alone; and what was drawn for them."""
 
     def update(theta, psi):
         state = state_at(theta, psi)
-        after_d, _ = gan.discriminator_update(state, batch, game, method, hyperparams)
-        after_g, _ = gan.generator_update(state, batch, game, method, hyperparams)
+        after_d, _ = gan.discriminator_update(state, batch, setup)
+        after_g, _ = gan.generator_update(state, batch, setup)
         return after_g.generator.params["theta"], after_d.discriminator.params["psi"]
 
-    batch = gan.draw_batch(jax.random.key(0), game, method, hyperparams)
+    batch = gan.draw_batch(jax.random.key(0), setup)
     return *jax.vmap(update)(theta, psi), batch
 
 
-def gradients(points, method, hyperparams, game=GAME):
+def gradients(points, setup):
     """The gradients of points (θ, ψ), as a learning rate of 1 shows them."""
     theta, psi = jnp.asarray(points, float).T
-    after_theta, after_psi, batch = update_both(theta, psi, method, hyperparams, game)
+    after_theta, after_psi, batch = update_both(theta, psi, setup)
     return theta - after_theta, psi - after_psi, batch
 
 
@@ -183,19 +183,19 @@ PENALIZED = [
 ]
 
 
-def settings_of(objective, penalty):
-    """A method, its numbers, and the same by hand."""
+def settings_of(objective, penalty, game=GAME):
+    """A setup, and its method by hand."""
     all_numbers = {"penalty_weight": 0.7, "target_norm": 0.3}
-    numbers = {name: all_numbers[name] for name in PENALTIES[penalty].numbers}
+    numbers = {name: all_numbers[name] for name in PENALTIES[penalty].hyperparams}
     by_hand = ByHand(objective, penalty, weight=0.7, target_norm=0.3)
     method = gan.Method(objective, "simultaneous", penalty)
-    return method, gan.Hyperparams(1.0, 1.0, **numbers), by_hand
+    return gan.Setup(game, method, gan.Hyperparams(1.0, 1.0, **numbers)), by_hand
 
 
 @pytest.mark.parametrize(("objective", "penalty"), PENALIZED)
 def test_the_gradients_of_both_players_are_those_derived_by_hand(x64, objective, penalty):
-    method, hyperparams, by_hand = settings_of(objective, penalty)
-    by_theta, by_psi, _ = gradients(POINTS, method, hyperparams)
+    setup, by_hand = settings_of(objective, penalty)
+    by_theta, by_psi, _ = gradients(POINTS, setup)
     theta, psi = POINTS.T
     np.testing.assert_allclose(by_theta, by_hand.g_gradient(theta, psi), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(by_psi, by_hand.d_gradient(theta, psi), rtol=1e-9, atol=1e-9)
@@ -205,8 +205,8 @@ def test_the_gradients_of_both_players_are_those_derived_by_hand(x64, objective,
 def test_what_a_real_sample_costs_is_derived_by_hand(x64, objective):
     """With real samples at -1.1: at 0, D's logit is 0 whatever ψ is."""
     game = dataclasses.replace(GAME, real=gan.Constant((-1.1,)))
-    method, hyperparams, by_hand = settings_of(objective, "none")
-    _, by_psi, _ = gradients(POINTS, method, hyperparams, game)
+    setup, by_hand = settings_of(objective, "none", game)
+    _, by_psi, _ = gradients(POINTS, setup)
     expected = by_hand.d_gradient(*POINTS.T, real=-1.1)
     np.testing.assert_allclose(by_psi, expected, rtol=1e-9, atol=1e-9)
 
@@ -221,16 +221,16 @@ def test_what_a_real_sample_costs_is_derived_by_hand(x64, objective):
 )
 def test_in_float32_no_gradient_overflows_far_from_the_equilibrium(objective, penalty):
     """With logits up to 90,000: a float32's exponential overflows at 89."""
-    method, hyperparams, _ = settings_of(objective, penalty)
+    setup, _ = settings_of(objective, penalty)
     coordinates = [coordinate * 30 for coordinate in COORDINATES]
     points = np.array(list(itertools.product(coordinates, repeat=2)))
-    assert np.isfinite(gradients(points, method, hyperparams)[:2]).all()
+    assert np.isfinite(gradients(points, setup)[:2]).all()
 
 
 @pytest.mark.parametrize("penalty", ["r1", "wgan_gp"])
 def test_a_weight_and_a_target_norm_that_are_not_given_are_1(x64, penalty):
     method = gan.Method("minimax", "simultaneous", penalty)
-    _, by_psi, _ = gradients(POINTS, method, gan.Hyperparams(1.0, 1.0))
+    _, by_psi, _ = gradients(POINTS, gan.Setup(GAME, method, gan.Hyperparams(1.0, 1.0)))
     expected = ByHand("minimax", penalty).d_gradient(*POINTS.T)
     np.testing.assert_allclose(by_psi, expected, rtol=1e-9, atol=1e-9)
 
@@ -251,8 +251,8 @@ SQUARE = dataclasses.replace(
 @pytest.mark.parametrize("penalty", ["r1", "r2", "wgan_gp"])
 def test_a_penalty_looks_at_the_sample_that_it_is_for(x64, penalty):
     """As a linear D cannot show: with D(x) = ψx², Wasserstein's losses, and real samples at -2."""
-    method, hyperparams, _ = settings_of("wasserstein", penalty)
-    by_theta, by_psi, batch = gradients(POINTS, method, hyperparams, SQUARE)
+    setup, _ = settings_of("wasserstein", penalty, SQUARE)
+    by_theta, by_psi, batch = gradients(POINTS, setup)
     theta, psi = POINTS.T
     between = 0.0 if batch.mix is None else batch.mix * -2 + (1 - batch.mix) * theta
     by_hand = {  # of ½(2ψx)², and of (|2ψx| - t)²
@@ -266,26 +266,26 @@ def test_a_penalty_looks_at_the_sample_that_it_is_for(x64, penalty):
 
 def test_wgan_gp_looks_anywhere_between_the_two_alike():
     draw = functools.partial(
-        gan.draw_batch, game=GAME, method=gan.Method("wasserstein", "simultaneous", "wgan_gp")
+        gan.draw_batch, setup=gan.Setup(GAME, gan.Method("wasserstein", "simultaneous", "wgan_gp"))
     )
     mix = jax.vmap(draw)(jax.random.split(jax.random.key(0), 10_000)).mix
     assert stats.kstest(mix, stats.uniform.cdf).pvalue > 1e-4
 
 
-SCHEDULES = {
-    "simultaneous": {"schedule": "simultaneous"},
-    "alternating": {"schedule": "alternating"},
-    "G first": {"schedule": "alternating", "first": "generator"},
-    "D five times": {"schedule": "alternating", "d_steps": 5},
-    "G, then D five times": {"schedule": "alternating", "d_steps": 5, "first": "generator"},
-    "reference": {"schedule": "reference"},
+ORDERS = {
+    "simultaneous": {"update_order": "simultaneous"},
+    "alternating": {"update_order": "alternating"},
+    "G first": {"update_order": "alternating", "first": "generator"},
+    "D five times": {"update_order": "alternating", "d_steps": 5},
+    "G, then D five times": {"update_order": "alternating", "d_steps": 5, "first": "generator"},
+    "reference": {"update_order": "reference"},
 }
 USUAL = ("simultaneous", "alternating", "G first")
-# Objective, penalty, learning rate, numbers, schedules.
+# Objective, penalty, learning rate, hyperparameters, update orders.
 TRAJECTORIES = {
     "minimax": ("minimax", "none", 0.1, {}, USUAL),
     "nonsaturating": ("nonsaturating", "none", 0.2, {}, USUAL),
-    "clipping": ("wasserstein", "none", 0.1, {"clip": 0.3}, SCHEDULES),
+    "clipping": ("wasserstein", "none", 0.1, {"clip": 0.3}, ORDERS),
     "wgan_gp": ("wasserstein", "wgan_gp", 0.1, {"penalty_weight": 0.5, "target_norm": 0.3}, USUAL),
     "noise": (
         *("minimax", "none", 0.1, {"noise_std": 0.5}),
@@ -299,41 +299,41 @@ TRAJECTORIES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "schedule"),
-    [(name, schedule) for name, (*_, run) in TRAJECTORIES.items() for schedule in run],
+    ("name", "order"),
+    [(name, order) for name, (*_, orders) in TRAJECTORIES.items() for order in orders],
 )
-def test_500_steps_are_those_of_the_formulas(x64, name, schedule):
+def test_500_steps_are_those_of_the_formulas(x64, name, order):
     """In x64 mode, to a billionth.
 
     In float32 they were within 1e-5, and wgan_gp's, whose |ψ| has a kink, within 3e-7; but those of
     minimax, all at once, spiral outwards and make 4e-5 of the rounding.
     """
     objective, penalty, lr, numbers, _ = TRAJECTORIES[name]
-    method = gan.Method(objective, penalty=penalty, **SCHEDULES[schedule])
+    method = gan.Method(objective, penalty=penalty, **ORDERS[order])
     hyperparams = gan.Hyperparams(lr, lr, **numbers)
     by_hand = ByHand(
         objective,
         penalty,
-        **SCHEDULES[schedule],
+        **ORDERS[order],
         lr=lr,
         weight=numbers.get("penalty_weight", 1.0),
         target_norm=numbers.get("target_norm", 1.0),
         clip=numbers.get("clip", np.inf),
     )
     key = jax.random.key(0)
-    _, history = gan.train(key, GAME, method, hyperparams, steps=500, record_every=1)
+    _, history = gan.train(key, gan.Setup(GAME, method, hyperparams), steps=500, record_every=1)
 
     samples = np.zeros((500, method.d_steps, 2))
     if "noise_std" in numbers:
         _, data_key = jax.random.split(key)
-        draw = functools.partial(gan.draw_batch, data_key, GAME, method, hyperparams)
+        draw = functools.partial(gan.draw_batch, data_key, gan.Setup(GAME, method, hyperparams))
         batches = jax.vmap(draw)(jnp.arange(500))
         samples = np.stack([batches.real, batches.noise], -1, dtype=float).reshape(samples.shape)
         assert len(np.unique(samples)) == samples.size
     theta = psi = np.float64(1.0)
     expected = []
-    for turns in samples:
-        theta, psi = by_hand.step(theta, psi, turns)
+    for draws in samples:
+        theta, psi = by_hand.step(theta, psi, draws)
         expected.append((theta, psi))
     np.testing.assert_allclose(history.output, expected, rtol=0, atol=1e-9)
 
@@ -346,7 +346,7 @@ def normal_nodes(std, order=60):
 
 
 @pytest.mark.parametrize(
-    ("objective", "schedule"),
+    ("objective", "update_order"),
     [
         ("minimax", "simultaneous"),
         ("minimax", "alternating"),
@@ -354,9 +354,9 @@ def normal_nodes(std, order=60):
         ("mse", "reference"),
     ],
 )
-def test_a_step_under_instance_noise_is_the_expected_one_on_average(objective, schedule):
+def test_a_step_under_instance_noise_is_the_expected_one_on_average(objective, update_order):
     """Its first and second moments: noise on each sample, of its own, the same for D as for G."""
-    method = gan.Method(objective, schedule)
+    method = gan.Method(objective, update_order)
     hyperparams = gan.Hyperparams(0.5, 0.5, noise_std=0.8)
     keys = jax.random.split(jax.random.key(1), 2**17)
 
@@ -364,8 +364,8 @@ def test_a_step_under_instance_noise_is_the_expected_one_on_average(objective, s
     @jax.vmap
     def step(key):
         state = state_at(0.7, -1.3)
-        batch = gan.draw_batch(key, GAME, method, hyperparams)
-        (d, g), _ = gan.train_step(state, batch, GAME, method, hyperparams)
+        batch = gan.draw_batch(key, gan.Setup(GAME, method, hyperparams))
+        (d, g), _ = gan.train_step(state, batch, gan.Setup(GAME, method, hyperparams))
         return g.params["theta"], d.params["psi"]
 
     def moments(theta, psi):
@@ -373,7 +373,7 @@ def test_a_step_under_instance_noise_is_the_expected_one_on_average(objective, s
 
     samples = moments(*(np.asarray(after, float) for after in step(keys)))
     nodes, weights = normal_nodes(0.8)
-    by_hand = ByHand(objective, schedule=schedule, lr=0.5).step(0.7, -1.3, [nodes])
+    by_hand = ByHand(objective, update_order=update_order, lr=0.5).step(0.7, -1.3, [nodes])
     expected = moments(*np.broadcast_arrays(*by_hand)) @ weights
     errors = (samples.mean(axis=1) - expected) / samples.std(axis=1) * np.sqrt(len(keys))
     assert np.abs(errors).max() < 5
@@ -387,11 +387,7 @@ def test_a_population_under_instance_noise_follows_the_expected_step_on_average(
     """
     hyperparams = gan.Hyperparams(0.004, 0.004, noise_std=0.5)
     population = gan.train_population(
-        range(4096),
-        GAME,
-        gan.Method("minimax", "simultaneous"),
-        hyperparams,
-        steps=500,
+        range(4096), gan.Setup(GAME, gan.Method("minimax", "simultaneous"), hyperparams), steps=500
     )
     by_hand = ByHand("minimax", lr=0.004)
     nodes, weights = normal_nodes(0.5, order=20)

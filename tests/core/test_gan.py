@@ -2,12 +2,15 @@
 
 import dataclasses
 from functools import partial
+from pathlib import Path
+from unittest import mock
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rejects import rejects
 
 import gan1010_jax as gan
 
@@ -19,7 +22,7 @@ CALLS = {
     "draw_batch": (gan.draw_batch, (jax.random.key(0),)),
     "generate": (gan.generate, (STATE,)),
     "discriminator_update": (
-        lambda state, batch: gan.discriminator_update(state, batch, on="real"),
+        lambda state, batch: gan.discriminator_update(state, batch, samples="real"),
         (STATE, BATCH),
     ),
     "generator_update": (gan.generator_update, (STATE, BATCH)),
@@ -51,9 +54,9 @@ def test_shapes_are_the_documented_ones():
     chex.assert_shape(BATCH.latent, (1,))
     chex.assert_shape(gan.generate(STATE), (4,))
     chex.assert_shape(gan.generate(STATE, latent=jnp.zeros((7, 1))), (7, 4))
-    state, losses = gan.train_step(STATE, BATCH)
-    chex.assert_trees_all_equal_shapes_and_dtypes(state, STATE)
-    chex.assert_shape(list(losses), ())
+    state, info = gan.train_step(STATE, BATCH)
+    chex.assert_trees_all_equal_shapes_and_dtypes((state, *info.updates), (STATE,) * 4)
+    chex.assert_shape(list(info.losses), ())
 
 
 def test_init_and_draw_batch_are_functions_of_their_key():
@@ -72,69 +75,78 @@ def moved(before, after):
 
 @pytest.mark.parametrize("samples", ["real", "fake"])
 def test_a_discriminator_update_moves_d_alone_and_lowers_its_loss(samples):
-    after, (before_real, before_fake) = gan.discriminator_update(STATE, BATCH, on=samples)
+    after, before = gan.discriminator_update(STATE, BATCH, samples=samples)
     assert moved(STATE.discriminator, after.discriminator) == {True}
     assert moved(STATE.generator, after.generator) == {False}
-    _, (after_real, after_fake) = gan.discriminator_update(after, BATCH, on=samples)
-    if samples == "real":
-        assert after_real < before_real and before_fake is after_fake is None
-    else:
-        assert after_fake < before_fake and before_real is after_real is None
+    _, later = gan.discriminator_update(after, BATCH, samples=samples)
+    name = f"d_{samples}"
+    assert list(before) == list(later) == [name] and later[name] < before[name]
 
 
 def test_a_generator_update_moves_g_alone_and_lowers_its_loss():
-    after, before_loss = gan.generator_update(STATE, BATCH)
+    after, before = gan.generator_update(STATE, BATCH)
     assert moved(STATE.discriminator, after.discriminator) == {False}
     assert moved(STATE.generator, after.generator) == {True}
-    _, after_loss = gan.generator_update(after, BATCH)
-    assert after_loss < before_loss
+    _, later = gan.generator_update(after, BATCH)
+    assert list(before) == ["g"] and later["g"] < before["g"]
 
 
 def test_a_joint_discriminator_update_descends_the_sum_of_both_losses():
-    update = partial(gan.discriminator_update, STATE, BATCH, hyperparams=gan.Hyperparams(d_lr=1e-3))
+    slow = gan.Setup(hyperparams=gan.Hyperparams(d_lr=1e-3))
+    update = partial(gan.discriminator_update, STATE, BATCH, slow)
     joint, losses = update()
-    real, (real_loss, _) = update(on="real")
-    fake, (_, fake_loss) = update(on="fake")
-    chex.assert_trees_all_close(losses, (real_loss, fake_loss), atol=1e-7)
+    real, real_loss = update(samples="real")
+    fake, fake_loss = update(samples="fake")
+    chex.assert_trees_all_close(losses, real_loss | fake_loss, atol=1e-7)
     start, joint, real, fake = (s.discriminator.params for s in (STATE, joint, real, fake))
     separate = jax.tree.map(lambda a, b, s: a + b - s, real, fake, start)
     chex.assert_trees_all_close(joint, separate, atol=1e-7)
 
 
+def test_a_discriminator_update_rejects_other_samples():
+    with rejects("samples", "all"):
+        gan.discriminator_update(STATE, BATCH, samples="all")
+
+
 def test_learning_rates_of_zero_hold_each_player_still():
-    frozen_d, _ = gan.train_step(STATE, BATCH, hyperparams=gan.Hyperparams(d_lr=0.0))
+    frozen_d, _ = gan.train_step(STATE, BATCH, gan.Setup(hyperparams=gan.Hyperparams(d_lr=0.0)))
     assert moved(STATE.discriminator, frozen_d.discriminator) == {False}
     assert moved(STATE.generator, frozen_d.generator) == {True}
-    frozen_g, _ = gan.train_step(STATE, BATCH, hyperparams=gan.Hyperparams(g_lr=0.0))
+    frozen_g, _ = gan.train_step(STATE, BATCH, gan.Setup(hyperparams=gan.Hyperparams(g_lr=0.0)))
     assert moved(STATE.discriminator, frozen_g.discriminator) == {True}
     assert moved(STATE.generator, frozen_g.generator) == {False}
 
 
 def test_a_step_is_its_three_updates_in_order():
-    state, (d_real, _) = gan.discriminator_update(STATE, BATCH, on="real")
-    state, (_, d_fake) = gan.discriminator_update(state, BATCH, on="fake")
+    starts = [STATE]
+    state, d_real = gan.discriminator_update(STATE, BATCH, samples="real")
+    starts.append(state)
+    state, d_fake = gan.discriminator_update(state, BATCH, samples="fake")
+    starts.append(state)
     state, g = gan.generator_update(state, BATCH)
-    stepped, losses = gan.train_step(STATE, BATCH)
+    stepped, info = gan.train_step(STATE, BATCH)
     chex.assert_trees_all_close(stepped, state, atol=1e-7)
-    chex.assert_trees_all_close(losses, gan.Losses(d_real, d_fake, g), atol=1e-7)
+    chex.assert_trees_all_close(info.losses, gan.Losses(**d_real, **d_fake, **g), atol=1e-7)
+    chex.assert_trees_all_close(info.updates, tuple(starts), atol=1e-7)
 
 
 def test_a_step_uses_the_latent_of_its_batch():
     game = dataclasses.replace(gan.pattern_game("1010"), latent=gan.Uniform((-1.0,), (3.0,)))
-    state, batch = gan.init(jax.random.key(0), game), gan.draw_batch(jax.random.key(1), game)
-    lr = gan.Hyperparams(3.0, 3.0)
+    setup = gan.Setup(game, hyperparams=gan.Hyperparams(3.0, 3.0))
+    state, batch = gan.init(jax.random.key(0), setup), gan.draw_batch(jax.random.key(1), setup)
     # The fake sample, handed to D as if it were real, by an objective that calls it fake.
     objective = gan.Method().objective
     called_fake = gan.Method(dataclasses.replace(objective, name="fake", d_real=objective.d_fake))
-    fake = gan.Batch(gan.generate(state, game, batch.latent), game.latent.center)
-    by_hand, _ = gan.discriminator_update(state, batch, game, hyperparams=lr, on="real")
-    by_hand, (d_fake, _) = gan.discriminator_update(
-        by_hand, fake, game, called_fake, hyperparams=lr, on="real"
+    fake = gan.Batch(gan.generate(state, setup, batch.latent), game.latent.center)
+    by_hand, _ = gan.discriminator_update(state, batch, setup, samples="real")
+    by_hand, d_fake = gan.discriminator_update(
+        by_hand, fake, dataclasses.replace(setup, method=called_fake), samples="real"
     )
-    by_hand, g = gan.generator_update(by_hand, batch, game, hyperparams=lr)
-    stepped, losses = gan.train_step(state, batch, game, hyperparams=lr)
+    by_hand, g = gan.generator_update(by_hand, batch, setup)
+    stepped, info = gan.train_step(state, batch, setup)
     chex.assert_trees_all_close(stepped, by_hand, atol=1e-6)
-    chex.assert_trees_all_close((losses.d_fake, losses.g), (d_fake, g), atol=1e-6)
+    expected = d_fake["d_real"], g["g"]
+    chex.assert_trees_all_close((info.losses.d_fake, info.losses.g), expected, atol=1e-6)
 
 
 def test_a_step_is_deterministic():
@@ -197,15 +209,15 @@ def step_by_hand(d, g, real, latent, d_lr, g_lr):
 @pytest.mark.parametrize("lr", [(0.01, 0.01), (3.0, 0.5)])
 def test_ten_steps_agree_with_gradients_derived_by_hand(pattern, lr):
     """In float32 against float64: a few units in the last place of weights below about 4."""
-    game = gan.pattern_game(pattern)
-    state = gan.init(jax.random.key(3), game)
+    setup = gan.Setup(gan.pattern_game(pattern), hyperparams=gan.Hyperparams(*lr))
+    state = gan.init(jax.random.key(3), setup)
     d, g = layers(state.discriminator), layers(state.generator)
     for i in range(10):
-        batch = gan.draw_batch(jax.random.key(100 + i), game)
-        state, losses = gan.train_step(state, batch, game, hyperparams=gan.Hyperparams(*lr))
+        batch = gan.draw_batch(jax.random.key(100 + i), setup)
+        state, info = gan.train_step(state, batch, setup)
         real, latent = np.asarray(batch.real, np.float64), np.asarray(batch.latent, np.float64)
         d, g, losses_by_hand = step_by_hand(d, g, real, latent, *lr)
-        np.testing.assert_allclose(losses, losses_by_hand, atol=2e-6)
+        np.testing.assert_allclose(info.losses, losses_by_hand, atol=2e-6)
     for by_jax, by_hand in zip(layers(state.discriminator) + layers(state.generator), d + g):
         np.testing.assert_allclose(by_jax, by_hand, atol=2e-6)
 
@@ -214,9 +226,54 @@ def test_the_updates_can_be_differentiated_with_respect_to_the_hyperparameters()
     """Traced numbers: a hypergradient, checked against a finite difference."""
 
     def g_loss(d_lr):
-        state, _ = gan.train_step(STATE, BATCH, hyperparams=gan.Hyperparams(d_lr=d_lr))
-        return gan.train_step(state, BATCH)[1].g
+        setup = gan.Setup(hyperparams=gan.Hyperparams(d_lr=d_lr))
+        state, _ = gan.train_step(STATE, BATCH, setup)
+        return gan.train_step(state, BATCH)[1].losses.g
 
     gradient = jax.grad(g_loss)(0.5)
     difference = (g_loss(0.6) - g_loss(0.4)) / 0.2
     assert float(gradient) == pytest.approx(float(difference), rel=0.02)
+
+
+def test_a_setup_is_a_pytree_of_its_hyperparameters_alone():
+    setup = gan.Setup(method=gan.Method(penalty="r1"), hyperparams=gan.Hyperparams(0.1, 0.2, 3.0))
+    assert jax.tree.leaves(setup) == [0.1, 0.2, 3.0]
+    doubled = jax.jit(lambda setup: jax.tree.map(lambda x: 2 * x, setup))(setup)
+    assert (doubled.game, doubled.method) == (setup.game, setup.method)
+    assert float(doubled.hyperparams.penalty_weight) == 6.0
+    grid = gan.Setup(hyperparams=gan.Hyperparams(d_lr=jnp.array([0.0, 0.1]), g_lr=jnp.zeros(2)))
+    after, _ = jax.vmap(gan.train_step, (None, None, 0))(STATE, BATCH, grid)
+    still, moving = (jax.tree.map(lambda x, i=i: x[i], after.discriminator) for i in (0, 1))
+    assert moved(STATE.discriminator, still) == {False}
+    assert moved(STATE.discriminator, moving) == {True}
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [({"game": "1010"}, "game"), ({"method": "mse"}, "method"), ({"method": None}, "method")],
+)
+def test_a_setup_of_other_parts_is_rejected(parts, name):
+    with rejects(name, parts[name]):
+        gan.Setup(**parts)
+
+
+def test_from_train_to_a_network_are_at_most_six_functions_of_the_package():
+    """The reader's way: counted by an error that a network raises."""
+
+    class Reached(Exception):
+        pass
+
+    class Raises(gan.Discriminator):
+        def __call__(self, sample):
+            if not self.is_initializing() and not isinstance(sample, jax.ShapeDtypeStruct):
+                raise Reached
+            return super().__call__(sample)
+
+    game = dataclasses.replace(gan.pattern_game("1010"), discriminator=Raises())
+    package = Path(gan.__file__).parent
+    # What checks a game applies its networks, too, and is passed over.
+    with mock.patch("gan1010_jax.checks._check_parts"), pytest.raises(Reached) as caught:
+        gan.train(jax.random.key(0), gan.Setup(game), steps=10)
+    frames = [e for e in caught.traceback if package in Path(e.path).parents]
+    assert frames[0].name == "train"
+    assert len(frames) <= 6, frames

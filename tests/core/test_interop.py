@@ -1,13 +1,12 @@
 """PyTorch's parameters, in and out."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from rejects import rejects
 
 import gan1010_jax as gan
 
@@ -36,9 +35,9 @@ def test_from_pytorch_and_back_every_bit_is_the_same(state_dicts):
 
 @pytest.mark.parametrize("pattern", ["1", "1010", "0110100110010110"])
 def test_to_pytorch_and_back_every_bit_is_the_same(pattern):
-    game = gan.pattern_game(pattern)
-    state = gan.init(jax.random.key(3), game)
-    again = gan.params_from_torch(*gan.params_to_torch(state), game)
+    setup = gan.Setup(gan.pattern_game(pattern))
+    state = gan.init(jax.random.key(3), setup)
+    again = gan.params_from_torch(*gan.params_to_torch(state), setup)
     assert jax.tree.structure(again) == jax.tree.structure(state)
     for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(again)):
         assert before.tobytes() == after.tobytes()
@@ -53,8 +52,8 @@ def test_many_states_go_to_pytorch_side_by_side():
                 np.testing.assert_array_equal(stacked[name][place], value)
 
 
-def test_what_is_not_a_game_is_refused(state_dicts):
-    with pytest.raises(ValueError, match="game must be a Game; got '1010'"):
+def test_another_setup_is_rejected(state_dicts):
+    with rejects("setup", "1010"):
         gan.params_from_torch(*state_dicts, "1010")
 
 
@@ -85,12 +84,12 @@ def sigmoid(x):
 
 def test_the_optimisers_are_fresh_and_the_methods(state_dicts):
     method = gan.Method(optimizer=optax.adam)
-    state = gan.params_from_torch(*state_dicts, method=method)
+    state = gan.params_from_torch(*state_dicts, gan.Setup(method=method))
     for player in state:
         fresh = optax.adam(0.01).init(player.params)
         jax.tree.map(np.testing.assert_array_equal, player.opt_state, fresh)
     batch = gan.draw_batch(jax.random.key(0))
-    moved, _ = gan.train_step(state, batch, method=method)
+    moved, _ = gan.train_step(state, batch, gan.Setup(method=method))
     _, g = gan.params_to_torch(moved)
     assert all(np.all(g[name] != value) for name, value in state_dicts[1].items())
 
@@ -98,12 +97,12 @@ def test_the_optimisers_are_fresh_and_the_methods(state_dicts):
 def test_an_optimiser_that_keeps_its_learning_rate_is_given_each_players(state_dicts):
     method = gan.Method(optimizer=optax.inject_hyperparams(optax.sgd))
     rates = gan.Hyperparams(d_lr=1, g_lr=0.25)
-    state = gan.params_from_torch(*state_dicts, method=method, hyperparams=rates)
+    state = gan.params_from_torch(*state_dicts, gan.Setup(method=method, hyperparams=rates))
     kept = [player.opt_state.hyperparams["learning_rate"] for player in state]
     assert kept == [1, 0.25] and kept[0].dtype == np.float32
-    for wrong in (-1.0, np.nan, "a", [1, 2]):
-        with pytest.raises(ValueError, match="g_lr must be"):
-            gan.params_from_torch(*state_dicts, hyperparams=gan.Hyperparams(g_lr=wrong))
+    with rejects("g_lr"):
+        per_seed = gan.Setup(hyperparams=gan.Hyperparams(g_lr=np.ones(2)))
+        gan.params_from_torch(*state_dicts, per_seed)
 
 
 def test_it_works_under_jit_and_vmap(state_dicts):
@@ -128,7 +127,7 @@ def test_in_the_x64_mode_the_parameters_are_float64(x64, state_dicts):
     for before, after in zip(double, gan.params_to_torch(gan.params_from_torch(*double))):
         for name, value in before.items():
             assert after[name].dtype == np.float64 and np.array_equal(after[name], value)
-    with pytest.raises(ValueError, match=r"must be float64\[1\]; got 'float32\[1\]'"):
+    with rejects("d_state_dict['model.2.bias']", "float32[1]"):
         gan.params_from_torch(double[0] | {"model.2.bias": np.float32([1])}, double[1])
 
 
@@ -150,46 +149,46 @@ class Tensor:
 @pytest.mark.parametrize(
     ("value", "given"),
     [
-        (np.zeros((3, 1), np.float32), "'float32[3, 1]'"),
-        (np.zeros((4, 3), np.float32), "'float32[4, 3]'"),
-        (np.zeros((3, 4)), "'float64[3, 4]'"),
-        (np.zeros((3, 4), int), "'int64[3, 4]'"),
-        ([[0.0] * 4] * 3, "'float64[3, 4]'"),
-        ([[1], [2, 3]], "[[1], [2, 3]]"),
-        (None, "'object[]'"),
-        (Tensor(), "'torch.bfloat16[3, 4]'"),
+        (np.zeros((3, 1), np.float32), "float32[3, 1]"),
+        (np.zeros((4, 3), np.float32), "float32[4, 3]"),
+        (np.zeros((3, 4)), "float64[3, 4]"),
+        (np.zeros((3, 4), int), "int64[3, 4]"),
+        ([[0.0] * 4] * 3, "float64[3, 4]"),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+        (None, "object[]"),
+        (Tensor(), "torch.bfloat16[3, 4]"),
     ],
 )
-def test_a_parameter_that_is_not_like_expected_is_refused(state_dicts, value, given):
+def test_a_parameter_of_another_shape_or_dtype_is_rejected(state_dicts, value, given):
     state_dicts[0]["model.0.weight"] = value
-    expected = f"d_state_dict['model.0.weight'] must be float32[3, 4]; got {given}"
-    with pytest.raises(ValueError, match=re.escape(expected)):
+    with rejects("d_state_dict['model.0.weight']", given) as caught:
         gan.params_from_torch(*state_dicts)
+    assert caught.value.allowed == "float32[3, 4]"
 
 
 @pytest.mark.parametrize("name", ["model.4.bias", "layers.0.weight", 7])
-def test_a_name_that_is_not_expected_is_refused(state_dicts, name):
+def test_an_unknown_name_is_rejected(state_dicts, name):
     state_dicts[1][name] = np.zeros(1, np.float32)
-    expected = "g_state_dict must be a mapping of exactly " + ", ".join(sorted(NAMES))
-    with pytest.raises(ValueError, match=f"{re.escape(expected)}; got .*{name}"):
+    with rejects("g_state_dict", sorted(map(str, state_dicts[1]))):
         gan.params_from_torch(*state_dicts)
 
 
-def test_a_missing_name_is_refused(state_dicts):
+def test_a_missing_name_is_rejected(state_dicts):
     del state_dicts[1]["model.2.weight"]
-    with pytest.raises(ValueError, match="g_state_dict must be a mapping of exactly"):
+    with rejects("g_state_dict"):
         gan.params_from_torch(*state_dicts)
-    with pytest.raises(ValueError, match="g_state_dict must be a mapping of exactly"):
+    with rejects("g_state_dict"):
         gan.params_from_torch(state_dicts[0], list(state_dicts[1].values()))
 
 
 def test_the_players_cannot_be_swapped(state_dicts):
-    with pytest.raises(ValueError, match=r"d_state_dict\['model.*'\] must be float32\["):
+    with rejects() as caught:
         gan.params_from_torch(*reversed(state_dicts))
+    assert caught.value.name.startswith("d_state_dict['model.")
 
 
-def test_networks_of_other_layers_are_refused():
+def test_networks_of_other_layers_are_rejected():
     params = nn.Dense(1).init(jax.random.key(0), jnp.zeros(4))["params"]
     player = gan.Player(params, optax.EmptyState())
-    with pytest.raises(ValueError, match=r"networks must be made of .*Linear alone; got 'bias'"):
+    with rejects("networks", "bias"):
         gan.params_to_torch(gan.GANState(player, player))

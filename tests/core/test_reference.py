@@ -27,11 +27,11 @@ from agreement import (
     train_all,
 )
 from flax import linen as nn
+from gan1010_jax.updates import descend
 
 import gan1010_jax as gan
 from gan1010_jax import models, training
 from gan1010_jax.engines import ENGINES
-from gan1010_jax.updates import descend
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -178,7 +178,9 @@ def test_another_initialiser_is_noticed(pytorchs, monkeypatch):
     """Flax's default one, `lecun_normal` and biases of zero."""
     monkeypatch.setattr(models, "Linear", nn.Dense)
     game = dataclasses.replace(GAME, name="flax's default initialiser")
-    p_values = compare_populations(gan.train_population(range(4096), game).columns, pytorchs)
+    p_values = compare_populations(
+        gan.train_population(range(4096), gan.Setup(game)).columns, pytorchs
+    )
     assert p_values["settled_step"] < SIGNIFICANCE, p_values
 
 
