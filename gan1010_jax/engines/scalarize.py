@@ -1,18 +1,28 @@
 """Scalar replacement: a function of small arrays becomes the same function on lanes.
 
+    >>> x = jnp.ones((2, 1024))  # an array of shape [2] in each of 1,024 lanes
+    >>> lanes = to_lanes(x)      # its two elements, each a vector of 1,024 lanes
+    >>> dot = scalarize(lax.dot, x[:, 0], x[:, 0])  # examples of the arguments, in one lane
+    >>> print(jax.make_jaxpr(dot)(lanes, lanes))
+    { lambda ; a:f32[1024] b:f32[1024] c:f32[1024] d:f32[1024]. let
+        e:f32[1024] = mul a c
+        f:f32[1024] = mul b d
+        g:f32[1024] = add e f
+      in (g,) }
+    >>> from_lanes(dot(lanes, lanes)).shape
+    (1024,)
+
 `jax.vmap` turns a small array of shape [4, 3] into one of [lanes, 4, 3], and a 4×3 product into a
-batched one that compilers do not fuse. `scalarize` goes the other way about it: the array becomes
-twelve *lane vectors*, one for each element, that hold its value for every lane. A product is then
-multiplications and additions of lane vectors, a transposition only renames them, and what comes
-out is straight-line elementwise code, which any compiler fuses and vectorises. Compilers call this
-the scalar replacement of aggregates.
+batched one that compilers do not fuse. `scalarize` takes the opposite approach: the array becomes
+twelve *lane vectors*, one for each element, that hold its value in every lane. A product becomes
+multiplications and additions of lane vectors, a transposition only renames them, and the result
+is straight-line elementwise code, which any compiler fuses and vectorises. Compilers call this the
+scalar replacement of aggregates.
 
-It is an interpreter of jaxprs: it sees what `jit` sees, so that it takes functions made of Flax
-modules, `jax.grad`, optax and `jax.random` as they are. What does not depend on a lane, such as
-constants and loop counters, is computed once, as it stands.
-
-    step_on_lanes = scalarize(step, state, batch)           # example arguments, of one lane
-    new_states = from_lanes(step_on_lanes(*to_lanes((states, batches))))  # leaves [..., lanes]
+It is an interpreter of jaxprs, with a rule for each primitive (`rules.py`). It sees what `jit`
+sees, so functions made of Flax modules, `jax.grad`, optax and `jax.random` work unchanged. Values
+that do not depend on a lane, such as constants and loop counters, are *shared* by all lanes and
+computed once.
 """
 
 import contextlib
@@ -40,12 +50,12 @@ class UnsupportedPrimitive(NotImplementedError):
 @jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class Lanes:
-    """A small array in every lane, held element by element; a pytree of its lane vectors.
+    """A small array in every lane, stored element by element; a pytree of its lane vectors.
 
     Attributes:
       elements: an object array of the small array's shape. Each element is a lane vector: an
-        array of one value for each lane (of any shape, the same everywhere), or, for a typed key,
-        the tuple of its words as lane vectors.
+        array with one value for each lane (of any shape, the same for all elements), or, for a
+        typed key, the tuple of its words as lane vectors.
     """
 
     elements: np.ndarray
@@ -67,17 +77,16 @@ def to_lanes(tree: chex.ArrayTree) -> Any:
         shape = array.shape[:-1]
         if is_key(array):
             words = jnp.moveaxis(jax.random.key_data(array), -1, -2)
-            rows = words.reshape(-1, *words.shape[-2:])
-            return Lanes(arrange([tuple(row) for row in rows], shape))
+            return Lanes(arrange(map(tuple, words.reshape(-1, *words.shape[-2:])), shape))
         return Lanes(arrange(array.reshape(-1, array.shape[-1]), shape))
 
     return jax.tree.map(split, tree)
 
 
 def from_lanes(tree: Any) -> chex.ArrayTree:
-    """The inverse of `to_lanes`, except that keys come back as their words, [..., words, lanes].
+    """The inverse of `to_lanes`, except that keys become their words, [..., words, lanes].
 
-    Lane vectors with axes before the lanes, such as a `scan` stacks, give [those, ..., lanes].
+    Lane vectors with axes before the lanes, such as a `scan` stacks, become [axes, ..., lanes].
     """
 
     def join(lanes: Lanes) -> jax.Array:
@@ -91,21 +100,26 @@ def from_lanes(tree: Any) -> chex.ArrayTree:
     return jax.tree.map(join, tree, is_leaf=is_lanes)
 
 
+def one_lane(tree: chex.ArrayTree) -> Any:
+    """The shapes and dtypes in one lane of a pytree [..., lanes]."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), tree)
+
+
 def scalarize(fn: Callable, *example_args: Any) -> Callable:
     """Turn a function of small arrays into the same function on lanes.
 
     Args:
       fn: a function of pytrees of arrays to a pytree of arrays, pure, as for `jit`.
-      example_args: its arguments for one lane, or anything with their shapes and dtypes.
+      example_args: its arguments in one lane, or anything with their shapes and dtypes.
 
     Returns:
-      A function of pytrees of the same structure whose leaves are `Lanes`, or plain arrays where
-      every lane has the same value, to a pytree of `Lanes`. On lanes it gives what `jax.vmap(fn)`
-      gives, up to the order of floating-point additions.
+      A function of pytrees of the same structure whose leaves are `Lanes`, or plain arrays that
+      all lanes share, to a pytree of `Lanes`. On lanes it returns what `jax.vmap(fn)` returns, up
+      to the order of floating-point additions.
 
     Raises:
-      InvalidArgument: (a `ValueError`) when the function that it returns is called with arguments
-        that do not have the structure and shapes of the examples.
+      InvalidArgument: (a `ValueError`) when the returned function is called with arguments that
+        do not have the structure and shapes of the examples.
       UnsupportedPrimitive: when it is called, for a primitive without a rule; it names the
         primitive and `fn`.
     """
@@ -116,11 +130,14 @@ def scalarize(fn: Callable, *example_args: Any) -> Callable:
 
     def scalarized(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args, is_leaf=is_lanes)
-        given = [shape_in_a_lane(leaf) for leaf in leaves]
+        given = [leaf.elements.shape if is_lanes(leaf) else jnp.shape(leaf) for leaf in leaves]
         if tree != in_tree or given != shapes:
             allowed = f"shaped as the examples were, {jax.tree.unflatten(in_tree, shapes)}"
             raise InvalidArgument(f"{name}'s arguments", jax.tree.unflatten(tree, given), allowed)
-        inputs = [as_value(leaf, aval.dtype) for leaf, aval in zip(leaves, jaxpr.in_avals)]
+        inputs = [
+            leaf if isinstance(leaf, Lanes | jax.Array) else np.asarray(leaf, aval.dtype)
+            for leaf, aval in zip(leaves, jaxpr.in_avals)
+        ]
         try:
             outputs = interpret(jaxpr, inputs)
         except UnsupportedPrimitive as error:
@@ -131,8 +148,49 @@ def scalarize(fn: Callable, *example_args: Any) -> Callable:
     return scalarized
 
 
+# The interpreter. A value is a `Lanes`, or an array that all lanes share.
+
+# Functions of numbers, which are the same on lane vectors.
+ELEMENTWISE = frozenset(
+    """abs acos acosh add and asin asinh atan atan2 atanh cbrt ceil
+    clamp clz convert_element_type cos cosh digamma div eq erf erf_inv erfc exp exp2
+    expm1 floor ge gt integer_pow le lgamma log log1p log2 logistic lt max min mul ne neg
+    nextafter not one_minus_square or population_count pow reduce_precision rem round rsqrt
+    select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub
+    tan tanh xor""".split()
+)
+
+# Functions within the function, and the parameter of the equation that holds each.
+CALLS = {
+    "jit": "jaxpr",
+    "remat2": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+
+# (equation, *values) -> list of values
+RULES: dict[str, Callable] = {}
+
+
+def rule(*primitives: str) -> Callable:
+    """Register the rule of primitives, by name.
+
+    It maps an equation of a jaxpr and its operands, each a `Lanes`, to a `Lanes` or a list of them.
+    """
+
+    def register(function: Callable) -> Callable:
+        def on_values(equation, *values):
+            results = function(equation, *map(as_lanes, values))
+            return results if isinstance(results, list) else [results]
+
+        RULES.update(dict.fromkeys(primitives, on_values))
+        return function
+
+    return register
+
+
 def interpret(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
-    """Evaluate a jaxpr on inputs that are each a `Lanes`, or an array that all lanes share."""
+    """Evaluate a jaxpr on values."""
     variables = itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars)
     values = dict(zip(variables, itertools.chain(jaxpr.consts, inputs)))
 
@@ -143,38 +201,41 @@ def interpret(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
 
     for equation in jaxpr.jaxpr.eqns:
         operands = [read(variable) for variable in equation.invars]
-        values.update(zip(equation.outvars, apply(equation, operands)))
+        values.update(zip(equation.outvars, _apply(equation, operands)))
     return [read(variable) for variable in jaxpr.jaxpr.outvars]
 
 
-def apply(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
+def _apply(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
     """The results of an equation."""
     name = equation.primitive.name
-    operands = [
-        np.empty(variable.aval.shape, variable.aval.dtype) if is_empty(operand) else operand
+    operands = [  # an array without elements is the same in every lane
+        np.empty(variable.aval.shape, variable.aval.dtype)
+        if is_lanes(operand) and not operand.elements.size
+        else operand
         for operand, variable in zip(operands, equation.invars)
     ]
     if name in CALLS:
         return interpret(as_closed(equation.params[CALLS[name]]), operands)
     if not any(map(is_lanes, operands)):
-        return apply_to_shared(equation, operands)
-    if name in LOOPS:
-        return LOOPS[name](equation, operands)
-    operands = [as_lanes(operand) for operand in operands]
+        return _apply_shared(equation, operands)
     if name in ELEMENTWISE and not any(is_key(variable.aval) for variable in equation.invars):
-        return [elementwise(partial(bind, equation.primitive, **equation.params), *operands)]
+        return [apply_elementwise(equation, *map(as_lanes, operands))]
     if name not in RULES:
         raise UnsupportedPrimitive(f"the primitive {name!r}")
-    results = RULES[name](equation, *operands)
-    return results if isinstance(results, list) else [results]
+    return RULES[name](equation, *operands)
 
 
-def apply_to_shared(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
-    """The results of an equation that all lanes share: at once, if its operands are known."""
-    known = not any(isinstance(operand, jax.core.Tracer) for operand in operands)
-    with jax.ensure_compile_time_eval() if known else contextlib.nullcontext():
+def _apply_shared(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
+    """The results of an equation of shared operands: evaluated now, if none is traced."""
+    is_traced = any(isinstance(operand, jax.core.Tracer) for operand in operands)
+    with contextlib.nullcontext() if is_traced else jax.ensure_compile_time_eval():
         results = equation.primitive.bind(*operands, **equation.params)
     return results if equation.primitive.multiple_results else [results]
+
+
+def as_closed(jaxpr: Any) -> jex.core.ClosedJaxpr:
+    """A jaxpr as a closed one, with its constants."""
+    return jaxpr if hasattr(jaxpr, "consts") else jex.core.ClosedJaxpr(jaxpr, ())
 
 
 # Values
@@ -185,28 +246,13 @@ def is_lanes(value: Any) -> bool:
     return isinstance(value, Lanes)
 
 
-def is_empty(value: Any) -> bool:
-    """Whether a value on lanes has no elements, which is to be the same in every lane."""
-    return is_lanes(value) and not value.elements.size
-
-
-def shape_in_a_lane(value: Any) -> tuple[int, ...]:
-    """The shape that a value has in one lane."""
-    return value.elements.shape if is_lanes(value) else jnp.shape(value)
-
-
-def as_value(leaf: Any, dtype: Any) -> Any:
-    """A leaf of the arguments as what rules take: a number is an array that all lanes share."""
-    return leaf if isinstance(leaf, Lanes | jax.Array) else np.asarray(leaf, dtype)
-
-
-def is_key(array: jax.Array) -> bool:
-    """Whether an array is one of typed keys."""
+def is_key(array: Any) -> bool:
+    """Whether an array holds typed keys."""
     return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def arrange(elements: Iterable[Any], shape: Sequence[int]) -> np.ndarray:
-    """An object array of a shape; NumPy would take the elements themselves apart."""
+    """An object array of a shape; NumPy itself would make an array of the elements' elements."""
     array = np.empty(math.prod(shape), object)
     for index, element in enumerate(elements):
         array[index] = element
@@ -214,15 +260,15 @@ def arrange(elements: Iterable[Any], shape: Sequence[int]) -> np.ndarray:
 
 
 def as_lanes(value: Any) -> Lanes:
-    """A value as a `Lanes`; where all lanes share it, its elements are scalars."""
+    """A value as a `Lanes`; the elements of a shared one are scalars."""
     if is_lanes(value):
         return value
-    shape = value.shape
+    places = np.ndindex(value.shape)
     if is_key(value):
         words = jax.random.key_data(value)
-        return Lanes(arrange([tuple(words[index]) for index in np.ndindex(shape)], shape))
-    value = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
-    return Lanes(arrange([value[index] for index in np.ndindex(shape)], shape))
+        return Lanes(arrange((tuple(words[place]) for place in places), value.shape))
+    array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    return Lanes(arrange((array[place] for place in places), array.shape))
 
 
 def lanes_shape(values: Sequence[Any]) -> tuple[int, ...]:
@@ -244,13 +290,8 @@ def spread(tree: Any, shape: tuple[int, ...]) -> Any:
     return jax.tree.map(fill, tree)
 
 
-def bind(primitive: jex.core.Primitive, *elements: Any, **params: Any) -> Any:
-    """Apply an elementwise primitive to lane vectors, and to scalars among them."""
-    return on_lanes(partial(primitive.bind, **params))(*elements)
-
-
-def on_lanes(function: Callable) -> Callable:
-    """A function of arrays of one shape, for lane vectors and scalars among them."""
+def on_vectors(function: Callable) -> Callable:
+    """A function of arrays of one shape as one of lane vectors and scalars."""
 
     def call(*elements):
         return function(*spread(elements, jnp.broadcast_shapes(*map(jnp.shape, elements))))
@@ -258,55 +299,13 @@ def on_lanes(function: Callable) -> Callable:
     return call
 
 
-add, multiply = on_lanes(lax.add), on_lanes(lax.mul)
-
-
 def elementwise(function: Callable, *operands: Lanes) -> Lanes:
-    """Apply a function of lane vectors to each element of the operands, which broadcast."""
+    """Apply a function to each element of the operands, which broadcast."""
     arrays = np.broadcast_arrays(*(operand.elements for operand in operands))
     rows = zip(*(array.flat for array in arrays))
     return Lanes(arrange(itertools.starmap(function, rows), arrays[0].shape))
 
 
-def one_lane(tree: Any) -> Any:
-    """The shapes of a pytree [..., lanes] in one lane."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), tree)
-
-
-# Rules
-
-# Functions of numbers, which are the same on lane vectors.
-ELEMENTWISE = frozenset(
-    """abs acos acosh add and asin asinh atan atan2 atanh cbrt ceil
-    clamp clz convert_element_type cos cosh digamma div eq erf erf_inv erfc exp exp2
-    expm1 floor ge gt integer_pow le lgamma log log1p log2 logistic lt max min mul ne neg
-    nextafter not one_minus_square or population_count pow reduce_precision rem round rsqrt
-    select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub
-    tan tanh xor""".split()
-)
-
-# Functions within the function, and the parameter of the equation that holds each.
-CALLS = {
-    "jit": "jaxpr",
-    "remat2": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
-
-RULES: dict[str, Callable] = {}
-LOOPS: dict[str, Callable] = {}
-
-
-def rule(*primitives: str) -> Callable:
-    """Register the rule of primitives, by name."""
-
-    def register(function: Callable) -> Callable:
-        RULES.update(dict.fromkeys(primitives, function))
-        return function
-
-    return register
-
-
-def as_closed(jaxpr: Any) -> jex.core.ClosedJaxpr:
-    """A jaxpr that may lack its constants with them."""
-    return jaxpr if hasattr(jaxpr, "consts") else jex.core.ClosedJaxpr(jaxpr, ())
+def apply_elementwise(equation: jex.core.JaxprEqn, *operands: Lanes) -> Lanes:
+    """The result of an equation whose primitive is elementwise."""
+    return elementwise(on_vectors(partial(equation.primitive.bind, **equation.params)), *operands)
