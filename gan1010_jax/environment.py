@@ -13,15 +13,15 @@ from jax import experimental
 
 __version__ = "0.1.0"
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # JAX's x64 mode as a context manager; JAX 0.7, which Colab has, keeps it in `jax.experimental`.
 enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
 
 
-def jit(**options: Any) -> Callable[[Function], Function]:
+def jit(**options: Any) -> Callable[[_Function], _Function]:
     """`jax.jit` with options, as a decorator after which type checkers still see the signature."""
-    return cast(Callable[[Function], Function], partial(jax.jit, **options))
+    return cast(Callable[[_Function], _Function], partial(jax.jit, **options))
 
 
 def versions() -> dict[str, str]:

@@ -13,9 +13,9 @@ from jax.nn import relu, sigmoid, softplus
 
 from gan1010_jax.errors import InvalidArgument
 
-Loss = Callable[[jax.Array], jax.Array]
+_Loss = Callable[[jax.Array], jax.Array]
 # Maps a learning rate to a transformation, as `optax.sgd` and `optax.adam` do.
-Optimizer = Callable[[Any], optax.GradientTransformation]
+_Optimizer = Callable[[Any], optax.GradientTransformation]
 
 SAMPLES = ("real", "fake", "both")
 PLAYERS = ("discriminator", "generator")
@@ -170,13 +170,13 @@ class Objective:
     """
 
     name: str
-    d_real: Loss = field(repr=False)
-    d_fake: Loss = field(repr=False)
-    g: Loss = field(repr=False)
+    d_real: _Loss = field(repr=False)
+    d_fake: _Loss = field(repr=False)
+    g: _Loss = field(repr=False)
 
 
 @dataclass(frozen=True)
-class SquaredError:
+class _SquaredError:
     """(σ(logit) - target)²: the squared error of the probability that D gives."""
 
     target: float
@@ -187,7 +187,7 @@ class SquaredError:
 
 
 @dataclass(frozen=True)
-class LeastSquares:
+class _LeastSquares:
     """½(logit - target)²."""
 
     target: float
@@ -197,32 +197,32 @@ class LeastSquares:
         return (logit - self.target) ** 2 / 2
 
 
-def log_probability_fake(logit: jax.Array) -> jax.Array:
+def _log_probability_fake(logit: jax.Array) -> jax.Array:
     """Log(1 - σ(logit)), also where σ rounds to 1."""
     return -softplus(logit)
 
 
-def log_loss_real(logit: jax.Array) -> jax.Array:
+def _log_loss_real(logit: jax.Array) -> jax.Array:
     """-log σ(logit), also where σ rounds to 0."""
     return softplus(-logit)
 
 
-def negative(logit: jax.Array) -> jax.Array:
+def _negative(logit: jax.Array) -> jax.Array:
     """-logit."""
     return -logit
 
 
-def identity(logit: jax.Array) -> jax.Array:
+def _identity(logit: jax.Array) -> jax.Array:
     """The logit itself."""
     return logit
 
 
-def hinge_real(logit: jax.Array) -> jax.Array:
+def _hinge_real(logit: jax.Array) -> jax.Array:
     """max(0, 1 - logit)."""
     return relu(1 - logit)
 
 
-def hinge_fake(logit: jax.Array) -> jax.Array:
+def _hinge_fake(logit: jax.Array) -> jax.Array:
     """max(0, 1 + logit)."""
     return relu(1 + logit)
 
@@ -232,20 +232,20 @@ OBJECTIVES = {
     for objective in [
         # The reference: D's output is a probability, and 0.5 for every sample costs every player
         # 0.25.
-        Objective("mse", SquaredError(1.0), SquaredError(0.0), g=SquaredError(1.0)),
+        Objective("mse", _SquaredError(1.0), _SquaredError(0.0), g=_SquaredError(1.0)),
         # The same on the logit: Mao et al., *Least Squares Generative Adversarial Networks*
         # (ICCV 2017), with a = 0 and b = c = 1.
-        Objective("lsgan", LeastSquares(1.0), LeastSquares(0.0), g=LeastSquares(1.0)),
+        Objective("lsgan", _LeastSquares(1.0), _LeastSquares(0.0), g=_LeastSquares(1.0)),
         # D minimises -log σ(real) - log(1 - σ(fake)), and G maximises the same: Goodfellow et al.,
         # *Generative Adversarial Nets* (NeurIPS 2014), equation 1.
-        Objective("minimax", log_loss_real, softplus, g=log_probability_fake),
+        Objective("minimax", _log_loss_real, softplus, g=_log_probability_fake),
         # The same D, and G minimises -log σ(fake): *Generative Adversarial Nets*, section 3.
-        Objective("nonsaturating", log_loss_real, softplus, g=log_loss_real),
+        Objective("nonsaturating", _log_loss_real, softplus, g=_log_loss_real),
         # D's logit is a critic's score: Arjovsky et al., *Wasserstein GAN* (ICML 2017). It needs
         # weight clipping, `Hyperparams(clip=)`, or the penalty wgan_gp.
-        Objective("wasserstein", negative, identity, g=negative),
+        Objective("wasserstein", _negative, _identity, g=_negative),
         # Lim and Ye, *Geometric GAN* (arXiv 1705.02894).
-        Objective("hinge", hinge_real, hinge_fake, g=negative),
+        Objective("hinge", _hinge_real, _hinge_fake, g=_negative),
     ]
 }
 
@@ -322,7 +322,7 @@ def check_samples_name(samples: str) -> None:
         raise InvalidArgument("samples", samples, f"one of {', '.join(SAMPLES)}")
 
 
-def r1(ctx: PenaltyContext) -> jax.Array:
+def _r1(ctx: PenaltyContext) -> jax.Array:
     """½‖∇D(x)‖² at the real sample.
 
     Mescheder et al., *Which Training Methods for GANs do actually Converge?* (ICML 2018),
@@ -331,12 +331,12 @@ def r1(ctx: PenaltyContext) -> jax.Array:
     return optax.tree.norm(jax.grad(ctx.logit)(ctx.real), squared=True) / 2
 
 
-def r2(ctx: PenaltyContext) -> jax.Array:
+def _r2(ctx: PenaltyContext) -> jax.Array:
     """½‖∇D(x)‖² at the fake sample: equation 10 of the same paper."""
     return optax.tree.norm(jax.grad(ctx.logit)(ctx.fake), squared=True) / 2
 
 
-def wgan_gp(ctx: PenaltyContext) -> jax.Array:
+def _wgan_gp(ctx: PenaltyContext) -> jax.Array:
     """(‖∇D(x)‖ - target)² at a random point x between the real and the fake sample.
 
     Gulrajani et al., *Improved Training of Wasserstein GANs* (NeurIPS 2017), equation 3; the weight
@@ -349,7 +349,7 @@ def wgan_gp(ctx: PenaltyContext) -> jax.Array:
     return (norm - target) ** 2
 
 
-def consensus(ctx: PenaltyContext) -> jax.Array:
+def _consensus(ctx: PenaltyContext) -> jax.Array:
     """½‖v‖², where v is both players' gradients of their own losses, side by side.
 
     Mescheder et al., *The Numerics of GANs* (NeurIPS 2017); the weight is their γ. Theirs is of
@@ -362,17 +362,17 @@ PENALTIES = {
     penalty.name: penalty
     for penalty in [
         Penalty("none", hyperparams=()),
-        Penalty("r1", r1, samples="real", hyperparams=("penalty_weight",)),
-        Penalty("r2", r2, samples="fake", hyperparams=("penalty_weight",)),
+        Penalty("r1", _r1, samples="real", hyperparams=("penalty_weight",)),
+        Penalty("r2", _r2, samples="fake", hyperparams=("penalty_weight",)),
         Penalty(
             "wgan_gp",
-            wgan_gp,
+            _wgan_gp,
             needs_mix=True,
             # For D's whose output is a score. Beyond Wasserstein: Fedus et al., *Many Paths to
             # Equilibrium* (ICLR 2018). Regression to a target contradicts a slope of 1.
             objectives=("wasserstein", "minimax", "nonsaturating", "hinge"),
         ),
-        Penalty("consensus", consensus, consensus, hyperparams=("penalty_weight",)),
+        Penalty("consensus", _consensus, _consensus, hyperparams=("penalty_weight",)),
     ]
 }
 
@@ -408,7 +408,7 @@ class Method:
     penalty: str | Penalty = "none"
     d_steps: int = 1
     first: str = "discriminator"
-    optimizer: Optimizer | tuple[Optimizer, Optimizer] = optax.sgd
+    optimizer: _Optimizer | tuple[_Optimizer, _Optimizer] = optax.sgd
 
     def __post_init__(self):
         """Look names up, and reject unknown and incompatible values."""
@@ -452,7 +452,7 @@ class Method:
         return f"Method({', '.join(others)})"
 
     @property
-    def optimizers(self) -> tuple[Optimizer, Optimizer]:
+    def optimizers(self) -> tuple[_Optimizer, _Optimizer]:
         """D's and G's."""
         pair = isinstance(self.optimizer, tuple)
         return self.optimizer if pair else (self.optimizer, self.optimizer)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 
-def symmetric_uniform(fan_in: int) -> nn.initializers.Initializer:
+def _symmetric_uniform(fan_in: int) -> nn.initializers.Initializer:
     """Uniform in ±1/√fan_in: the distribution of `torch.nn.Linear`'s weights and biases.
 
     He et al., *Delving Deep into Rectifiers* (2015), with the negative slope √5 that PyTorch
@@ -32,7 +32,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
-        initialize = symmetric_uniform(fan_in=x.shape[-1])
+        initialize = _symmetric_uniform(fan_in=x.shape[-1])
         dense = nn.Dense(
             self.features,
             kernel_init=initialize,
@@ -69,9 +69,9 @@ class Generator(nn.Module):
         return nn.sigmoid(Linear(self.units)(hidden))
 
 
-def start_at(value: float | None) -> nn.initializers.Initializer:
+def _start_at(value: float | None) -> nn.initializers.Initializer:
     """A given value, or uniform in [-1, 1]."""
-    return symmetric_uniform(1) if value is None else nn.initializers.constant(value)
+    return _symmetric_uniform(1) if value is None else nn.initializers.constant(value)
 
 
 class DiracDiscriminator(nn.Module):
@@ -81,7 +81,7 @@ class DiracDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, sample: jax.Array) -> jax.Array:  # noqa: D102
-        psi = self.param("psi", start_at(self.start), (), jnp.result_type(float))
+        psi = self.param("psi", _start_at(self.start), (), jnp.result_type(float))
         return psi * sample.squeeze(-1)
 
 
@@ -92,5 +92,5 @@ class DiracGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, latent: jax.Array) -> jax.Array:  # noqa: D102
-        theta = self.param("theta", start_at(self.start), (), jnp.result_type(float))
+        theta = self.param("theta", _start_at(self.start), (), jnp.result_type(float))
         return jnp.broadcast_to(theta, latent.shape)

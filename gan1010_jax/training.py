@@ -31,7 +31,7 @@ from gan1010_jax.gan import (
 )
 
 # The batch of a step, counted from 0.
-BatchAt = Callable[[jax.Array], Batch]
+_BatchAt = Callable[[jax.Array], Batch]
 
 
 class History(NamedTuple):
@@ -99,7 +99,7 @@ def train(
 
 
 def train_record(
-    carry: Carry, first_step: jax.Array, *, batch_at: BatchAt, setup: Setup, steps: int
+    carry: Carry, first_step: jax.Array, *, batch_at: _BatchAt, setup: Setup, steps: int
 ) -> tuple[Carry, History]:
     """Take `steps` steps from `first_step` on: the carry after them, and its record."""
 
@@ -124,13 +124,13 @@ def carry_from(state: GANState) -> Carry:
 
 def make_record(carry: Carry, step: jax.Array, setup: Setup) -> History:
     """One record, a `History` without the leading axis, after `step` steps."""
-    output, finite = summarize(carry.state, setup), all_finite(carry.state)
+    output, finite = summarize(carry.state, setup), _all_finite(carry.state)
     matched = setup.game.matched(output) & finite
     in_support = setup.game.in_support(output) & finite
     return History(step, output, carry.losses, finite, matched, in_support)
 
 
-def all_finite(state: GANState) -> jax.Array:
+def _all_finite(state: GANState) -> jax.Array:
     """Whether every parameter of both players is finite: a bool."""
     params = jax.tree.leaves((state.discriminator.params, state.generator.params))
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in params]).all()

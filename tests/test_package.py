@@ -1,14 +1,20 @@
-"""Importing the package changes nothing around it."""
+"""The package as a whole: no side effects, and the rooms of CONTRIBUTING."""
 
 import ast
+import doctest
+import graphlib
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import gan1010_jax as gan
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = Path(gan.__file__).parent
 SCRIPT = """
 import os, pathlib, sys
 import jax
@@ -33,32 +39,116 @@ def test_every_public_name_exists_and_is_documented():
         assert name == "__version__" or value.__doc__, name
 
 
-def test_imports_point_down_the_list_in_contributing():
-    """The layers of the package, lowest first: each imports only those before it."""
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ((?:`\w+` )+)\|", contributing, flags=re.MULTILINE)
-    layers = re.findall(r"\w+", "".join(rows))
-    package = Path(gan.__file__).parent
-    assert sorted(path.stem for path in package.glob("*.py")) == sorted(layers)
-    for layer in layers:
-        for imported in imports(ast.parse((package / f"{layer}.py").read_text(encoding="utf-8"))):
-            if imported in layers:
-                assert layers.index(imported) < layers.index(layer), f"{layer} imports {imported}"
-
-
-def imports(module):
-    """The modules of the package that one imports anywhere, but for types."""
-    for statement in module.body:
-        for_types = isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
-        for node in ast.walk(statement) if not for_types else ():
-            if isinstance(node, ast.ImportFrom) and node.module == "gan1010_jax":
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                yield node.module.removeprefix("gan1010_jax.")
-            elif isinstance(node, ast.Import):
-                yield from (alias.name.removeprefix("gan1010_jax.") for alias in node.names)
-
-
 def test_the_citation_is_of_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.*)$", citation, flags=re.MULTILINE) == [gan.__version__]
+
+
+def test_the_examples_in_docstrings_are_right():
+    for name in ("gan1010_jax.engines.scalarize",):
+        assert doctest.testmod(importlib.import_module(name)).attempted > 0
+        assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+# The rooms. A module is named by its path from the package, such as `engines/scalarize`.
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROOMS = re.findall(r"^\| `(\w+)/` \|", CONTRIBUTING, flags=re.MULTILINE)
+(CORE,) = (
+    re.findall(r"`(\w+)`", row)
+    for row in re.findall(r"^\| core \|(.*)\|.*\|$", CONTRIBUTING, flags=re.MULTILINE)
+)
+MODULES = {
+    str(path.relative_to(PACKAGE).with_suffix("")): path for path in sorted(PACKAGE.rglob("*.py"))
+}
+PROGRAMS = {f"experiments/{path.stem}": path for path in (ROOT / "experiments").glob("*.py")}
+
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path):
+    """Every (module, name) that a file imports from the package, also where only types need it."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gan1010_jax":
+            place = node.module.replace(".", "/").removeprefix("gan1010_jax").removeprefix("/")
+            for alias in node.names:
+                inner = f"{place}/{alias.name}".removeprefix("/")
+                if inner in MODULES or f"{inner}/__init__" in MODULES:  # a module, not a name
+                    yield as_module(inner), None
+                else:
+                    yield as_module(place), alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+
+
+def as_module(place):
+    return place if place in MODULES else f"{place}/__init__".removeprefix("/")
+
+
+def room_of(module):
+    return module.split("/")[0] if "/" in module else "core"
+
+
+def test_contributing_names_every_room_and_every_core_module():
+    rooms = {room_of(module) for module in MODULES} - {"core"}
+    assert set(ROOMS) == rooms
+    assert {module for module in MODULES if "/" not in module} == {*CORE, "__init__"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down_and_enter_a_room_by_its_door(module):
+    floors = ["core", *ROOMS]
+    for imported, _ in imports(MODULES[module]):
+        if module == "__init__":
+            continue
+        here, there = room_of(module), room_of(imported)
+        if here != there:
+            assert floors.index(there) < floors.index(here), f"{module} imports {imported}"
+            assert there == "core" or imported == f"{there}/__init__", imported
+        elif here == "core":
+            assert CORE.index(imported) < CORE.index(module), f"{module} imports {imported}"
+
+
+def test_no_imports_go_in_a_circle():
+    graph = {
+        module: {imported for imported, _ in imports(path)} - {module}
+        for module, path in MODULES.items()
+    }
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises at a circle
+
+
+def top_level_names(path):
+    for node in parse(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+def test_a_name_that_only_its_own_module_uses_is_private():
+    """And a private name is used by no other. A door may pass names on, and be asked for them."""
+    used = {pair for path in (*MODULES.values(), *PROGRAMS.values()) for pair in imports(path)}
+    imported = {name for _, name in used if name}
+    whole = {module for module, name in used if name is None}  # imported as modules
+    private = [name for name in imported if name.startswith("_") and not name.startswith("__")]
+    assert private == []
+    for module, path in MODULES.items():
+        if module.endswith("__init__") or module in whole:
+            continue
+        alone = {
+            name
+            for name in top_level_names(path)
+            if not name.startswith("_") and name not in imported
+        }
+        # Typed and documented constants at the head of a module are for its reader.
+        assert {name for name in alone if not name.isupper()} == set(), module
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_enter_rooms_by_their_doors(program):
+    for imported, _ in imports(PROGRAMS[program]):
+        assert "/" not in imported or imported.endswith("/__init__"), imported

@@ -11,7 +11,7 @@ import pytest
 from rejects import rejects
 
 import gan1010_jax as gan
-from gan1010_jax.training import all_finite
+from gan1010_jax.training import _all_finite
 
 KEY = jax.random.key(17)
 
@@ -107,8 +107,8 @@ def test_one_player_that_is_not_finite_is_enough(player):
     state = gan.init(KEY)
     params = jax.tree.map(lambda leaf: leaf * jnp.nan, getattr(state, player).params)
     broken = getattr(state, player)._replace(params=params)
-    assert all_finite(state)
-    assert not all_finite(state._replace(**{player: broken}))
+    assert _all_finite(state)
+    assert not _all_finite(state._replace(**{player: broken}))
 
 
 @pytest.mark.parametrize("one", [1, np.uint8(1), np.float64(1), jnp.bfloat16(1), jnp.int32(1)])

@@ -1,0 +1,34 @@
+"""The types of the public functions, as a type checker sees them; never run."""
+
+from typing import Any, assert_type
+
+import jax
+import numpy as np
+
+import gan1010_jax as gan
+
+key = jax.random.key(0)
+setup = gan.Setup(gan.pattern_game("01"), gan.Method("hinge"), gan.Hyperparams(d_lr=0.1))
+state = assert_type(gan.init(key, setup), gan.GANState)
+batch = assert_type(gan.draw_batch(key, setup, 3), gan.Batch)
+assert_type(gan.generate(state, setup), jax.Array)
+assert_type(gan.discriminator_update(state, batch), tuple[gan.GANState, dict[str, jax.Array]])
+assert_type(gan.generator_update(state, batch), tuple[gan.GANState, dict[str, jax.Array]])
+assert_type(gan.train_step(state, batch, setup), tuple[gan.GANState, gan.StepInfo])
+assert_type(gan.train(key, setup, steps=10), tuple[gan.GANState, gan.History])
+assert_type(gan.train_on(state, np.zeros((10, 2)), setup), tuple[gan.GANState, gan.History])
+assert_type(gan.train_traced(key, steps=10), gan.Trace)
+
+population = assert_type(gan.train_population(range(3), setup, out="out"), gan.Population)
+assert_type(gan.train_share(range(3), setup, out="out"), gan.Population | None)
+assert_type(gan.load_population("out"), gan.Population)
+assert_type(gan.replay(0), gan.History)
+assert_type(gan.replay_row(population, 0), gan.History)
+assert_type(gan.convergence_report(population), dict[str, Any])
+assert_type(gan.convergence_curves(population), dict[str, gan.Proportion])
+assert_type(population.counts, gan.Counts)
+
+assert_type(gan.step_spectrum(state, setup, order=3), jax.Array)
+assert_type(gan.expected_step(state, setup), gan.GANState)
+assert_type(gan.find_equilibrium(state, setup), gan.GANState)
+assert_type(gan.params_from_torch({}, {}), gan.GANState)
