@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 
 import gan1010_jax as gan
-from gan1010_jax.scalarize import RULES
+from gan1010_jax.engines import RULES
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
