@@ -1,9 +1,10 @@
 """Is a state stable? The Jacobian of one expected step, and its eigenvalues.
 
 A step of training is random only by its batch. Its expectation over the batches, by Gaussian
-quadrature and not by sampling, is a map of states to states: near a fixed point of it, training
-contracts what its Jacobian's eigenvalues inside the unit circle belong to, by their modulus each
-step, and leaves along those outside. Mescheder et al., *The Numerics of GANs* (NeurIPS 2017).
+quadrature instead of sampling, maps states to states. Near a fixed point of this map, training
+contracts along the eigenvectors of its Jacobian whose eigenvalues lie inside the unit circle, by
+their modulus each step, and expands along the others. Mescheder et al., *The Numerics of GANs*
+(NeurIPS 2017).
 
 Everything here is in the float type of the state. In float32, eigenvalues near 1 are right to
 about 1e-6; in JAX's x64 mode, to about 1e-14.
@@ -34,11 +35,10 @@ from gan1010_jax.gan import (
 )
 
 MAX_ORDER = 64
-# By default a distribution has as many nodes as these, or the next fewer of some order.
+# By default, the highest order up to this one with at most this many nodes in a distribution.
 DEFAULT_ORDER, DEFAULT_NODES = 16, 1024
-# So many are computed at a time.
-NODES_AT_ONCE = 1024
-# How `find_equilibrium` begins, and how many steps it tries.
+NODES_AT_ONCE = 1024  # evaluated by one `vmap`
+# The first damping of `find_equilibrium`, and the most steps that it tries.
 FIRST_DAMPING, MAX_TRIALS = 1e-4, 300
 
 
@@ -51,18 +51,18 @@ def step_spectrum(
 ) -> jax.Array:
     """The eigenvalues of one expected step's Jacobian, those of the largest modulus first.
 
-    Works under `jit` and `vmap`, on what devices `jax.numpy.linalg.eigvals` does: not on a TPU,
-    where NumPy can take those of `step_jacobian`.
+    Works under `jit` and `vmap`, on the devices that `jax.numpy.linalg.eigvals` supports: not on a
+    TPU, where NumPy can take the eigenvalues of `step_jacobian`.
 
     Args:
-      state: where; a state such as from `init`, in JAX's default float type.
+      state: a state such as from `init`, in JAX's default float type.
       setup: what is trained; its hyperparameters are scalars.
-      order: how many quadrature nodes a random coordinate has, from 1 to 64. By default as many as
-        give a distribution about a thousand nodes, from 2 to 16.
+      order: the number of quadrature nodes of a random coordinate, from 1 to 64. By default, from 2
+        to 16, so that a distribution has about a thousand nodes.
 
     Returns:
-      Complex [n]: n is the number of floating-point numbers in the state, which are the parameters
-      of both players and what their optimisers keep.
+      Complex [n], where n is the number of floating-point numbers in the state: the parameters of
+      both players and their optimisers' statistics.
 
     Raises:
       InvalidArgument: (a `ValueError`) for a state of another game or method, or if the batches
@@ -123,10 +123,10 @@ def vector_field(
     *,
     order: int | None = None,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
-    """Where both players go in continuous time: minus the gradient of each one's expected loss.
+    """The gradient vector field (-∇L_D, -∇L_G) of both players' expected losses.
 
-    It is what simultaneous gradient descent is an Euler scheme of, with penalties and noise, and
-    without learning rates, clipping and optimisers.
+    Simultaneous gradient descent is its Euler scheme. Penalties and noise are included; learning
+    rates, clipping and optimisers are not.
 
     Returns:
       The velocities of D's parameters and of G's, pytrees as these are. Arguments and errors are
@@ -153,7 +153,7 @@ def field_jacobian(
     """The Jacobian [n, n] of `vector_field` by the n parameters, D's first.
 
     A fixed point attracts in continuous time if all eigenvalues have negative real parts. The
-    symmetric part is what the players' losses curve, and the antisymmetric part what they turn
+    symmetric part is the curvature of the players' losses, and the antisymmetric part their rotation
     around each other (`symmetric_part`, `antisymmetric_part`): Balduzzi et al., *The Mechanics of
     n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of `step_spectrum`.
     """
@@ -171,13 +171,13 @@ def find_equilibrium(
 ) -> GANState:
     """The state near a given one at which the vector field vanishes, so that no player moves.
 
-    By Levenberg and Marquardt's method, whose damped steps end close to the nearest equilibrium
-    where many make up a manifold, and not at one that is far, or at infinity. Optimisers' states
-    are kept. Works under `jit` and `vmap`, and cannot raise there: where it finds no equilibrium
-    it returns the state with the shortest field that it has seen, so look at `vector_field` there.
+    By the Levenberg–Marquardt method, whose damped steps end close to the nearest equilibrium of a
+    manifold of them, and not at a distant one or at infinity. Optimisers' states are kept. Works
+    under `jit` and `vmap`, and cannot raise there: without an equilibrium it returns the state with
+    the shortest field that it has found, so check `vector_field` there.
 
     In float32 it stops where the field is about 1e-6 long, which is too far for a spectrum. In
-    JAX's x64 mode, and from a state in float64, it comes to 1e-13:
+    JAX's x64 mode, from a state in float64, it reaches 1e-13:
 
         with jax.enable_x64(True):  # jax.experimental.enable_x64 in JAX 0.7
             state = jax.tree.map(jnp.float64, state)  # if its optimisers have no counters
@@ -199,9 +199,9 @@ def find_equilibrium(
         there = params - jnp.linalg.solve(normal, jacobian.T @ field(params))
         length_there = jnp.linalg.norm(field(there))
         taken = (there, length_there, damping / 5, trials + 1)
-        refused = (params, length, damping * 4, trials + 1)
+        rejected = (params, length, damping * 4, trials + 1)
         is_shorter = length_there < length
-        return jax.tree.map(lambda a, b: jnp.where(is_shorter, a, b), taken, refused)
+        return jax.tree.map(lambda a, b: jnp.where(is_shorter, a, b), taken, rejected)
 
     tolerance = 400 * jnp.finfo(start.dtype).eps
     damping = jnp.asarray(FIRST_DAMPING, start.dtype)
@@ -230,9 +230,9 @@ def _check_arguments(state: GANState, setup: Setup) -> Setup:
 def _field_of_params(
     state: GANState, setup: Setup, order: int | None
 ) -> tuple[jax.Array, Callable[[jax.Array], GANState], Callable[[jax.Array], jax.Array]]:
-    """The parameters of both players as a vector [n], D's first, and two functions of such a one.
+    """The parameters of both players as a vector [n], D's first, and two functions of a vector.
 
-    The first puts others in their place, and the second is the vector field there, [n].
+    The first returns the state with these parameters, and the second the vector field there, [n].
     """
     params, unravel = ravel_pytree((state.discriminator.params, state.generator.params))
 
@@ -247,7 +247,7 @@ def _field_of_params(
 
 
 def _as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
-    """The floating-point numbers of a state, [n]; and what puts others in their place."""
+    """The floating-point numbers of a state, [n]; and the function that replaces them."""
     leaves, structure = jax.tree.flatten(state)
     places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     vector, unravel = ravel_pytree([leaves[place] for place in places])
@@ -260,9 +260,9 @@ def _as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANSta
 
 
 def _expectation(function: Callable[[Batch], Any], batches: Batch, weights: np.ndarray) -> Any:
-    """The mean of a function over batches [nodes, ...] of some weights [nodes].
+    """The mean of a function over batches [nodes, ...] with weights [nodes].
 
-    What is not a floating-point number must be the same for every batch.
+    Results other than floating-point numbers must be the same for every batch.
     """
     size = min(len(weights), NODES_AT_ONCE)
     empty = -len(weights) % size
