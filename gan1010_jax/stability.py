@@ -153,9 +153,10 @@ def field_jacobian(
     """The Jacobian [n, n] of `vector_field` by the n parameters, D's first.
 
     A fixed point attracts in continuous time if all eigenvalues have negative real parts. The
-    symmetric part is the curvature of the players' losses, and the antisymmetric part their rotation
-    around each other (`symmetric_part`, `antisymmetric_part`): Balduzzi et al., *The Mechanics of
-    n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of `step_spectrum`.
+    symmetric part is the curvature of the players' losses, and the antisymmetric part is their
+    rotation around each other (`symmetric_part`, `antisymmetric_part`): Balduzzi et al., *The
+    Mechanics of n-Player Differentiable Games* (ICML 2018). Arguments and errors are those of
+    `step_spectrum`.
     """
     setup = _check_arguments(state, setup)
     params, _, field = _field_of_params(state, setup, order)
