@@ -36,6 +36,17 @@ class Verdict(NamedTuple):
     settled_step: jax.Array
 
 
+# The unit and the meaning of each field, as the tables of populations state them.
+VERDICT_MEANINGS = {
+    "matched": ("", "the output matches: of bits, each coordinate is on its bit's side of 0.5"),
+    "in_support": ("", "the output could be real: of bits, each coordinate is in its real range"),
+    "forgot": ("", "it matched at some record, and does not at the end"),
+    "diverged": ("", "a parameter is not finite"),
+    "first_match_step": ("steps", "the first record that matches, or -1"),
+    "settled_step": ("steps", "the first record from which every later one matches, or -1"),
+}
+
+
 def judge(history: History) -> Verdict:
     """Judge one run by its records."""
     matched = history.matched

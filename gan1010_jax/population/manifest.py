@@ -1,67 +1,93 @@
-"""What a population's rows depend on, as JSON: to write it down, to compare it, to read it back."""
+"""The manifest: everything that the rows of a directory depend on, as JSON."""
 
 import dataclasses
 import functools
 import hashlib
 import inspect
+import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import linen as nn
 
-from gan1010_jax.checks import as_floats, shortest
+from gan1010_jax.checks import check_setup
+from gan1010_jax.environment import describe_device, versions
 from gan1010_jax.errors import BadFile, InvalidArgument
-from gan1010_jax.games import PATTERN, Game, dirac_game, pattern_game
+from gan1010_jax.games import GAMES, Game
+from gan1010_jax.gan import Setup
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, Hyperparams, Method
-from gan1010_jax.version import versions
+from gan1010_jax.population.files import write_json
+from gan1010_jax.population.grid import count_cells, shortest
 
-# The rest of `versions()` computes nothing of a row.
-VERSIONS = ("gan1010_jax", "jax", "jaxlib", "flax", "optax")
+MANIFEST, REPORT = "manifest.json", "report.json"
+FORMAT = 3
+_KEYS = {"checksum", "seeds", "chunk", "configuration", "device", "versions"}
+# The other `versions()` do not change a row.
+_VERSIONS = ("gan1010_jax", "jax", "jaxlib", "flax", "optax")
 
 
-def configure(
-    game: Game,
-    method: Method,
-    hyperparams: Hyperparams,
-    *,
-    grid: Mapping[str, np.ndarray],
-    first_seed: int,
-    steps: int,
-    record_every: int,
-    engine: str,
-) -> dict[str, Any]:
-    """All that a row depends on beside its number; what is equal gives the same bits.
+class RunSettings(NamedTuple):
+    """What a run trains.
+
+    Attributes:
+      setup: what is trained; a hyperparameter of the grid has its first value.
+      grid: the values [values] of each hyperparameter that is varied, by name.
+      first_seed: the seed of the first row.
+      seeds: the number of seeds.
+      steps: how many steps.
+      record_every: the number of steps from record to record.
+      engine: its name.
+      chunk: the number of rows that are written at once, or None before that is known.
+    """
+
+    setup: Setup
+    grid: Mapping[str, np.ndarray]
+    first_seed: int
+    seeds: int
+    steps: int
+    record_every: int
+    engine: str
+    chunk: int | None
+
+    @property
+    def rows(self) -> int:
+        """The number of rows: one for each seed and cell of the grid."""
+        return self.seeds * count_cells(self.grid)
+
+
+def configure(settings: RunSettings) -> dict[str, Any]:
+    """Everything that a row depends on beside its number; equal values give the same bits.
 
     Raises:
       InvalidArgument: (a `ValueError`) for hyperparameters that are not scalars, and for a game or
         a method that cannot be described.
     """
-    numbers, found = as_floats(hyperparams), versions()
+    setup, grid = check_setup(settings.setup), settings.grid
+    found = versions()
     try:
-        described = {"game": describe(game), "method": describe(method)}
+        described = {"game": describe(setup.game), "method": describe(setup.method)}
     except RecursionError as error:
         allowed = "a Game none of whose functions holds itself, nor the method's"
-        raise InvalidArgument("game", game.name, allowed) from error
+        raise InvalidArgument("game", setup.game.name, allowed) from error
     return {
         **described,
         "hyperparams": {
             name: shortest(number)
-            for name, number in vars(numbers).items()
+            for name, number in vars(setup.hyperparams).items()
             if number is not None and name not in grid
         },
         "grid": {name: list(map(shortest, values)) for name, values in grid.items()},
-        "first_seed": first_seed,
-        "steps": steps,
-        "record_every": record_every,
-        "dtype": numbers.d_lr.dtype.name,
-        "engine": engine,
+        "first_seed": settings.first_seed,
+        "steps": settings.steps,
+        "record_every": settings.record_every,
+        "dtype": setup.hyperparams.d_lr.dtype.name,
+        "engine": settings.engine,
         "platform": jax.default_backend(),
-        "versions": {name: found[name] for name in VERSIONS},
+        "versions": {name: found[name] for name in _VERSIONS},
     }
 
 
@@ -70,7 +96,7 @@ def describe(value: Any) -> Any:
 
     A dataclass, as a Flax module is, becomes its type and its fields, an array its digest, and a
     function its name and the values that it holds; a lambda also its code. Two functions that
-    differ in none of these are taken for the same.
+    differ in none of these count as the same.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -78,108 +104,193 @@ def describe(value: Any) -> Any:
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): describe(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | jax.Array):
         array = np.asarray(value)
         bits = hashlib.sha256(array.tobytes()).hexdigest()
         return {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": bits}
     if isinstance(value, functools.partial):
-        return {
-            "function": describe(value.func),
-            "args": describe(value.args),
-            **describe_items(value.keywords),
-        }
+        function = {"function": describe(value.func), "args": describe(value.args)}
+        return {**function, **describe(value.keywords)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         unnamed = {"parent", "name"} if isinstance(value, nn.Module) else set()
         names = [field.name for field in dataclasses.fields(value) if field.name not in unnamed]
-        fields = describe_items({name: getattr(value, name) for name in names})
-        return {"type": full_name(type(value)), **fields}
-    if callable(value) and hasattr(value, "__qualname__"):
-        function = inspect.unwrap(value)
-        code = function.__code__ if function.__name__ == "<lambda>" else None
-        cells = getattr(function, "__closure__", None) or ()
-        held = {
-            "self": getattr(value, "__self__", None),
-            "defaults": getattr(function, "__defaults__", None),
-            "keyword_defaults": getattr(function, "__kwdefaults__", None) or None,
-            "closure": tuple(cell.cell_contents for cell in cells) or None,
-            "code": code and (code.co_code.hex(), code.co_names),
-            "constants": code and tuple(x for x in code.co_consts if not inspect.iscode(x)),
+        return {
+            "type": _full_name(type(value)),
+            **describe({name: getattr(value, name) for name in names}),
         }
-        held = {name: item for name, item in held.items() if item is not None}
-        return {"function": full_name(value), **describe_items(held)}
-    if isinstance(value, Mapping):
-        return describe_items(value)
+    if callable(value) and hasattr(value, "__qualname__"):
+        return {"function": _full_name(value), **describe(_held_by(value))}
     text = repr(value)
-    return full_name(type(value)) if " at 0x" in text else text
+    return _full_name(type(value)) if " at 0x" in text else text
 
 
-def describe_items(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Named values, each described."""
-    return {str(name): describe(value) for name, value in values.items()}
+def _held_by(value: Any) -> dict[str, Any]:
+    """The values that a function holds, and a lambda's code."""
+    function = inspect.unwrap(value)
+    code = function.__code__ if function.__name__ == "<lambda>" else None
+    cells = getattr(function, "__closure__", None) or ()
+    held = {
+        "self": getattr(value, "__self__", None),
+        "defaults": getattr(function, "__defaults__", None),
+        "keyword_defaults": getattr(function, "__kwdefaults__", None) or None,
+        "closure": tuple(cell.cell_contents for cell in cells) or None,
+        "code": code and (code.co_code.hex(), code.co_names),
+        "constants": code and tuple(x for x in code.co_consts if not inspect.iscode(x)),
+    }
+    return {name: item for name, item in held.items() if item is not None}
 
 
-def full_name(value: Any) -> str:
+def _full_name(value: Any) -> str:
     """The name of a class or function with that of its module."""
     return f"{value.__module__}.{value.__qualname__}"
 
 
 def check_same(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse to go on with another configuration than a manifest's.
+    """Raise unless a configuration equals that of a manifest.
 
     Raises:
       BadFile: (a `ValueError`) that names the first field that differs.
     """
-    theirs, ours = dict(flatten(there)), dict(flatten(here))
+    theirs, ours = dict(_flatten(there)), dict(_flatten(here))
     for field in theirs | ours:
         if theirs.get(field) != ours.get(field):
             problem = f"has {theirs.get(field)!r} as its {field}, and this run {ours.get(field)!r}"
             raise BadFile(path, f"{problem}, which gives other rows")
 
 
-def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested JSON objects, each with its dotted name."""
     if not isinstance(value, Mapping):
         yield name, value
         return
     for key, item in value.items():
-        yield from flatten(item, f"{name}.{key}" if name else key)
+        yield from _flatten(item, f"{name}.{key}" if name else key)
 
 
-def recognize_game(configuration: Mapping[str, Any], given: Game | None) -> Game:
-    """The game of a configuration: the one given, or what this package makes by its name.
+def is_begun(out: Path) -> bool:
+    """Whether a run was begun in a directory: whether there is a manifest."""
+    return (out / MANIFEST).exists()
+
+
+def make_manifest(settings: RunSettings) -> dict[str, Any]:
+    """What a manifest holds, beside its format and checksum."""
+    return {
+        "seeds": settings.seeds,
+        "chunk": settings.chunk,
+        "configuration": configure(settings),
+        "device": describe_device(),
+        "versions": versions(),
+    }
+
+
+def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest, with the format's version and a checksum.
+
+    A report on fewer seeds, of an earlier run in the same directory, is deleted.
+    """
+    (out / REPORT).unlink(missing_ok=True)
+    manifest = {"format": FORMAT, **manifest}
+    write_json(out / MANIFEST, {**manifest, "checksum": fingerprint(manifest)})
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """Read a manifest.
 
     Raises:
-      InvalidArgument: (a `ValueError`) if that is another.
+      BadFile: (a `ValueError`) if there is none, it is not a manifest, it was changed, or it is
+        of another format than this version of the package knows.
     """
-    name, game = configuration["game"]["name"], given
-    if game is None and re.fullmatch(PATTERN, name):
-        game = pattern_game(name)
-    elif game is None and name == "dirac":
-        there = configuration["game"]
-        start = there["generator"]["start"], there["discriminator"]["start"]
-        game = dirac_game(None if None in start else start, there["matched"]["high"][0])
-    if describe(game) != configuration["game"]:
-        raise InvalidArgument("game", given, f"the Game that was played, of the name {name!r}")
+    path = out / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise BadFile(path, "is not JSON") from error
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if type(version) is not int or version < 1:
+        raise BadFile(path, "is not the manifest of a run")
+    if version != FORMAT:
+        raise BadFile(path, f"is of format {version}, and this version knows format {FORMAT}")
+    if not manifest.keys() >= _KEYS:
+        raise BadFile(path, "is not the manifest of a run")
+    checksum = manifest.pop("checksum")
+    if checksum != fingerprint(manifest):
+        raise BadFile(path, "was changed since it was written: its checksum is not right")
+    del manifest["format"]
+    return manifest
+
+
+def fingerprint(value: Any) -> str:
+    """A digest of a JSON value, whatever the order of keys."""
+    return digest(json.dumps(value, sort_keys=True).encode())
+
+
+def digest(data: bytes | memoryview) -> str:
+    """The first 64 bits of the SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def read_run(out: Path) -> RunSettings:
+    """The settings of the run that was begun in a directory.
+
+    Raises:
+      BadFile: (a `ValueError`) for a manifest that cannot be used.
+      InvalidArgument: (a `ValueError`) for a game or method that this package does not make.
+    """
+    return settings_of(read_manifest(out))
+
+
+def settings_of(
+    manifest: Mapping[str, Any], game: Game | None = None, method: Method | None = None
+) -> RunSettings:
+    """The settings that a manifest states; a game or method of one's own has to be given.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another game or method than was used.
+    """
+    configuration = manifest["configuration"]
+    grid = configuration["grid"]
+    hyperparams = Hyperparams(
+        **configuration["hyperparams"], **{name: values[0] for name, values in grid.items()}
+    )
+    game, method = _find_game(configuration, game), _find_method(configuration, method)
+    return RunSettings(
+        setup=Setup(game, method, hyperparams),
+        grid={name: np.asarray(values, configuration["dtype"]) for name, values in grid.items()},
+        seeds=manifest["seeds"],
+        chunk=manifest["chunk"],
+        **{name: configuration[name] for name in ("first_seed", "steps", "record_every", "engine")},
+    )
+
+
+def _find_game(configuration: Mapping[str, Any], game: Game | None) -> Game:
+    """The game of a configuration: the one given, or the built-in one of its recipe."""
+    described = configuration["game"]
+    if game is None and described["recipe"] is not None:
+        name, arguments = described["recipe"]
+        if name in GAMES:
+            game = GAMES[name](*arguments)
+    if describe(game) != described:
+        name = described["name"]
+        raise InvalidArgument("game", game, f"the Game that was played, of the name {name!r}")
     return game
 
 
-def recognize_method(configuration: Mapping[str, Any], given: Method | None) -> Method:
-    """The method of a configuration: the one given, or what this package makes by its names.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) if that is another.
-    """
-    described, method = configuration["method"], given
-    if method is None:
-        method = make_method(described)
-    if method is None or describe(method) != described:
+def _find_method(configuration: Mapping[str, Any], method: Method | None) -> Method:
+    """The method of a configuration: the one given, or the one of its parts' names."""
+    described = configuration["method"]
+    found = _make_method(described) if method is None else method
+    if found is None or describe(found) != described:
         names = (f"the {part} {described[part]['name']!r}" for part in ("objective", "penalty"))
         allowed = f"the Method that was used, of {' and '.join(names)}"
-        raise InvalidArgument("method", given, allowed)
-    return method
+        raise InvalidArgument("method", method, allowed)
+    return found
 
 
-def make_method(described: Mapping[str, Any]) -> Method | None:
+def _make_method(described: Mapping[str, Any]) -> Method | None:
     """The method of a description, if all its parts are of this package or optax."""
     objective, penalty = described["objective"]["name"], described["penalty"]["name"]
     known, of = {str(describe(one)): one for one in OPTIMIZERS.values()}, described["optimizer"]
@@ -190,5 +301,5 @@ def make_method(described: Mapping[str, Any]) -> Method | None:
         objective,
         penalty=penalty,
         optimizer=optimizers if isinstance(of, list) else optimizers[0],
-        **{name: described[name] for name in ("schedule", "d_steps", "first")},
+        **{name: described[name] for name in ("update_order", "d_steps", "first")},
     )

@@ -1,0 +1,51 @@
+"""Many seeds of one setup, or of a grid: trained, stored, resumed and reported."""
+
+from gan1010_jax.population.api import (
+    MAX_SEED,
+    first_history,
+    load_population,
+    replay,
+    replay_row,
+    seed_range,
+    train_population,
+    train_share,
+)
+from gan1010_jax.population.files import claim, write_file, write_json
+from gan1010_jax.population.manifest import RunSettings, is_begun, read_run
+from gan1010_jax.population.processes import decided_by_first, is_first, join_processes, leave
+from gan1010_jax.population.results import (
+    Population,
+    convergence_curves,
+    convergence_report,
+    tabulate_cells,
+)
+from gan1010_jax.population.runner import Progress
+from gan1010_jax.population.tables import TABLES, write_columns
+
+__all__ = [
+    "MAX_SEED",
+    "TABLES",
+    "Population",
+    "Progress",
+    "RunSettings",
+    "claim",
+    "convergence_curves",
+    "convergence_report",
+    "decided_by_first",
+    "first_history",
+    "is_begun",
+    "is_first",
+    "join_processes",
+    "leave",
+    "load_population",
+    "read_run",
+    "replay",
+    "replay_row",
+    "seed_range",
+    "tabulate_cells",
+    "train_population",
+    "train_share",
+    "write_columns",
+    "write_file",
+    "write_json",
+]
