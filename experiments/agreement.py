@@ -1,4 +1,4 @@
-"""Is it the same GAN? What JAX makes of the reference program's runs, beside what PyTorch made."""
+"""Is it the same GAN? The differences between JAX's runs and those of the program in PyTorch."""
 
 import sys
 import time
@@ -16,38 +16,37 @@ from rich.table import Column, Table
 from scipy import stats
 
 import gan1010_jax as gan
-from gan1010_jax import store
-from gan1010_jax.command_line import keep_compiled_programs, run
-from gan1010_jax.diagrams import plot_agreement
+from gan1010_jax.cli import keep_compiled_programs, run
 from gan1010_jax.engines import ENGINES, compiler_options
-from gan1010_jax.training import begin, train_record
-from gan1010_jax.version import enable_x64, versions
+from gan1010_jax.environment import enable_x64, versions
+from gan1010_jax.figures import plot_agreement, write_figures
+from gan1010_jax.population import claim, write_json
+from gan1010_jax.training import carry_from, train_record
 
 REFERENCE = Path(__file__).parent.parent / "tests" / "reference"
-GAME, METHOD = gan.pattern_game("1010"), gan.Method()
-COLUMNS = ("outputs", "losses", "parameters")
+QUANTITIES = ("outputs", "losses", "parameters")
 SEEDS = 4096
 
 # Sums are added in another order and sigmoids rounded otherwise, which the game hardly amplifies.
-# The most that was seen in 10,000 steps: outputs 5e-7, losses 2e-7, parameters 1.5e-6 apart; in
+# The largest differences seen in 10,000 steps: outputs 5e-7, losses 2e-7, parameters 1.5e-6; in
 # double precision 3e-16, 3e-16 and 3e-15.
-FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-5, 1e-10
-TOLERANCES = {"float32": FLOAT32_TOLERANCE, "float64": FLOAT64_TOLERANCE}
+TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
 
-POPULATION_TESTS = 8 + 2
+MEASURED = (*(f"output_{unit}" for unit in range(4)), "d_loss_real", "d_loss_fake", "g_loss")
+COUNTED = ("matched", "in_support")
 # A false alarm once in a thousand populations at most, by Bonferroni. (This one is fixed.)
-SIGNIFICANCE = 1e-3 / POPULATION_TESTS
+SIGNIFICANCE = 1e-3 / (len(MEASURED) + 1 + len(COUNTED))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Hold this GAN against the reference program in PyTorch, of which the results are kept.
+    """Compare this GAN with the reference program in PyTorch, whose results are kept.
 
     Step by step: from PyTorch's initial parameters and on its samples, the largest difference over
     eight runs of 10,000 steps, of `train_on` and of every engine, in both precisions. In
     distribution: the p-values of ten tests of 4,096 seeds against 400 independent runs. Writes
-    agreement.json and figures/agreement.png. Exit code 1 if anything is further apart than the
-    tests allow. PyTorch need not be installed.
+    agreement.json and figures/agreement.png. Exit code 1 if a difference is larger than the tests
+    allow. PyTorch need not be installed.
     """
 
     out: Path = field(
@@ -59,7 +58,7 @@ class Agreement:
 def main(options: Agreement) -> None:
     """Compare, write the results, print the table."""
     keep_compiled_programs()
-    with store.claim(options.out, resume=False):
+    with claim(options.out, resume=False):
         rows = compare_runs(load("runs.npz"))
         ours = gan.train_population(range(SEEDS)).columns
         p_values = compare_populations(ours, load("population.npz"))
@@ -70,8 +69,8 @@ def main(options: Agreement) -> None:
             "agrees": agrees(rows, p_values),
             "versions": versions(),
         }
-        store.write_json(options.out / "agreement.json", report)
-        store.write_figures(options.out, {"agreement": plot_agreement(rows, TOLERANCES)})
+        write_json(options.out / "agreement.json", report)
+        write_figures(options.out, {"agreement": plot_agreement(rows, TOLERANCES)})
     print_report(report, options.out)
     if not report["agrees"]:
         print("it does not agree with the reference", file=sys.stderr)
@@ -79,7 +78,7 @@ def main(options: Agreement) -> None:
 
 
 def compare_runs(runs: dict[str, np.ndarray]) -> list[dict]:
-    """How far each way to train is from PyTorch's runs, in both precisions."""
+    """The differences of each way to train from PyTorch's runs, in both precisions."""
     rows = []
     for dtype, prefix in ((np.float32, ""), (np.float64, "double/")):
         with enable_x64(dtype is np.float64):
@@ -90,14 +89,14 @@ def compare_runs(runs: dict[str, np.ndarray]) -> list[dict]:
                     states, histories = run_on(program, runs, dtype)
                     states = last(states)
                 apart = differences(runs, states, histories, prefix)
-                numbers = dict(zip(COLUMNS, map(float, apart)))
-                rows.append({"program": program, "dtype": np.dtype(dtype).name, **numbers})
+                row = {"program": program, "dtype": np.dtype(dtype).name}
+                rows.append(row | dict(zip(QUANTITIES, map(float, apart))))
     return rows
 
 
 def agrees(rows: list[dict], p_values: dict[str, float]) -> bool:
-    """Whether nothing is further apart than rounding and chance allow."""
-    near = (row[name] < TOLERANCES[row["dtype"]] for row in rows for name in COLUMNS)
+    """Whether no difference is larger than rounding and chance allow."""
+    near = (row[name] < TOLERANCES[row["dtype"]] for row in rows for name in QUANTITIES)
     return all(near) and all(p > SIGNIFICANCE for p in p_values.values())
 
 
@@ -106,11 +105,11 @@ def print_report(report: dict, out: Path) -> None:
     table = Table(
         "program",
         "precision",
-        *(Column(name, justify="right") for name in COLUMNS),
+        *(Column(name, justify="right") for name in QUANTITIES),
         title="The largest difference from PyTorch, eight runs of 10,000 steps",
     )
     for row in report["runs"]:
-        table.add_row(row["program"], row["dtype"], *(f"{row[name]:.1e}" for name in COLUMNS))
+        table.add_row(row["program"], row["dtype"], *(f"{row[name]:.1e}" for name in QUANTITIES))
     console = Console(highlight=False, markup=False)
     console.print(table)
     name, p = min(report["p_values"].items(), key=lambda item: item[1])
@@ -125,7 +124,7 @@ def print_report(report: dict, out: Path) -> None:
 
 
 def load(name: str) -> dict[str, np.ndarray]:
-    """What PyTorch gave."""
+    """The kept results of PyTorch."""
     with np.load(REFERENCE / name, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -133,7 +132,7 @@ def load(name: str) -> dict[str, np.ndarray]:
 def state_dicts(
     arrays: dict[str, np.ndarray], prefix: str, dtype: type = np.float32
 ) -> list[dict[str, np.ndarray]]:
-    """D's and G's parameters, [runs, ...], of those whose names begin so."""
+    """D's and G's parameters, [runs, ...], whose names begin with a prefix."""
     return [
         {
             name.removeprefix(f"{prefix}/{player}/"): array.astype(dtype)
@@ -169,20 +168,18 @@ def differences(
     prefix: str = "",
     at: str = "final",
 ) -> np.ndarray:
-    """The largest differences from what PyTorch gave: of outputs, losses and parameters, [3].
+    """The largest differences from PyTorch's results, [3]: of outputs, losses and parameters.
 
-    By NumPy's maxima, which, unlike Python's, are NaN where anything is.
+    By NumPy's maxima, which, unlike Python's, are NaN where any number is.
     """
     every = histories.output.shape[1] // arrays[f"{prefix}output"].shape[1]
+    ours = (np.asarray(histories.output), np.stack(histories.losses, axis=-1))
     output, losses = (
-        np.abs(ours[:, every - 1 :: every] - arrays[f"{prefix}{name}"]).max()
-        for name, ours in (
-            ("output", np.asarray(histories.output)),
-            ("losses", np.stack(histories.losses, axis=-1)),
-        )
+        np.abs(our[:, every - 1 :: every] - arrays[prefix + name]).max()
+        for our, name in zip(ours, ("output", "losses"))
     )
     pairs = zip(gan.params_to_torch(states), state_dicts(arrays, prefix + at, np.float64))
-    params = [np.abs(ours[name] - theirs[name]).max() for ours, theirs in pairs for name in ours]
+    params = [np.abs(our[name] - theirs[name]).max() for our, theirs in pairs for name in our]
     return np.array([output, losses, np.max(params)])
 
 
@@ -194,37 +191,39 @@ def last(states: gan.GANState) -> gan.GANState:
 def run_on(
     engine: str, arrays: dict[str, np.ndarray], dtype: type = np.float32
 ) -> tuple[gan.GANState, gan.History]:
-    """The states at every record and the histories of runs on an engine, [runs, records, ...]."""
+    """The states at every record and the histories of runs on an engine, [runs, records, ...].
+
+    The engine takes one step at a time, since it would draw its own samples for several.
+    """
     engine = ENGINES[engine]
     runs, steps, units = arrays["samples"].shape
-    copies = engine.block // runs
 
     def widen(lanes):
-        return jnp.concatenate([lanes] * copies, axis=-1)
+        return jnp.concatenate([lanes] * (engine.block // runs), axis=-1)
 
-    def record(run, real, hyperparams, first_step):
-        batch = gan.Batch(real, GAME.latent.center)
-        return train_record(run, lambda step: batch, first_step, GAME, METHOD, hyperparams, 1)
+    def record(carry, real, setup, first_step):
+        batch = gan.Batch(real, setup.game.latent.center)
+        return train_record(carry, first_step, batch_at=lambda step: batch, setup=setup, steps=1)
 
-    one_step = engine.loop(record, jnp.arange(1, dtype=np.int32))
-    hyperparams = jax.tree.map(lambda x: jnp.full(engine.block, x, dtype), gan.Hyperparams())
+    one_step = engine.build_loop(record, jnp.arange(1, dtype=jnp.int32))
+    setup = jax.tree.map(lambda x: jnp.full(engine.block, x, dtype), gan.Setup())
 
     @partial(jax.jit, compiler_options=compiler_options())
-    def train(lanes, samples):
-        def step(lanes, real):
-            return one_step(lanes, widen(real), hyperparams)
+    def train(carries, samples):
+        def step(carries, real):
+            return one_step(carries, widen(real), setup)
 
-        def to_record(lanes, reals):
-            lanes, history = jax.lax.scan(step, lanes, reals)
+        def to_record(carries, reals):
+            carries, history = jax.lax.scan(step, carries, reals)
             history = jax.tree.map(lambda leaf: leaf[-1, 0], history)
-            return lanes, jax.tree.map(lambda leaf: leaf[..., :runs], (lanes.state, history))
+            return carries, jax.tree.map(lambda leaf: leaf[..., :runs], (carries.state, history))
 
-        _, records = jax.lax.scan(to_record, lanes, samples)
+        _, records = jax.lax.scan(to_record, carries, samples)
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), records)
 
-    lanes = jax.vmap(begin, out_axes=-1)(first_states(arrays, dtype))
+    carries = jax.vmap(carry_from, out_axes=-1)(first_states(arrays, dtype))
     samples = np.moveaxis(arrays["samples"].astype(dtype), 0, -1)
-    return train(jax.tree.map(widen, lanes), samples.reshape(steps // 10, 10, units, runs))
+    return train(jax.tree.map(widen, carries), samples.reshape(steps // 10, 10, units, runs))
 
 
 # In distribution
@@ -235,24 +234,19 @@ def compare_populations(
 ) -> dict[str, float]:
     """The p-value of every test that two populations are of one distribution, by name.
 
-    Two-sample Kolmogorov–Smirnov for what is measured, where a seed that never settled did so
-    after all others; Fisher's exact test for what is counted.
+    Two-sample Kolmogorov–Smirnov for measured columns, where a seed that never settled did so
+    after all others; Fisher's exact test for counts.
     """
 
-    def settled(columns):
-        return np.where(columns["settled_step"] < 0, np.inf, columns["settled_step"])
+    def p_value(name):
+        pair = [np.asarray(columns[name]) for columns in (ours, pytorchs)]
+        if name in COUNTED:
+            return stats.fisher_exact([[x.sum(), (~x).sum()] for x in pair]).pvalue
+        if name == "settled_step":
+            pair = [np.where(x < 0, np.inf, x) for x in pair]
+        return stats.ks_2samp(*pair, nan_policy="raise").pvalue
 
-    measured = [*(f"output_{unit}" for unit in range(4)), "d_loss_real", "d_loss_fake", "g_loss"]
-    pairs = {name: (ours[name], pytorchs[name]) for name in measured}
-    pairs["settled_step"] = settled(ours), settled(pytorchs)
-    p_values = {
-        name: stats.ks_2samp(*pair, nan_policy="raise").pvalue for name, pair in pairs.items()
-    }
-    for name in ("matched", "in_support"):
-        table = [[column.sum(), (~column).sum()] for column in (ours[name], pytorchs[name])]
-        p_values[name] = stats.fisher_exact(table).pvalue
-    assert len(p_values) == POPULATION_TESTS
-    return p_values
+    return {name: p_value(name) for name in (*MEASURED, "settled_step", *COUNTED)}
 
 
 if __name__ == "__main__":

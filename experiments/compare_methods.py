@@ -1,41 +1,34 @@
-"""The card of methods: how well each objective, penalty and optimiser learns 1010 and keeps it."""
+"""Comparison of methods: how well each one learns 1010, and whether it keeps it."""
 
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-import optax
 from rich.console import Console
 
 import gan1010_jax as gan
-from gan1010_jax import store
-from gan1010_jax.command_line import (
-    check_number,
-    keep_compiled_programs,
-    number,
-    progress_bar,
-    run,
-)
+from gan1010_jax.cli import check_number, keep_compiled_programs, number, progress_bar, run
 from gan1010_jax.convergence import as_json, proportion
-from gan1010_jax.diagrams import plot_card
-from gan1010_jax.methods import OBJECTIVES
-from gan1010_jax.population import seed_range
+from gan1010_jax.figures import plot_methods, write_figures
+from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
+from gan1010_jax.population import claim, seed_range, write_file, write_json
 
 EARLY, LATE = 10_000, 50_000
 COLUMNS = ("matched", "in_support", "settled", "forgot")
 
 
 @dataclass(frozen=True)
-class Card:
+class CompareMethods:
     """Train 1010-GANs by every objective, without penalty and with R1, by SGD and by Adam.
 
-    Each is looked at after 10,000 and after 50,000 steps: how many seeds match, are in support,
+    Each is evaluated after 10,000 and after 50,000 steps: how many seeds match, are in support,
     have settled (they match at every record from there to the end), and have forgotten (they
-    matched before, and do not now). Writes card.json, with intervals, card.md, a table in Markdown,
-    and figures/card.png; takes a few minutes on two cores.
+    matched before, and do not now). Writes compare_methods.json, with intervals,
+    compare_methods.md, a table in Markdown, and figures/compare_methods.png; takes a few minutes on
+    two cores.
     """
 
     seeds: Annotated[int, number("seeds", int)] = 2048
@@ -46,47 +39,47 @@ class Card:
     """Both learning rates of Adam."""
     penalty_weight: Annotated[float, number("penalty_weight", float)] = 1.0
     """The weight of R1."""
-    out: Path | None = None
-    """Where to write: a new or empty directory; else runs/card-<the time>."""
+    out: Path = field(
+        default_factory=lambda: Path("runs") / time.strftime("compare_methods-%Y%m%d-%H%M%S")
+    )
+    """Where to write: a new or empty directory."""
 
 
-def main(options: Card) -> None:
-    """Train every method, write the card, and print it."""
-    seeds = seed_range(options.seeds)
-    rates = {"sgd": (optax.sgd, options.sgd_lr), "adam": (optax.adam, options.adam_lr)}
-    weights = {"none": None, "r1": options.penalty_weight}
+def main(options: CompareMethods) -> None:
+    """Train every method, write the comparison, and print it."""
+    seed_range(options.seeds)
     for name in ("sgd_lr", "adam_lr", "penalty_weight"):
         check_number(name, getattr(options, name), "d_lr")
-    out = options.out or Path("runs") / time.strftime("card-%Y%m%d-%H%M%S")
     keep_compiled_programs()
-    with store.claim(out, resume=False):
-        card = make_card(options, rates, weights, seeds)
-        store.write_json(out / "card.json", card)
-        store.write_file(out / "card.md", write_markdown(card).encode())
-        store.write_figures(out, {"card": plot_card(early_and_late(card), (EARLY, LATE))})
+    with claim(options.out, resume=False):
+        report = compare(options)
+        table = write_markdown(report).encode()
+        write_json(options.out / "compare_methods.json", report)
+        write_file(options.out / "compare_methods.md", table)
+        figure = plot_methods(early_and_late(report), (EARLY, LATE))
+        write_figures(options.out, {"compare_methods": figure})
     console = Console(highlight=False, markup=False)
-    console.print(write_markdown(card), soft_wrap=True)
-    console.print(f"written to {out}", soft_wrap=True)
+    console.print(table.decode(), soft_wrap=True)
+    console.print(f"written to {options.out}", soft_wrap=True)
 
 
-def make_card(options: Card, rates: dict, weights: dict, seeds: range) -> dict:
-    """Train every method: the card, as JSON."""
+def compare(options: CompareMethods) -> dict[str, Any]:
+    """Train every method: the report, as JSON."""
+    rates = {"sgd": options.sgd_lr, "adam": options.adam_lr}
+    weights = {"none": None, "r1": options.penalty_weight}
     rows = []
-    for (penalty, weight), (name, (optimizer, rate)), objective in itertools.product(
-        weights.items(), rates.items(), OBJECTIVES
-    ):
-        method = gan.Method(objective, penalty=penalty, optimizer=optimizer)
+    for penalty, optimizer, objective in itertools.product(weights, rates, OBJECTIVES):
+        rate = rates[optimizer]
+        setup = gan.Setup(
+            method=gan.Method(objective, penalty=penalty, optimizer=OPTIMIZERS[optimizer]),
+            hyperparams=gan.Hyperparams(rate, rate, weights[penalty]),
+        )
         with progress_bar() as progress:
             population = gan.train_population(
-                seeds,
-                method=method,
-                hyperparams=gan.Hyperparams(rate, rate, weight),
-                steps=LATE,
-                record_every=50,
-                progress=progress,
+                seed_range(options.seeds), setup, steps=LATE, record_every=50, progress=progress
             )
-        row = {"objective": objective, "penalty": penalty, "optimizer": name, "lr": rate}
-        rows.append(row | {f"{step}": look(population, step) for step in (EARLY, LATE)})
+        row = {"objective": objective, "penalty": penalty, "optimizer": optimizer, "lr": rate}
+        rows.append(row | {f"{step}": count_at(population, step) for step in (EARLY, LATE)})
     return {
         "seeds": options.seeds,
         "penalty_weight": options.penalty_weight,
@@ -97,44 +90,40 @@ def make_card(options: Card, rates: dict, weights: dict, seeds: range) -> dict:
     }
 
 
-def early_and_late(card: dict) -> dict[str, dict[str, tuple[float, float]]]:
+def count_at(population: gan.Population, step: int) -> dict[str, dict]:
+    """The counts of a population after some steps, as JSON."""
+    curves, counts = gan.convergence_curves(population), population.counts
+    proportions = {
+        "matched": curves["matched"],
+        "in_support": curves["in_support"],
+        "settled": proportion(np.cumsum(counts.settled), counts.seeds),
+        "forgot": curves["forgotten"],
+    }
+    record = int(np.searchsorted(population.curves["step"], step))
+    return {name: as_json(fractions, record) for name, fractions in proportions.items()}
+
+
+def early_and_late(report: dict[str, Any]) -> dict[str, dict[str, tuple[float, float]]]:
     """The fractions in support, by objective and optimiser, and by penalty."""
     methods: dict[str, dict[str, tuple[float, float]]] = {}
-    for row in card["methods"]:
-        ends = tuple(row[str(step)]["in_support"]["fraction"] for step in (EARLY, LATE))
-        methods.setdefault(f"{row['objective']}, {row['optimizer']}", {})[row["penalty"]] = ends
+    for row in report["methods"]:
+        early, late = (row[str(step)]["in_support"]["fraction"] for step in (EARLY, LATE))
+        name = f"{row['objective']}, {row['optimizer']}"
+        methods.setdefault(name, {})[row["penalty"]] = (early, late)
     return methods
 
 
-def look(population: gan.Population, step: int) -> dict[str, dict]:
-    """How a population is after some steps, as JSON."""
-    record = int(np.searchsorted(population.curves["step"], step))
-    curves, seeds = gan.convergence_curves(population), population.tally.seeds
-    counts = {
-        "matched": curves["matched"].count,
-        "in_support": curves["in_support"].count,
-        "settled": np.cumsum(population.tally.settled),
-        "forgot": curves["forgotten"].count,
-    }
-    return {name: as_json(proportion(count, seeds), record) for name, count in counts.items()}
-
-
-def write_markdown(card: dict) -> str:
-    """The card as a table in Markdown, in percent of the seeds."""
+def write_markdown(report: dict[str, Any]) -> str:
+    """The comparison as a table in Markdown, in percent of the seeds."""
     titles = [name.replace("_", " ") for name in COLUMNS]
-    head = ["objective", "penalty", "optimiser", *titles, *titles]
-    lines = [head, ["---"] * 3 + ["--:"] * 8]
-    for row in card["methods"]:
-        percents = [
-            f"{100 * row[str(step)][name]['fraction']:.1f}"
-            for step in (EARLY, LATE)
-            for name in COLUMNS
-        ]
-        lines.append(
-            [row["objective"], row["penalty"], f"{row['optimizer']} {row['lr']:g}", *percents]
-        )
+    lines = [["objective", "penalty", "optimiser", *titles, *titles], ["---"] * 3 + ["--:"] * 8]
+    for row in report["methods"]:
+        cells = (row[str(step)][name] for step in (EARLY, LATE) for name in COLUMNS)
+        percents = [f"{100 * cell['fraction']:.1f}" for cell in cells]
+        method = [row["objective"], row["penalty"], f"{row['optimizer']} {row['lr']:g}"]
+        lines.append(method + percents)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 if __name__ == "__main__":
-    run(Card, main)
+    run(CompareMethods, main)

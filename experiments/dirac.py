@@ -2,11 +2,12 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +16,16 @@ from rich.console import Console
 from rich.table import Column, Table
 
 import gan1010_jax as gan
-from gan1010_jax import store
 from gan1010_jax.checks import check_whole
-from gan1010_jax.command_line import check_number, keep_compiled_programs, number, run
-from gan1010_jax.diagrams import plot_dirac
-from gan1010_jax.updates import fresh_state, observe
+from gan1010_jax.cli import check_number, keep_compiled_programs, number, run
+from gan1010_jax.figures import plot_dirac, write_figures
+from gan1010_jax.gan import fresh_state, summarize
+from gan1010_jax.population import claim, write_json
 
 START = (1.0, 1.0)
-SCHEDULES = ("simultaneous", "alternating")
-# Having come so near from at least so many starts, a method converges.
-NEAR, MOST = 1e-3, 0.99
+UPDATE_ORDERS = ("simultaneous", "alternating")
+# A method converges if the run from START and this share of the other runs end this near.
+NEAR, SHARE = 1e-3, 0.99
 
 
 class Case(NamedTuple):
@@ -35,29 +36,35 @@ class Case(NamedTuple):
     converges: bool
     penalty: str = "none"
     d_steps: int = 1  # in an alternating step
-    numbers: dict[str, float] = {}  # noqa: RUF012, not written to
+    hyperparams: dict[str, float] = {}  # noqa: RUF012, not written to
     order: int = 1  # of the quadrature: only noise matters here, not where a linear D is looked at
     smooth: bool = True  # whether the field has a Jacobian at the equilibrium
+
+    def setup(self, lr: float, update_order: str) -> gan.Setup:
+        """The setup, at one learning rate of both players."""
+        d_steps = self.d_steps if update_order == "alternating" else 1
+        method = gan.Method(self.objective, update_order, self.penalty, d_steps)
+        return gan.Setup(gan.dirac_game(), method, gan.Hyperparams(lr, lr, **self.hyperparams))
 
 
 CASES = (
     Case("minimax", "minimax", False),
     # In continuous time this creeps in, like √(8/t): the eigenvalues are those of minimax.
     Case("nonsaturating", "nonsaturating", False),
-    Case("Wasserstein, clipped", "wasserstein", False, d_steps=5, numbers={"clip": 0.3}),
+    Case("Wasserstein, clipped", "wasserstein", False, d_steps=5, hyperparams={"clip": 0.3}),
     Case(
         "WGAN-GP",
         "wasserstein",
         False,
         "wgan_gp",
         d_steps=5,
-        numbers={"penalty_weight": 0.5, "target_norm": 0.3},
-        smooth=False,  # its penalty has a kink at ψ = 0
+        hyperparams={"penalty_weight": 0.5, "target_norm": 0.3},
+        smooth=False,  # its penalty is not differentiable at ψ = 0
     ),
-    Case("instance noise", "minimax", True, numbers={"noise_std": 1.0}, order=12),
-    Case("R1, minimax", "minimax", True, "r1", numbers={"penalty_weight": 0.3}),
-    Case("R1, nonsaturating", "nonsaturating", True, "r1", numbers={"penalty_weight": 0.3}),
-    Case("consensus", "minimax", True, "consensus", numbers={"penalty_weight": 1.0}),
+    Case("instance noise", "minimax", True, hyperparams={"noise_std": 1.0}, order=12),
+    Case("R1, minimax", "minimax", True, "r1", hyperparams={"penalty_weight": 0.3}),
+    Case("R1, nonsaturating", "nonsaturating", True, "r1", hyperparams={"penalty_weight": 0.3}),
+    Case("consensus", "minimax", True, "consensus", hyperparams={"penalty_weight": 1.0}),
 )
 
 
@@ -78,99 +85,86 @@ class Dirac:
     """How many steps to take."""
     starts: Annotated[int, number("starts", int)] = 256
     """How many starts to draw, with θ and ψ uniform in [-1, 1], beside the fixed one at (1, 1)."""
-    out: Path | None = None
-    """Where to write: a new or empty directory; else runs/dirac-<the time>."""
+    out: Path = field(default_factory=lambda: Path("runs") / time.strftime("dirac-%Y%m%d-%H%M%S"))
+    """Where to write: a new or empty directory."""
 
 
 def main(options: Dirac) -> None:
-    """Follow every method under both schedules, draw and print them, and compare the verdicts."""
+    """Run every method in both update orders, draw and print the runs, compare the verdicts."""
     check_whole("steps", options.steps, 1, 10**6)
     check_whole("starts", options.starts, 1, 10**5)
     check_number("lr", options.lr, "d_lr")
-    rates = gan.Hyperparams(options.lr, options.lr)
-    out = options.out or Path("runs") / time.strftime("dirac-%Y%m%d-%H%M%S")
     keep_compiled_programs()
     rows, panels = [], {}
-    with store.claim(out, resume=False):
+    with claim(options.out, resume=False):
         for case in CASES:
-            panel = {"field": field(case), "clip": case.numbers.get("clip", np.inf)}
-            for schedule in SCHEDULES:
-                row, panel[schedule] = judge(case, schedule, rates, options)
+            panel = {"field": sample_field(case), "clip": case.hyperparams.get("clip", np.inf)}
+            for update_order in UPDATE_ORDERS:
+                row, panel[update_order] = judge(case, update_order, options)
                 rows.append(row)
             mark = "converges" if row["converges"] else "does not converge"
             panels[f"{case.title}\n{mark}"] = panel
-        store.write_json(out / "dirac.json", rows)
-        store.write_figures(out, {"dirac": plot_dirac(panels, bound=2.0)})
-    print_table(rows, out)
+        write_json(options.out / "dirac.json", rows)
+        write_figures(options.out, {"dirac": plot_dirac(panels, bound=2.0)})
+    print_table(rows, options.out)
     differ = [row for row in rows if row["converges"] != row["paper"]]
     for row in differ:
-        print(f"not as in the paper: {row['method']}, {row['schedule']}", file=sys.stderr)
+        print(f"not as in the paper: {row['method']}, {row['update_order']}", file=sys.stderr)
     if differ:
         sys.exit(1)
 
 
-def judge(
-    case: Case, schedule: str, rates: gan.Hyperparams, options: Dirac
-) -> tuple[dict, np.ndarray]:
-    """How a method goes under a schedule: a row of the table, and the run from the fixed start."""
-    d_steps = case.d_steps if schedule == "alternating" else 1
-    method = gan.Method(case.objective, schedule, case.penalty, d_steps)
-    hyperparams = gan.Hyperparams(rates.d_lr, rates.g_lr, **case.numbers)
-    rules = (method, hyperparams, options.steps, case.order)
-    fixed = gan.init(jax.random.key(0), gan.dirac_game(START), method)
+def judge(case: Case, update_order: str, options: Dirac) -> tuple[dict, np.ndarray]:
+    """The verdict on a method: a row of the table, and the run from START, [steps + 1, 2]."""
+    setup = case.setup(options.lr, update_order)
     keys = jax.random.split(jax.random.key(1), options.starts)
-    drawn = jax.vmap(partial(gan.init, game=gan.dirac_game(), method=method))(keys)
-    starts = jax.tree.map(lambda one, many: jnp.append(one, many), fixed, drawn)
-    paths = np.asarray(follow(starts, *rules))
+    drawn = jax.vmap(partial(gan.init, setup=setup))(keys)
+    starts = jax.tree.map(jnp.append, state_at(*START, setup), drawn)
+    paths = np.asarray(follow(starts, setup, options.steps, case.order))
     from_start, *from_starts = np.hypot(*paths[-1].T)
-    equilibrium = gan.init(jax.random.key(0), gan.dirac_game((0.0, 0.0)), method)
-    game = gan.dirac_game()
-    spectrum = gan.step_spectrum(equilibrium, game, method, hyperparams, order=case.order)
+    spectrum = gan.step_spectrum(state_at(0.0, 0.0, setup), setup, order=case.order)
     row = {
         "method": case.title,
-        "schedule": schedule,
-        "d_steps": d_steps,
-        "hyperparams": {k: float(v) for k, v in vars(hyperparams).items() if v is not None},
+        "update_order": update_order,
+        "d_steps": setup.method.d_steps,
+        "hyperparams": {k: v for k, v in vars(setup.hyperparams).items() if v is not None},
         "spectral_radius": float(gan.spectral_radius(spectrum)) if case.smooth else None,
         "distance_from_start": float(from_start),
         "distance_from_starts_p50": float(np.median(from_starts)),
         "distance_from_starts_max": float(np.max(from_starts)),
-        "converges": bool(from_start < NEAR and np.mean(np.less(from_starts, NEAR)) >= MOST),
+        "converges": bool(from_start < NEAR and np.mean(np.less(from_starts, NEAR)) >= SHARE),
         "paper": case.converges,
     }
     return row, paths[:, 0]
 
 
-@partial(jax.jit, static_argnames=("method", "steps", "order"))
-def follow(
-    states: gan.GANState, method: gan.Method, hyperparams: gan.Hyperparams, steps: int, order: int
-) -> jax.Array:
+def state_at(theta: chex.Numeric, psi: chex.Numeric, setup: gan.Setup) -> gan.GANState:
+    """The state of these parameters."""
+    return fresh_state({"psi": jnp.float32(psi)}, {"theta": jnp.float32(theta)}, setup)
+
+
+@partial(jax.jit, static_argnames=("steps", "order"))
+def follow(states: gan.GANState, setup: gan.Setup, steps: int, order: int) -> jax.Array:
     """The (θ, ψ) of expected steps from states [starts] on, [steps + 1, starts, 2]."""
-    game = gan.dirac_game()
-    look = jax.vmap(partial(observe, game=game))
+    expected_step = jax.vmap(partial(gan.expected_step, setup=setup, order=order))
+    parameters = jax.vmap(partial(summarize, setup=setup))
 
     def step(states, _):
-        after = jax.vmap(
-            lambda state: gan.expected_step(state, game, method, hyperparams, order=order)
-        )(states)
-        return after, look(after)
+        states = expected_step(states)
+        return states, parameters(states)
 
     _, paths = jax.lax.scan(step, states, length=steps)
-    return jnp.concatenate([look(states)[None], paths])
+    return jnp.concatenate([parameters(states)[None], paths])
 
 
-def field(case: Case) -> np.ndarray:
+def sample_field(case: Case) -> np.ndarray:
     """The vector field on a lattice: θ, ψ and their velocities, each [17, 17]."""
-    method = gan.Method(case.objective, "simultaneous", case.penalty)
-    hyperparams = gan.Hyperparams(**case.numbers)
+    setup = case.setup(0.01, "simultaneous")
     theta, psi = np.meshgrid(*[np.linspace(-2, 2, 17, dtype=np.float32)] * 2)
 
     def velocity(theta, psi):
-        game = gan.dirac_game()
-        state = fresh_state({"psi": psi}, {"theta": theta}, method, hyperparams)
-        d_velocity, g_velocity = gan.vector_field(
-            state, game, method, hyperparams, order=case.order
-        )
+        state = state_at(theta, psi, setup)
+        d_velocity, g_velocity = gan.vector_field(state, setup, order=case.order)
         return g_velocity["theta"], d_velocity["psi"]
 
     velocities = jax.jit(jax.vmap(jax.vmap(velocity)))(theta, psi)
@@ -188,14 +182,14 @@ def print_table(rows: list[dict], out: Path) -> None:
         "paper",
         box=box.SIMPLE_HEAD,
         title="The distance from the equilibrium",
-        caption="none: WGAN-GP's penalty has a kink there, and its field no Jacobian",
+        caption="none: WGAN-GP's penalty is not differentiable there, so there is no Jacobian",
     )
     for row in rows:
         radius = row["spectral_radius"]
         distances = (row["distance_from_start"], row["distance_from_starts_max"])
         table.add_row(
             row["method"],
-            row["schedule"],
+            row["update_order"],
             "none" if radius is None else f"{radius:.5f}",
             *(f"{distance:.1e}" for distance in distances),
             *("yes" if row[key] else "no" for key in ("converges", "paper")),

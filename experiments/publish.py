@@ -1,4 +1,4 @@
-"""Run the programs whose results README shows, keep what it shows, and insert the numbers."""
+"""Run the programs whose results the pages show, keep the results, and insert their numbers."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -19,32 +19,32 @@ import numpy as np
 import tyro
 
 import gan1010_jax as gan
-from gan1010_jax import store
-from gan1010_jax.command_line import run
+from gan1010_jax.cli import run
 from gan1010_jax.convergence import OUTCOMES, proportion
-from gan1010_jax.version import versions
+from gan1010_jax.environment import versions
+from gan1010_jax.population import write_file, write_json
 
 HERE = Path(__file__).parent
-RESULTS, FIGURES = HERE / "results", HERE / "figures"
+RESULTS = HERE / "results"
 PAGES = (HERE.parent / "README.md", HERE / "README.md")
 RUNS = RESULTS / "runs.json"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-COLUMNS = ("outputs", "losses", "parameters")
 
 
 class Show(NamedTuple):
-    """A run that the pages show.
+    """A run that the pages show: its command, as they have it, and the files that are kept of it.
 
-    Attributes:
-      command: as the pages have it.
-      kept: what is kept of what it writes, by where: the name of a file in its directory, or what
-        makes one of it.
-      output: where its standard output is kept, if anywhere.
+    Each is a name here, and after `=` its source, a name in the run's directory or one of `MAKERS`;
+    without one, the names are the same.
     """
 
     command: str
-    kept: dict[str, str | Callable[[Path], bytes]]
-    output: str | None = None
+    kept: str = ""
+
+    def sources(self) -> dict[str, str]:
+        """The sources of the kept files."""
+        pairs = (word.partition("=") for word in self.kept.split())
+        return {kept: source or kept for kept, _, source in pairs}
 
 
 def find_browser() -> str | None:
@@ -53,7 +53,7 @@ def find_browser() -> str | None:
 
 
 def take_screenshot(page: Path) -> bytes:
-    """What a page looks like in a browser, while G moves in step 5,000."""
+    """A picture of a page in a browser, while G moves in step 5,000."""
     from playwright.sync_api import sync_playwright  # which only this needs
 
     with sync_playwright() as playwright:
@@ -68,111 +68,62 @@ def take_screenshot(page: Path) -> bytes:
 
 
 def sample_curves(out: Path) -> bytes:
-    """How many seeds match and are in support after every 1,000 steps of a run, as JSON."""
+    """The numbers of seeds that match and are in support after every 1,000 steps, as JSON."""
     population = gan.load_population(out)
     every = 1000 // population.record_every
-    curves = {
-        name: population.curves[name][every - 1 :: every].tolist()
-        for name in ("step", "matched", "in_support")
-    }
-    return json.dumps({"seeds": population.tally.seeds, **curves}).encode()
+    names = ("step", "matched", "in_support")
+    curves = {name: population.curves[name][every - 1 :: every].tolist() for name in names}
+    return json.dumps({"seeds": population.counts.seeds, **curves}).encode()
 
 
-SWEEP_AXES = "--x d_lr=log:1e-3:{0} --y g_lr=log:1e-3:{0}"
+MAKERS = {"screenshot": take_screenshot, "curves": sample_curves}
+TRAIN, SWEEP = "python experiments/train.py", "python experiments/sweep.py"
+AXES = "--x d_lr=log:1e-3:{0} --y g_lr=log:1e-3:{0}"
 SHOWS = {
     "first": Show(
-        "python experiments/train.py --seeds 64 --animate",
-        {
-            f"figures/{name}": f"figures/{name}"
-            for name in (
-                "training.gif",
-                "generator.png",
-                "losses.png",
-                "convergence.png",
-                "outputs.png",
-                "architecture.png",
-            )
-        },
-        output="results/first.txt",
+        f"{TRAIN} --seeds 64 --animate",
+        "results/first.txt=../../stdout.txt figures/training.gif figures/generator.png "
+        "figures/losses.png figures/convergence.png figures/outputs.png figures/architecture.png",
     ),
     "watch": Show(
         "python experiments/watch.py --seed 17 --out runs/watch.html",
-        {"figures/watch.png": take_screenshot},
+        "figures/watch.png=screenshot",
     ),
     "million": Show(
-        "python experiments/train.py --seeds 1000000 --out runs/million",
-        {
-            "results/million.json": "report.json",
-            "figures/million.png": "figures/convergence.png",
-            "figures/settling.png": "figures/settling.png",
-        },
+        f"{TRAIN} --seeds 1000000 --out runs/million",
+        "results/million.json=report.json figures/million.png=figures/convergence.png "
+        "figures/settling.png",
     ),
-    "long": Show(
-        "python experiments/train.py --seeds 4096 --steps 250000 --record-every 50",
-        {
-            "results/long_run.json": sample_curves,
-            "figures/long_run.png": "figures/convergence.png",
-            "figures/forgetting.png": "figures/forgetting.png",
-        },
+    "long_run": Show(
+        f"{TRAIN} --seeds 4096 --steps 250000 --record-every 50",
+        "results/long_run.json=curves figures/long_run.png=figures/convergence.png "
+        "figures/forgetting.png",
     ),
-    "phases": Show(
-        f"python experiments/sweep.py {SWEEP_AXES.format('1.25893:32')}",
-        {"figures/phase_diagram.png": "figures/phase_diagram.png"},
-    ),
+    "phase_diagram": Show(f"{SWEEP} {AXES.format('1.25893:32')}", "figures/phase_diagram.png"),
     "methods": Show(
-        f"python experiments/sweep.py {SWEEP_AXES.format('1:31')} --seeds 64 \\\n"
+        f"{SWEEP} {AXES.format('1:31')} --seeds 64 \\\n"
         "    --methods mse,nonsaturating,wasserstein,mse+r1",
-        {"figures/methods.png": "figures/phase_diagram.png"},
+        "figures/methods.png=figures/phase_diagram.png",
     ),
-    "card": Show(
-        "python experiments/card.py",
-        {
-            "results/card.json": "card.json",
-            "results/card.md": "card.md",
-            "figures/card.png": "figures/card.png",
-        },
+    "compare_methods": Show(
+        "python experiments/compare_methods.py",
+        "results/compare_methods.json=compare_methods.json figures/compare_methods.png "
+        "results/compare_methods.md=compare_methods.md",
     ),
-    "spectrum": Show(
-        "python experiments/spectrum.py",
-        {
-            "results/spectrum.json": "spectrum.json",
-            "figures/spectrum.png": "figures/spectrum.png",
-        },
-    ),
-    "dirac": Show(
-        "python experiments/dirac.py",
-        {"results/dirac.json": "dirac.json", "figures/dirac.png": "figures/dirac.png"},
-    ),
-    "agreement": Show(
-        "python experiments/agreement.py",
-        {
-            "results/agreement.json": "agreement.json",
-            "figures/agreement.png": "figures/agreement.png",
-        },
-    ),
-    "benchmark": Show(
-        "python experiments/benchmark.py",
-        {
-            "results/benchmark.json": "report.json",
-            "figures/benchmark.png": "figures/benchmark.png",
-        },
-    ),
-    "notebook": Show("python tests/test_notebook.py", {}),  # which runs it in place
+    **{
+        name: Show(
+            f"python experiments/{name}.py",
+            f"results/{name}.json={report}.json figures/{name}.png",
+        )
+        for name, report in {
+            "spectrum": "spectrum",
+            "dirac": "dirac",
+            "agreement": "agreement",
+            "benchmark": "report",
+        }.items()
+    },
+    "notebook": Show("python tests/experiments/test_notebook.py"),  # which runs it in place
 }
-
-
-# What experiments/README.md says of each program: its run, its file, its picture, and its use.
-PROGRAMS = (
-    ("first", "train.py", "convergence.png", "many GANs: how often, and when, they converge"),
-    ("watch", "watch.py", "watch.png", "one GAN, replayed in a browser"),
-    ("notebook", "colab.ipynb", "generator.png", "a tour, for Colab or Jupyter; this runs it anew"),
-    ("phases", "sweep.py", "phase_diagram.png", "where a method converges: a grid of its numbers"),
-    ("card", "card.py", "card.png", "which methods keep what they have learned"),
-    ("spectrum", "spectrum.py", "spectrum.png", "whether what they have learned is stable"),
-    ("dirac", "dirac.py", "dirac.png", "the smallest game, beside the paper that made it"),
-    ("agreement", "agreement.py", "agreement.png", "whether it is the same GAN as PyTorch's"),
-    ("benchmark", "benchmark.py", "benchmark.png", "how fast it is, beside PyTorch's and JAX's"),
-)
 
 
 @dataclass(frozen=True)
@@ -190,7 +141,7 @@ class Publish:
 
 
 def main(options: Publish) -> None:
-    """Run what is asked for, and insert the numbers."""
+    """Run the commands of these names, and insert the numbers."""
     names = SHOWS if options.names == ("all",) else options.names
     for name in names:
         if name not in SHOWS:
@@ -199,11 +150,11 @@ def main(options: Publish) -> None:
         print(f"$ {SHOWS[name].command}", flush=True)
         perform(name, SHOWS[name])
     for page in PAGES:
-        store.write_file(page, insert(page.read_text(encoding="utf-8")).encode())
+        write_file(page, insert(page.read_text(encoding="utf-8")).encode())
 
 
 def perform(name: str, show: Show) -> None:
-    """Run a command, and keep what the pages show of it and how long it took."""
+    """Run a command; keep the files that the pages show, and its duration."""
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         for part in ("experiments", "tests"):
@@ -211,200 +162,164 @@ def perform(name: str, show: Show) -> None:
         _, *arguments = shlex.split(show.command.replace("\\\n", ""))
         # As for a newcomer, with nothing compiled yet.
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(place / "compiled")}
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=place,
-            env=environment,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        seconds = time.perf_counter() - started
+        with (place / "stdout.txt").open("w") as stdout:
+            started = time.perf_counter()
+            command = [sys.executable, *arguments]
+            subprocess.run(command, cwd=place, env=environment, check=True, stdout=stdout)
+            seconds = time.perf_counter() - started
         out = next(iter([*place.glob("runs/*"), place]))
-        for kept, source in show.kept.items():
-            store.write_file(HERE / kept, source(out) if callable(source) else read(out, source))
-        if show.output:
-            store.write_file(HERE / show.output, done.stdout.encode())
-    runs = read_json(RUNS) if RUNS.exists() else {}
+        for kept, source in show.sources().items():
+            maker = MAKERS.get(source, lambda out, source=source: (out / source).read_bytes())
+            write_file(HERE / kept, maker(out))
+    runs = read_json("runs") if RUNS.exists() else {}
     runs[name] = {"command": show.command, "seconds": round(seconds, 1), "versions": versions()}
-    store.write_json(RUNS, {name: runs[name] for name in SHOWS if name in runs})
+    write_json(RUNS, {name: runs[name] for name in SHOWS if name in runs})
 
 
-def read(out: Path, name: str) -> bytes:
-    """A file of a run."""
-    return (out / name).read_bytes()
-
-
-# The pages' blocks, each made of kept results
+# The numbers and tables of the pages, each made of kept results
 
 
 def insert(page: str) -> str:
-    """A page with every block, from `<!-- name -->` to `<!-- /name -->`, made anew."""
+    """A page with every value, from `<!-- name -->` to `<!-- / -->`, made anew."""
+    values = make_values()
 
     def fill(match):
-        name, _, of = match[1].partition(" ")
-        made = BLOCKS[name](of) if of else BLOCKS[name]()
-        return f"<!-- {match[1]} -->\n{made}\n<!-- /{match[1]} -->"
+        name, space = match.groups()
+        return f"<!-- {name} -->{space}{values[name]}{space}<!-- / -->"
 
-    return re.sub(r"<!-- ([a-z ]+) -->\n.*?<!-- /\1 -->", fill, page, flags=re.DOTALL)
+    return re.sub(r"<!-- (\w+\.\w+) -->(\n?).*?<!-- / -->", fill, page, flags=re.DOTALL)
 
 
-def read_json(path: Path) -> Any:
+def make_values() -> dict[str, str]:
+    """Every value by its name: that of its run, and what it is."""
+    runs = read_json("runs")
+    values = {f"{name}.seconds": in_words(run["seconds"]) for name, run in runs.items()}
+    values["first.table"] = make_first_table()
+    for name, make in VALUES.items():
+        values |= {f"{name}.{key}": value for key, value in make(read_json(name)).items()}
+    return values
+
+
+def read_json(name: str) -> Any:
     """A kept result."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]], side: str = "--:") -> str:
-    """A table in Markdown: its first column on the left, the others on the right, or at a side."""
-    lines = [titles, ["---", *[side] * (len(titles) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def show_proportion(row: dict, digits: int) -> list[str]:
-    """A fraction, and its interval."""
-    fraction, low, high = (f"{100 * row[k]:.{digits}f}" for k in ("fraction", "ci_low", "ci_high"))
-    return [f"{fraction} %", f"{low} – {high} %"]
-
-
-def show_seconds(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """A duration in words."""
     if seconds < 100:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds > 180 else f"{seconds / 60:.1f} minutes"
 
 
-def three_digits(value: float) -> str:
-    """A number below 1,000 to three digits, at most two of them decimals."""
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+def make_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, its first column on the left, the others on the right."""
+    lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def show_run(name: str) -> str:
-    """A command, and how long it took."""
-    ran = read_json(RUNS)[name]
-    return f"```bash\n{ran['command']}\n```\n\n({show_seconds(ran['seconds'])} on two cores.)"
+def percents(row: dict, digits: int) -> list[str]:
+    """A fraction, and its interval."""
+    fraction, low, high = (f"{100 * row[k]:.{digits}f}" for k in ("fraction", "ci_low", "ci_high"))
+    return [f"{fraction} %", f"{low} – {high} %"]
 
 
-def show_first() -> str:
-    """What the first command prints, but for what is never the same."""
+def make_first_table() -> str:
+    """The output of the first command, except for its speed."""
     printed = (RESULTS / "first.txt").read_text(encoding="utf-8")
     lines = printed[: printed.index("training ")].splitlines()
     return "```text\n" + "\n".join(line.rstrip() for line in lines) + "\n```"
 
 
-def show_million() -> str:
+def of_million(report: dict) -> dict[str, str]:
     """How often, and when, a million seeds converge."""
-    report = read_json(RESULTS / "million.json")
     rows = [
-        [name.replace("_", " "), f"{report[name]['count']:,}", *show_proportion(report[name], 4)]
+        [name.replace("_", " "), f"{report[name]['count']:,}", *percents(report[name], 4)]
         for name in OUTCOMES
     ]
     titles = [f"of {report['seeds']:,} seeds", "seeds", "fraction", "95 % interval"]
-    early, median, late = (f"{step:,}" for step in report["settled_step"].values())
-    return (
-        f"{table(titles, rows)}\n\nHalf of the seeds that settle have settled by step {median}, "
-        f"5 % by step {early} and 95 % by step {late}."
-    )
+    settled = {key: f"{step:,}" for key, step in report["settled_step"].items()}
+    return {"table": make_table(titles, rows), **settled}
 
 
-def show_long() -> str:
+def of_long_run(curves: dict) -> dict[str, str]:
     """How many seeds keep what they have learned."""
-    curves = read_json(RESULTS / "long_run.json")
     seeds, steps = curves["seeds"], curves["step"]
     matched, inside = (np.array(curves[name]) for name in ("matched", "in_support"))
-    everyone = np.flatnonzero(inside == seeds)
-    first, last = (steps[everyone[k]] for k in (0, -1))
-    worst = int(inside[everyone[-1] :].argmin()) + int(everyone[-1])
-    shown = sorted({10_000, 20_000, 50_000, steps[worst], 100_000, 150_000, 250_000})
+    first, *_, last = np.flatnonzero(inside == seeds)
+    worst = int(last + inside[last:].argmin())
     rows = []
-    for step in shown:
+    for step in sorted({10_000, 20_000, 50_000, steps[worst], 100_000, 150_000, 250_000}):
         place = steps.index(step)
-        pairs = (proportion(row[place], seeds) for row in (matched, inside))
-        rows.append([f"{step:,}", *(x for p in pairs for x in show_proportion(p._asdict(), 2))])
+        both = (proportion(x[place], seeds)._asdict() for x in (matched, inside))
+        rows.append([f"{step:,}", *(cell for one in both for cell in percents(one, 2))])
     interval = "95 % interval"
-    least = matched[everyone[0] :].min() / seeds
-    return (
-        f"All {seeds:,} generators are in support from step {first:,} to step {last:,}. Then, "
-        "although nothing has changed, they begin to leave, learn again and leave again, at first "
-        f"nearly all at the same time: around step {steps[worst]:,}, only "
-        f"{100 * inside[worst] / seeds:.0f} % are in support. Yet once they have learned it, "
-        f"{math.floor(100 * least)} % match at any time, or more.\n\n"
-        + table(["after step", "matched", interval, "in support", interval], rows)
-    )
+    return {
+        "table": make_table(["after step", "matched", interval, "in support", interval], rows),
+        "first": f"{steps[first]:,}",
+        "last": f"{steps[last]:,}",
+        "worst": f"{steps[worst]:,}",
+        "worst_in_support": f"{100 * inside[worst] / seeds:.0f} %",
+        "least_matched": f"{math.floor(100 * matched[first:].min() / seeds)} %",
+    }
 
 
-def show_card() -> str:
+def of_compare_methods(report: dict) -> dict[str, str]:
     """How many seeds are in support by each method, early and late, and how many have forgotten."""
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for row in read_json(RESULTS / "card.json")["methods"]:
+    rows: dict[str, list[str]] = {}
+    for row in report["methods"]:
         early, late = row["10000"], row["50000"]
         numbers = early["in_support"], late["in_support"], late["forgot"]
-        cells = rows.setdefault((row["optimizer"], row["objective"]), [])
+        cells = rows.setdefault(f"{row['objective']}, {row['optimizer']}", [])
         cells += [f"{100 * number['fraction']:.1f}" for number in numbers]
     columns = ["10,000", "50,000", "forgot"]
     titles = ["objective, optimiser", *columns, *(f"R1: {column}" for column in columns)]
-    return table(titles, [[f"{name}, {by}", *cells] for (by, name), cells in rows.items()])
+    return {"table": make_table(titles, [[name, *cells] for name, cells in rows.items()])}
 
 
-def show_spectrum() -> str:
-    """What the spectra of steps say."""
-    stops = read_json(RESULTS / "spectrum.json")["stops"]
+def of_spectrum(report: dict) -> dict[str, str]:
+    """The spectra of steps: of all seeds, and of two groups where they differ."""
     rows = []
-    for row in stops:
-        if row["group"] == "not matched" or (row["group"] != "all") != (row["step"] == 70_000):
-            continue
-        numbers = ((row["field"], 1, 3), (row["radius_minus_1"], 1e-5, 1))
-        cells = [
-            f"{q['p50'] / unit:.{d}f} ({q['p5'] / unit:.{d}f} – {q['p95'] / unit:.{d}f})"
-            for q, unit, d in numbers
-        ]
-        rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
-    return table(
-        ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"], rows
-    )
+    for row in report["stops"]:
+        shown = ("in support", "out of support") if row["step"] == 70_000 else ("all",)
+        if row["group"] in shown:
+            numbers = ((row["field"], 1, 3), (row["radius_minus_1"], 1e-5, 1))
+            cells = [
+                f"{q['p50'] / unit:.{d}f} ({q['p5'] / unit:.{d}f} – {q['p95'] / unit:.{d}f})"
+                for q, unit, d in numbers
+            ]
+            rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
+    titles = ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"]
+    return {"table": make_table(titles, rows)}
 
 
-def show_dirac() -> str:
+def of_dirac(report: list) -> dict[str, str]:
     """Which methods converge on the Dirac-GAN."""
-    methods: dict[str, list[dict]] = {}
-    for row in read_json(RESULTS / "dirac.json"):
-        methods.setdefault(row["method"], []).append(row)
     rows = []
-    for name, pair in methods.items():
+    for pair in zip(report[::2], report[1::2]):
         radii = (row["spectral_radius"] for row in pair)
-        cells = ["has a kink there" if radius is None else f"{radius:.5f}" for radius in radii]
-        verdicts = [
-            "yes" if all(row[key] for row in pair) else "no" for key in ("converges", "paper")
-        ]
-        rows.append([name, *cells, *verdicts])
-    return table(
-        ["method", "spectral radius, simultaneous", "alternating", "converges", "in the paper"],
-        rows,
-    )
+        cells = ["not differentiable" if radius is None else f"{radius:.5f}" for radius in radii]
+        verdicts = (all(row[key] for row in pair) for key in ("converges", "paper"))
+        rows.append([pair[0]["method"], *cells, *("yes" if yes else "no" for yes in verdicts)])
+    radii = ["spectral radius, simultaneous", "alternating"]
+    return {"table": make_table(["method", *radii, "converges", "in the paper"], rows)}
 
 
-def show_agreement() -> str:
-    """How far this GAN is from the reference program."""
-    report = read_json(RESULTS / "agreement.json")
+def of_agreement(report: dict) -> dict[str, str]:
+    """The differences between this GAN and the reference program."""
+    quantities = ["outputs", "losses", "parameters"]
     rows = [
-        [f"`{row['program']}`, {row['dtype']}", *(f"{row[name]:.1e}" for name in COLUMNS)]
+        [f"`{row['program']}`, {row['dtype']}", *(f"{row[name]:.1e}" for name in quantities)]
         for row in report["runs"]
     ]
-    least = min(report["p_values"].values())
-    return (
-        f"{table(['the largest difference', *COLUMNS], rows)}\n\n"
-        f"In distribution, {report['seeds']:,} seeds are held against 400 runs of the reference "
-        "program that share nothing with them, by Kolmogorov–Smirnov tests of each output, each "
-        "loss and the settling step, and Fisher's exact test of the seeds that match and that are "
-        f"in support: the smallest of {len(report['p_values'])} p-values is {least:.2g}."
-    )
+    table = make_table(["the largest difference", *quantities], rows)
+    return {"table": table, "least_p": f"{min(report['p_values'].values()):.2g}"}
 
 
-def show_benchmark() -> str:
-    """How fast every program is."""
-    report = read_json(RESULTS / "benchmark.json")
+def of_benchmark(report: dict) -> dict[str, str]:
+    """The throughput of every program, in millions of seed-steps per second."""
     rates = {
-        (row["program"], row["seeds"]): row["seed_steps_per_second"]
+        (row["program"], row["seeds"]): row["seed_steps_per_second"] / 1e6
         for row in report["rows"]
         if not row["unavailable"]
     }
@@ -414,49 +329,31 @@ def show_benchmark() -> str:
         "engine_vmap": "engine `vmap`",
         "engine_fused": "engine `fused`",
     }
-    sizes = sorted({seeds for program, seeds in rates if seeds})
-    rows = [
-        [f"{seeds:,}", *(three_digits(rates[program, seeds] / 1e6) for program in programs)]
-        for seeds in sizes
-    ]
-    one = rates["pytorch", None]
-    times = [rates["engine_fused", seeds] / one for seeds in sizes if seeds >= 1024]
-    machine = report["machine"]
-    return (
-        "Millions of steps of one seed in a second, random draws and records included, on "
-        f"{machine['cores']} cores ({machine['cpu']}, {' and '.join(machine['vectors'])}), all in "
-        f"one run:\n\n{table(['seeds at a time', *programs.values()], rows)}\n\n"
-        "The reference written as a textbook does, in PyTorch, one seed on each core, does "
-        f"{one / 1e6:.2g}: from 1,024 seeds on, `fused` is {min(times) / 1e3:.0f},000 to "
-        f"{max(times) / 1e3:.0f},000 times as fast."
-    )
+    sizes = sorted({seeds for _, seeds in rates if seeds})
+    rows = []
+    for seeds in sizes:
+        values = [rates[program, seeds] for program in programs]
+        cells = [f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}" for x in values]
+        rows.append([f"{seeds:,}", *cells])
+    one, machine = rates["pytorch", None], report["machine"]
+    times = [rates["engine_fused", seeds] / one / 1e3 for seeds in sizes if seeds >= 1024]
+    vectors = " with AVX-512" if machine["avx512"] else ""
+    return {
+        "table": make_table(["seeds at a time", *programs.values()], rows),
+        "machine": f"{machine['cores']} cores ({machine['cpu']}{vectors})",
+        "pytorch": f"{one:.2g}",
+        "times": f"{min(times):.0f},000 to {max(times):.0f},000",
+    }
 
 
-def show_programs() -> str:
-    """Every program: what it is for, its command, how long that takes, and a picture."""
-    runs, rows = read_json(RUNS), []
-    for name, program, picture, purpose in PROGRAMS:
-        command = SHOWS[name].command.replace("\\\n    ", "")
-        image = f'<img src="figures/{picture}" width="240" alt="">'
-        time = show_seconds(runs[name]["seconds"])
-        rows.append([f"[{program}]({program})", f"{purpose}<br>`{command}`<br>{time}", image])
-    wide = "&nbsp;" * 60  # or pictures are squeezed
-    return table(
-        ["program", "what it shows, its command, and how long that takes", wide], rows, "---"
-    )
-
-
-BLOCKS = {
-    "run": show_run,
-    "first": show_first,
-    "million": show_million,
-    "long": show_long,
-    "card": show_card,
-    "spectrum": show_spectrum,
-    "dirac": show_dirac,
-    "agreement": show_agreement,
-    "benchmark": show_benchmark,
-    "programs": show_programs,
+VALUES = {
+    "million": of_million,
+    "long_run": of_long_run,
+    "compare_methods": of_compare_methods,
+    "spectrum": of_spectrum,
+    "dirac": of_dirac,
+    "agreement": of_agreement,
+    "benchmark": of_benchmark,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any
 
 import chex
 import jax
@@ -17,17 +17,18 @@ from rich.console import Console
 from rich.table import Column, Table
 
 import gan1010_jax as gan
-from gan1010_jax import store
 from gan1010_jax.checks import check_whole
-from gan1010_jax.command_line import keep_compiled_programs, number, run
-from gan1010_jax.diagrams import plot_spectrum
-from gan1010_jax.training import begin, scan_records, start
-from gan1010_jax.version import enable_x64
+from gan1010_jax.cli import keep_compiled_programs, number, run
+from gan1010_jax.environment import enable_x64
+from gan1010_jax.figures import plot_spectrum, write_figures
+from gan1010_jax.population import claim, write_json
+from gan1010_jax.training import carry_from, first_steps, init_carry, train_record
 
-GAME, METHOD, HYPERPARAMS = gan.pattern_game("1010"), gan.Method(), gan.Hyperparams()
+SETUP = gan.Setup()
 # Real samples are near each other, so that three nodes a coordinate give spectra to 1e-12.
 ORDER = 3
 BATCH_KEY = 1010  # of the runs that begin at an equilibrium
+PERCENTS = {"p5": 5, "p50": 50, "p95": 95}
 
 
 @dataclass(frozen=True)
@@ -51,71 +52,38 @@ class Spectrum:
     """Where to write: a new or empty directory."""
 
 
-class Stop(NamedTuple):
-    """What is known of the seeds after some steps: arrays [seeds, ...].
-
-    Attributes:
-      matched: whether the output matches.
-      in_support: whether it is in support.
-      eigenvalues: complex [seeds, n], of the expected step.
-      field: the length of the vector field.
-      length: of all parameters together.
-      distance: from the state to the equilibrium, over all parameters.
-      equilibrium: the equilibrium's state.
-      field_there: the length of the vector field there: how well it was found.
-      in_support_there: whether the output is in support there.
-      eigenvalues_there: complex [seeds, n], of the expected step there.
-    """
-
-    matched: np.ndarray
-    in_support: np.ndarray
-    eigenvalues: np.ndarray
-    field: np.ndarray
-    length: np.ndarray
-    distance: np.ndarray
-    equilibrium: gan.GANState
-    field_there: np.ndarray
-    in_support_there: np.ndarray
-    eigenvalues_there: np.ndarray
-
-
 def main(options: Spectrum) -> None:
     """Check every option, train, take the spectra, write the results, print the tables."""
     check(options)
     keep_compiled_programs()
-    with store.claim(options.out, resume=False):
+    with claim(options.out, resume=False):
         stops = {}
         for step, states in train_to(options.stops, options.seeds):
             print(f"trained {step:,} steps", flush=True, file=sys.stderr)
-            stops[step] = look(states)
+            stops[step] = analyze(states)
         chosen = stops[options.begin_at]
         report = {
             "seeds": options.seeds,
             "stops": [row for step, stop in stops.items() for row in summarize(step, stop)],
             "begun_at_equilibria_of": options.begin_at,
-            "begun_at_equilibria": begin_at_equilibria(chosen.equilibrium, options.stops[-1]),
+            "begun_at_equilibria": begin_at_equilibria(chosen["equilibrium"], options.stops[-1]),
         }
-        store.write_json(options.out / "spectrum.json", report)
-        figure = plot_spectrum(
-            {
-                f"{options.seeds} seeds after {options.begin_at:,} steps": chosen.eigenvalues,
-                "the equilibria near them": chosen.eigenvalues_there,
-            }
-        )
-        store.write_figures(options.out, {"spectrum": figure})
+        write_json(options.out / "spectrum.json", report)
+        title = f"{options.seeds} seeds after {options.begin_at:,} steps"
+        spectra = {
+            title: chosen["eigenvalues"],
+            "the equilibria near them": chosen["eigenvalues_there"],
+        }
+        write_figures(options.out, {"spectrum": plot_spectrum(spectra)})
     print_report(report, options.out)
 
 
 def check(options: Spectrum) -> None:
-    """Refuse values outside their limits."""
+    """Raise `InvalidArgument` for the first option that is not valid."""
     check_whole("seeds", options.seeds, 1, 4096)
     stops = options.stops
-    if (
-        not stops
-        or list(stops) != sorted(set(stops))
-        or stops[0] <= 0
-        or any(s % 10_000 for s in stops)
-    ):
+    is_increasing = stops and list(stops) == sorted(set(stops)) and stops[0] > 0
+    if not is_increasing or any(stop % 10_000 for stop in stops):
         raise gan.InvalidArgument("stops", stops, "increasing multiples of 10000, above zero")
     if options.begin_at not in stops:
         raise gan.InvalidArgument("begin_at", options.begin_at, f"one of the stops, {stops}")
@@ -123,16 +91,12 @@ def check(options: Spectrum) -> None:
 
 def train_to(stops: tuple[int, ...], seeds: int) -> Iterator[tuple[int, gan.GANState]]:
     """Train seeds 0, 1, … and yield each stop, and the states [seeds, ...] there."""
-
-    def start_seed(seed):
-        run, data_key = start(jax.random.key(seed), GAME, METHOD, HYPERPARAMS)
-        return run.state, data_key
-
-    states, keys = jax.vmap(start_seed)(jnp.arange(seeds, dtype=jnp.uint32))
-    before = 0
-    for stop in stops:
+    carries, keys = jax.vmap(lambda seed: init_carry(jax.random.key(seed), SETUP))(
+        jnp.arange(seeds, dtype=jnp.uint32)
+    )
+    states = carries.state
+    for before, stop in zip((0, *stops), stops):
         states, _ = advance(states, keys, before, stop - before)
-        before = stop
         yield stop, states
 
 
@@ -140,53 +104,55 @@ def train_to(stops: tuple[int, ...], seeds: int) -> Iterator[tuple[int, gan.GANS
 def advance(
     states: gan.GANState, keys: chex.PRNGKey, first: chex.Numeric, steps: int
 ) -> tuple[gan.GANState, gan.History]:
-    """Train states [seeds, ...] on, with the batches of keys [seeds] from some step on."""
+    """Train states [seeds, ...] on, with the batches of keys [seeds] from a first step on."""
 
     def advance_one(state, key):
         def batch_at(step):
-            return gan.draw_batch(key, GAME, METHOD, HYPERPARAMS, first + step)
+            return gan.draw_batch(key, SETUP, first + step)
 
-        return scan_records(begin(state), batch_at, GAME, METHOD, HYPERPARAMS, steps, 1000)
+        to_record = partial(train_record, batch_at=batch_at, setup=SETUP, steps=1000)
+        carry, history = jax.lax.scan(to_record, carry_from(state), first_steps(steps, 1000))
+        return carry.state, history
 
     return jax.vmap(advance_one)(states, keys)
 
 
-def look(states: gan.GANState) -> Stop:
-    """Take the spectra of states [seeds, ...] and of the equilibria near them."""
+def analyze(states: gan.GANState) -> dict[str, Any]:
+    """The spectra of states [seeds, ...] and of the equilibria near them, each [seeds, ...].
+
+    Keys that end in `_there` are of the equilibria; `field` is the length of the vector field,
+    `length` that of all parameters, and `distance` the one from the state to the equilibrium.
+    """
     output = jax.vmap(gan.generate)(states)
+    game = SETUP.game
     with enable_x64(True):
-        found = look_in_x64(jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), states))
-    return Stop(GAME.matched(output), GAME.in_support(output), **jax.device_get(found))
+        found = analyze_in_x64(jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), states))
+        found = jax.device_get(found)
+    return found | {"matched": game.matched(output), "in_support": game.in_support(output)}
 
 
 @jax.jit
-def look_in_x64(states: gan.GANState) -> dict[str, chex.ArrayTree]:
-    """What `look` takes in float64, one state after the other."""
+def analyze_in_x64(states: gan.GANState) -> dict[str, Any]:
+    """The part of `analyze` that is in float64, one state after the other."""
 
-    def look_at(state):
+    def analyze_one(state):
         there = gan.find_equilibrium(state, order=ORDER)
-        moved = jax.tree.map(jnp.subtract, state, there)
         return {
             "eigenvalues": gan.step_spectrum(state, order=ORDER),
-            "field": length(gan.vector_field(state, order=ORDER)),
-            "length": length(state),
-            "distance": length(moved),
+            "field": optax.tree.norm(gan.vector_field(state, order=ORDER)),
+            "length": optax.tree.norm(state),
+            "distance": optax.tree.norm(jax.tree.map(jnp.subtract, state, there)),
             "equilibrium": there,
-            "field_there": length(gan.vector_field(there, order=ORDER)),
-            "in_support_there": GAME.in_support(gan.generate(there)),
+            "field_there": optax.tree.norm(gan.vector_field(there, order=ORDER)),
+            "in_support_there": SETUP.game.in_support(gan.generate(there)),
             "eigenvalues_there": gan.step_spectrum(there, order=ORDER),
         }
 
-    return jax.lax.map(look_at, states)
-
-
-def length(tree: chex.ArrayTree) -> jax.Array:
-    """The Euclidean norm of all numbers in a tree."""
-    return optax.tree.norm(tree)
+    return jax.lax.map(analyze_one, states)
 
 
 def begin_at_equilibria(states: gan.GANState, steps: int) -> list[dict]:
-    """Train on from equilibria [seeds, ...] and look ten times how far it has gone."""
+    """Train on from equilibria [seeds, ...]; ten rows on how far the runs have gone."""
     states = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), states)
     keys = jax.random.split(jax.random.key(BATCH_KEY), len(jax.tree.leaves(states)[0]))
     rows = []
@@ -204,55 +170,56 @@ def begin_at_equilibria(states: gan.GANState, steps: int) -> list[dict]:
     return rows
 
 
-def summarize(step: int, stop: Stop) -> list[dict]:
+def summarize(step: int, stop: dict[str, Any]) -> list[dict]:
     """The numbers of a stop: of all seeds, and of those that are, and are not, in support."""
+    matched, in_support = np.asarray(stop["matched"]), np.asarray(stop["in_support"])
     groups = {
-        "all": np.ones_like(stop.matched),
-        "in support": stop.in_support,
-        "out of support": ~stop.in_support,
-        "not matched": ~stop.matched,
+        "all": np.ones_like(matched),
+        "in support": in_support,
+        "out of support": ~in_support,
+        "not matched": ~matched,
     }
-    there = np.log(stop.eigenvalues_there)
-    numbers = {
-        "field": stop.field,
-        "radius_minus_1": np.abs(stop.eigenvalues).max(axis=-1) - 1,
-        "length": stop.length,
-        "distance": stop.distance,
-        "radius_there_minus_1": np.abs(stop.eigenvalues_there).max(axis=-1) - 1,
+    turn = fastest_rotation(np.log(stop["eigenvalues_there"]))
+    with np.errstate(divide="ignore"):
+        period = 2 * np.pi / np.where(turn.imag > 1e-9, turn.imag, 0)
+    at_states = {
+        "field": stop["field"],
+        "radius_minus_1": np.abs(stop["eigenvalues"]).max(axis=-1) - 1,
+        "length": stop["length"],
+    }
+    at_equilibria = {
+        "distance": stop["distance"],
+        "radius_there_minus_1": np.abs(stop["eigenvalues_there"]).max(axis=-1) - 1,
         # Of the fastest oscillation; infinite where there is none.
-        "period_there": period(there),
-        "oscillation_growth_there": fastest(there).real,
+        "period_there": period,
+        "oscillation_growth_there": turn.real,
     }
-    found = stop.field_there < 1e-10
     rows = []
     for name, group in groups.items():
+        found = group & (stop["field_there"] < 1e-10)
         if group.any():
             counts = {
-                "step": step,
-                "group": name,
-                "seeds": int(group.sum()),
-                "outside": int((group & outside(stop.eigenvalues)).sum()),
-                "equilibria_found": int((group & found).sum()),
-                "equilibria_in_support": int((group & found & stop.in_support_there).sum()),
-                "equilibria_outside": int((group & found & outside(stop.eigenvalues_there)).sum()),
+                "seeds": group,
+                "outside": group & is_outside(stop["eigenvalues"]),
+                "equilibria_found": found,
+                "equilibria_in_support": found & stop["in_support_there"],
+                "equilibria_outside": found & is_outside(stop["eigenvalues_there"]),
             }
-            at_states = ("field", "radius_minus_1", "length")
             rows.append(
-                counts
-                | {
-                    key: quantiles(np.asarray(values)[group & (found | (key in at_states))])
-                    for key, values in numbers.items()
-                }
+                {"step": step, "group": name}
+                | {key: int(seeds.sum()) for key, seeds in counts.items()}
+                | {key: quantiles(values[group]) for key, values in at_states.items()}
+                | {key: quantiles(values[found]) for key, values in at_equilibria.items()}
             )
     return rows
 
 
-def outside(eigenvalues: np.ndarray) -> np.ndarray:
+def is_outside(eigenvalues: np.ndarray) -> np.ndarray:
     """Whether some of the eigenvalues [..., n] are outside the unit circle, by more than 1e-8."""
     return (np.abs(eigenvalues) > 1 + 1e-8).any(axis=-1)
 
 
-def fastest(logarithms: np.ndarray) -> np.ndarray:
+def fastest_rotation(logarithms: np.ndarray) -> np.ndarray:
     """Of logarithms of eigenvalues [..., n], the one of the fastest rotation, [...]."""
     # A pair that only rounding has parted from the real axis does not rotate.
     rotation = np.where(np.abs(logarithms) > 1e-9, logarithms.imag, 0.0)
@@ -260,20 +227,12 @@ def fastest(logarithms: np.ndarray) -> np.ndarray:
     return np.take_along_axis(logarithms, place[..., None], -1)[..., 0]
 
 
-def period(logarithms: np.ndarray) -> np.ndarray:
-    """The period of that rotation in steps, infinite if there is none."""
-    rotation = fastest(logarithms).imag
-    return np.where(rotation > 1e-9, 2 * np.pi / np.maximum(rotation, 1e-9), np.inf)
-
-
 def quantiles(values: np.ndarray) -> dict[str, float | None]:
-    """The 5, 50 and 95 % quantiles; None for one that is infinite or of nothing."""
+    """The 5, 50 and 95 % quantiles; None for an infinite one, and where there are no values."""
     if not len(values):
-        return dict.fromkeys(("p5", "p50", "p95"))
-    found = np.percentile(np.asarray(values, float), (5, 50, 95), method="nearest")
-    return {
-        key: float(x) if np.isfinite(x) else None for key, x in zip(("p5", "p50", "p95"), found)
-    }
+        return dict.fromkeys(PERCENTS)
+    found = np.percentile(np.asarray(values, float), [*PERCENTS.values()], method="nearest")
+    return {key: float(x) if np.isfinite(x) else None for key, x in zip(PERCENTS, found)}
 
 
 def print_report(report: dict, out: Path) -> None:
@@ -284,47 +243,36 @@ def print_report(report: dict, out: Path) -> None:
         median, low, high = ("–" if x is None else format(x / unit, form) for x in values)
         return f"{median} ({low}, {high})"
 
-    def right(*names):
-        return [Column(name, justify="right") for name in names]
+    def table(title, *names):
+        left = ("seeds",)
+        columns = [Column(name, justify="left" if name in left else "right") for name in names]
+        return Table(*columns, title=title)
 
-    states = Table(
-        *right("step"),
-        "seeds",
-        *right("number", "field", "radius - 1"),
-        title="The seeds' states: median (5 %, 95 %); fields in 10⁻³, radii in 10⁻⁵",
+    states = table(
+        "The seeds' states: median (5 %, 95 %); fields in 10⁻³, radii in 10⁻⁵",
+        *("step", "seeds", "number", "field", "radius - 1"),
     )
-    equilibria = Table(
-        *right("step"),
-        "seeds",
-        *right("distance", "radius - 1", "period"),
-        title="The equilibria near them; radii in 10⁻⁵, periods in 1,000 steps",
+    equilibria = table(
+        "The equilibria near them; radii in 10⁻⁵, periods in 1,000 steps",
+        *("step", "seeds", "distance", "radius - 1", "period"),
+    )
+    begun = table(
+        f"Begun at the equilibria near the states after {report['begun_at_equilibria_of']:,}",
+        *("steps", "matched", "in support", "D's output weights"),
     )
     for row in report["stops"]:
         if row["group"] == "all" or row["seeds"] < report["seeds"]:
-            states.add_row(
-                f"{row['step']:,}",
-                row["group"],
-                str(row["seeds"]),
-                show(row["field"], 1e-3, ".0f"),
-                show(row["radius_minus_1"], 1e-5),
-            )
-            equilibria.add_row(
-                f"{row['step']:,}",
-                row["group"],
-                show(row["distance"], 1),
-                show(row["radius_there_minus_1"], 1e-5),
-                show(row["period_there"], 1e3, ".0f"),
-            )
-    begun = Table(
-        *right("steps", "matched", "in support", "D's output weights"),
-        title=f"Begun at the equilibria near the states after {report['begun_at_equilibria_of']:,}",
-    )
+            start = f"{row['step']:,}", row["group"]
+            cells = show(row["field"], 1e-3, ".0f"), show(row["radius_minus_1"], 1e-5)
+            states.add_row(*start, str(row["seeds"]), *cells)
+            cells = show(row["distance"], 1), show(row["radius_there_minus_1"], 1e-5)
+            equilibria.add_row(*start, *cells, show(row["period_there"], 1e3, ".0f"))
     for row in report["begun_at_equilibria"]:
         cells = f"{row['matched']:.1%}", f"{row['in_support']:.1%}"
         begun.add_row(f"{row['step']:,}", *cells, show(row["d_output_weights"], 1, ".3f"))
     console = Console(highlight=False, markup=False)
-    for table in (states, equilibria, begun):
-        console.print(table)
+    for one in (states, equilibria, begun):
+        console.print(one)
     console.print(f"written to {out}", soft_wrap=True)
 
 
