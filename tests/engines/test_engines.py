@@ -1,6 +1,7 @@
 """Engines: three ways to run a block of seeds, one result."""
 
 import dataclasses
+import warnings
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,23 +12,22 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.engines import (
     ENGINES,
-    PALLAS_SHIFTS_ON_GPU,
-    Engine,
+    UnsupportedPrimitive,
+    build_loop,
     choose_engine,
-    has_pallas,
-    loop_block,
-    pallas_loop,
-    start_block,
+    compile_with_fallback,
+    init_block,
 )
-from gan1010_jax.methods import OBJECTIVES, PENALTIES, SCHEDULES
-from gan1010_jax.scalarize import UnsupportedPrimitive
-from gan1010_jax.version import enable_x64
+from gan1010_jax.engines.pallas import SHIFTS_ON_GPU, build_pallas_loop, has_pallas
+from gan1010_jax.environment import enable_x64
+from gan1010_jax.methods import OBJECTIVES, PENALTIES, UPDATE_ORDERS
 
-GAME, METHOD, R1 = gan.pattern_game("1010"), gan.Method(), gan.Method(penalty="r1")
+REFERENCE, R1 = gan.Setup(), gan.Method(penalty="r1")
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +96,14 @@ OWN_GAME = gan.Game(
     [(OWN_GAME, optax.adam), (gan.pattern_game("1"), optax.inject_hyperparams(optax.sgd))],
 )
 def test_networks_and_optimisers_of_a_users_own_run_on_lanes(game, optimizer):
-    run = partial(gan.train_population, range(9), game, gan.Method(optimizer=optimizer), steps=60)
+    setup = gan.Setup(game, gan.Method(optimizer=optimizer))
+    run = partial(gan.train_population, range(9), setup, steps=60)
     plain, fused = run(engine="vmap"), run(engine="fused")
     for name, column in plain.columns.items():
         np.testing.assert_allclose(fused.columns[name], column, atol=1e-5, err_msg=name)
 
 
-# Every objective, schedule, penalty, order and option; by one player's optimiser or each its own.
+# Every objective, update order, penalty and option; with one optimiser or one for each player.
 METHODS = [
     (R1, {}),
     (gan.Method("lsgan", "alternating", "r2"), {"penalty_weight": 0.5}),
@@ -126,7 +127,7 @@ def test_every_named_part_is_in_a_method_here():
     methods = [method for method, _ in METHODS]
     for part, names in {"objective": OBJECTIVES, "penalty": PENALTIES}.items():
         assert {getattr(method, part).name for method in methods} == set(names)
-    assert {method.schedule for method in methods} == set(SCHEDULES)
+    assert {method.update_order for method in methods} == set(UPDATE_ORDERS)
 
 
 @pytest.mark.parametrize(("game", "method", "numbers"), GAMES)
@@ -134,14 +135,14 @@ def test_every_method_is_the_same_on_every_engine_and_to_the_bit_in_any_populati
     game, method, numbers
 ):
     """Within 1e-5: sums are added in another order. 4e-7 is the most seen in 60 steps."""
-    setting = (game, method, gan.Hyperparams(0.1, 0.05, **numbers))
-    run = partial(gan.train_population, steps=60)
-    everyone = run(range(300), *setting, engine="fused").columns
-    for name, column in run(range(290, 280, -1), *setting, engine="fused").columns.items():
+    setup = gan.Setup(game, method, gan.Hyperparams(0.1, 0.05, **numbers))
+    run = partial(gan.train_population, setup=setup, steps=60)
+    everyone = run(range(300), engine="fused").columns
+    for name, column in run(range(290, 280, -1), engine="fused").columns.items():
         np.testing.assert_array_equal(column, everyone[name][290:280:-1], err_msg=name)
     others = ["vmap", "pallas"] if method == R1 else ["vmap"]
     for engine in others:
-        plain = run(range(9), *setting, engine=engine).columns
+        plain = run(range(9), engine=engine).columns
         for name in ("output_0", "d_loss_real", "d_loss_fake", "g_loss"):
             np.testing.assert_allclose(plain[name], everyone[name][:9], atol=1e-5)
     assert len(np.unique(everyone["output_0"])) > 250
@@ -149,12 +150,12 @@ def test_every_method_is_the_same_on_every_engine_and_to_the_bit_in_any_populati
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_dirac_gan_runs_on_every_engine(engine):
-    method, hyperparams = gan.Method("minimax", penalty="r1"), gan.Hyperparams(0.5, 0.5)
-    run = partial(gan.train_population, range(20), method=method, hyperparams=hyperparams, steps=60)
-    population = run(game=gan.dirac_game(), engine=engine)
+    method = gan.Method("minimax", penalty="r1")
+    setup = gan.Setup(gan.dirac_game(), method, gan.Hyperparams(0.5, 0.5))
+    population = gan.train_population(range(20), setup, steps=60, engine=engine)
     assert population.columns["matched"].all() and population.history.output.shape == (20, 6, 2)
     for row in (0, 19):
-        _, history = gan.train(jax.random.key(row), gan.dirac_game(), method, hyperparams, steps=60)
+        _, history = gan.train(jax.random.key(row), setup, steps=60)
         np.testing.assert_allclose(population.history.output[row], history.output, atol=1e-5)
 
 
@@ -166,14 +167,13 @@ class Sorting(nn.Module):
         return nn.Dense(1)(jnp.sort(x)).squeeze(-1)
 
 
-SORTING = dataclasses.replace(GAME, discriminator=Sorting())
+SORTING = gan.Setup(dataclasses.replace(REFERENCE.game, discriminator=Sorting()))
 
 
 def test_auto_runs_what_has_no_rule_on_the_vmap_engine_and_says_so():
     with pytest.warns(UserWarning, match=r"record uses .*'sort'.*vmap engine") as warned:
         population = gan.train_population(range(3), SORTING, steps=20)
     assert population.engine == "vmap" and len(warned) == 1
-    assert warned[0].filename == __file__  # where the user called
     with pytest.raises(UnsupportedPrimitive, match="'sort'"):
         gan.train_population(range(3), SORTING, steps=20, engine="fused")
 
@@ -184,8 +184,8 @@ def test_auto_takes_the_fastest_engine_of_the_device():
         ("cpu", None): False,
         ("tpu", None): True,
         ("gpu", "8.9"): False,
-        ("gpu", "9.0"): PALLAS_SHIFTS_ON_GPU,
-        ("gpu", "10.0"): PALLAS_SHIFTS_ON_GPU,
+        ("gpu", "9.0"): SHIFTS_ON_GPU,
+        ("gpu", "10.0"): SHIFTS_ON_GPU,
         ("gpu", "gfx942"): False,
     }
     for (platform, capability), expected in devices.items():
@@ -195,23 +195,64 @@ def test_auto_takes_the_fastest_engine_of_the_device():
         assert has_pallas(device) is expected, (platform, capability)
 
 
-def block_runner(engine, method, steps):
-    """Seeds and hyperparameters [block] to histories, recorded every 10 steps."""
-    begin, loop = start_block(GAME, method), loop_block(engine, GAME, method, steps, 10)
-    return lambda seeds, numbers: loop(*begin(seeds, numbers), numbers)[1]
+def test_an_unknown_engine_is_rejected():
+    for name in ("fast", "", None, 3):
+        with rejects("engine", name):
+            choose_engine(name)
 
 
-@pytest.mark.parametrize("method", [METHOD, R1])
+@pytest.mark.parametrize(
+    ("unsupported", "runs"),
+    [
+        ({}, "pallas"),
+        ({"pallas": NotImplementedError("log1p")}, "fused"),
+        ({"pallas": NotImplementedError("log1p"), "fused": UnsupportedPrimitive("sort")}, "vmap"),
+    ],
+)
+def test_auto_falls_back_from_engine_to_engine_with_one_warning(monkeypatch, unsupported, runs):
+    monkeypatch.setitem(ENGINES, "pallas", ENGINES["pallas"]._replace(is_for=lambda device: True))
+
+    def compile_fn(engine):
+        if engine.name in unsupported:
+            raise unsupported[engine.name]
+        return engine.name
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert compile_with_fallback("auto", REFERENCE, compile_fn) == runs
+    reasons = [str(error) for error in unsupported.values()]
+    expected = [f"{reason}, so the {runs} engine runs this" for reason in reasons[-1:]]
+    assert [str(warning.message) for warning in warned] == expected
+        f"{x}, so the {runs} engine runs this" for x in last
+    ]
+
+
+def test_another_error_of_an_engine_is_raised():
+    def compile_fn(engine):
+        raise NotImplementedError(engine.name)  # which only Pallas may raise
+
+    with pytest.raises(NotImplementedError, match="fused"):
+        compile_with_fallback("auto", REFERENCE, compile_fn)
+
+
+def lanes(width, dtype=np.float32):
+    return jax.ShapeDtypeStruct((width,), dtype)
+
+
+@pytest.mark.parametrize("method", [gan.Method(), R1])
 @pytest.mark.parametrize(("platform", "name"), [("gpu", "cuda"), ("tpu", "tpu")])
 def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform, name, method):
-    if platform == "gpu" and not PALLAS_SHIFTS_ON_GPU:
+    if platform == "gpu" and not SHIFTS_ON_GPU:
         pytest.skip("this JAX's Pallas cannot shift integers on a GPU")
 
-    loop = partial(pallas_loop, platform=platform)
-    run = block_runner(Engine("pallas", loop, 1024, 1024), method, 100)
-    lane = jax.ShapeDtypeStruct((1024,), np.float32)
-    seeds = jax.ShapeDtypeStruct((1024,), np.uint32)
-    exported = jax.export.export(jax.jit(run), platforms=[name])(seeds, gan.Hyperparams(lane, lane))
+    engine = ENGINES["pallas"]._replace(build_loop=partial(build_pallas_loop, platform=platform))
+    loop = build_loop(engine, steps=100, record_every=10)
+
+    def run(seeds, setup):
+        return loop(*init_block(seeds, setup), setup)[1]
+
+    setup = gan.Setup(method=method, hyperparams=gan.Hyperparams(lanes(1024), lanes(1024)))
+    exported = jax.export.export(jax.jit(run), platforms=[name])(lanes(1024, np.uint32), setup)
     assert exported.platforms == (name,)
     kernel = {"gpu": "mosaic_gpu", "tpu": "tpu_custom_call"}[platform]
     assert kernel in exported.mlir_module()
@@ -220,20 +261,19 @@ def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform
 def test_memory_grows_with_the_records_and_not_with_the_steps():
     def bytes_used(steps, record_every):
         engine = ENGINES["fused"]
-        loop = loop_block(engine, GAME, METHOD, steps, record_every)
-        lane = jax.ShapeDtypeStruct((engine.block,), np.float32)
-        seeds, numbers = lane.update(dtype=np.uint32), gan.Hyperparams(lane, lane)
-        runs, keys = jax.eval_shape(start_block(GAME, METHOD), seeds, numbers)
-        memory = jax.jit(loop).lower(runs, keys, numbers).compile().memory_analysis()
+        loop = build_loop(engine, steps, record_every)
+        setup = gan.Setup(hyperparams=gan.Hyperparams(*[lanes(engine.block)] * 2))
+        carries, keys = jax.eval_shape(init_block, lanes(engine.block, np.uint32), setup)
+        memory = jax.jit(loop).lower(carries, keys, setup).compile().memory_analysis()
         return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
     assert bytes_used(100_000, 10_000) == pytest.approx(bytes_used(100, 10), rel=0.01)
 
 
 def test_auto_leaves_large_networks_to_the_vmap_engine_and_says_so():
-    large = dataclasses.replace(GAME, discriminator=gan.Discriminator(hidden=60))
+    game = dataclasses.replace(REFERENCE.game, discriminator=gan.Discriminator(hidden=60))
     with pytest.warns(UserWarning, match="383 parameters.*vmap engine"):
-        assert gan.train_population(range(3), large, steps=20).engine == "vmap"
+        assert gan.train_population(range(3), gan.Setup(game), steps=20).engine == "vmap"
 
 
 def test_the_double_precision_mode_works_on_lanes():

@@ -13,19 +13,12 @@ import optax
 import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from rejects import rejects
 
 import gan1010_jax as gan
-from gan1010_jax.scalarize import (
-    CALLS,
-    ELEMENTWISE,
-    RULES,
-    Lanes,
-    UnsupportedPrimitive,
-    from_lanes,
-    scalarize,
-    to_lanes,
-)
-from gan1010_jax.version import enable_x64
+from gan1010_jax.engines import RULES, Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
+from gan1010_jax.engines.scalarize import CALLS, ELEMENTWISE, one_lane
+from gan1010_jax.environment import enable_x64
 
 LANES = 32
 # Sums of a few terms in another order, and multiply-adds that XLA contracts in one program and
@@ -34,11 +27,6 @@ ROUNDINGS = 8
 
 
 # Comparing with vmap
-
-
-def lane_shapes(tree):
-    """One lane's shapes of a pytree [..., lanes]."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), tree)
 
 
 def words(tree):
@@ -61,7 +49,7 @@ def on_lanes_and_by_vmap(fn, args, shared=()):
 
     `args` is a tuple of pytrees [..., lanes], `shared` one of pytrees that all lanes share.
     """
-    scalarized = scalarize(fn, *lane_shapes(args), *shared)
+    scalarized = scalarize(fn, *one_lane(args), *shared)
     axes = (-1,) * len(args) + (None,) * len(shared)
 
     @compiled
@@ -466,7 +454,7 @@ OF_SOME_VERSIONS = {"log2", "one_minus_square", "stack", "unstack", "tile", "gat
 
 
 def test_every_rule_has_a_case():
-    assert {*ELEMENTWISE, *CALLS, *RULES, "scan"} == set(CASES)
+    assert {*ELEMENTWISE, *CALLS, *RULES} == set(CASES)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -576,14 +564,14 @@ def test_what_no_lane_changes_is_computed_once():
     assert count_sines(lambda x: fn(x, np.arange(3, dtype=np.float32)), to_lanes(normals())) == 0
 
 
-def test_arguments_of_another_shape_or_structure_are_refused():
+def test_arguments_of_another_shape_or_structure_are_rejected():
     def add(x, y):
         return x + y["bias"]
 
     lanes = to_lanes(normals(2))
     fn = scalarize(add, jnp.zeros(2), {"bias": jnp.zeros(2)})
     for args in [(lanes,), (lanes, lanes), (to_lanes(normals(3)), {"bias": lanes})]:
-        with pytest.raises(gan.InvalidArgument, match=r"add.*\(2,\)"):
+        with rejects("add's arguments"):
             fn(*args)
     assert_same(from_lanes(fn(lanes, {"bias": jnp.ones(2)})), normals(2) + 1, roundings=0)
 
@@ -848,14 +836,12 @@ def test_a_module_draws_its_parameters_on_lanes():
 
 STATES = jax.vmap(gan.init, out_axes=-1)(keys())
 BATCHES = jax.vmap(gan.draw_batch, out_axes=-1)(keys(seed=1))
-HYPERPARAMS = gan.Hyperparams(jnp.linspace(0.01, 0.5, LANES), jnp.linspace(0.5, 0.01, LANES))
+LEARNING_RATES = jnp.linspace(0.01, 0.5, LANES)
 
 
 def test_the_reference_step():
-    def step(state, batch, hyperparams):
-        return gan.train_step(state, batch, hyperparams=hyperparams)
-
-    check(step, STATES, BATCHES, HYPERPARAMS)
+    hyperparams = gan.Hyperparams(LEARNING_RATES, LEARNING_RATES[::-1])
+    check(gan.train_step, STATES, BATCHES, gan.Setup(hyperparams=hyperparams))
 
 
 def test_the_reference_draws():
