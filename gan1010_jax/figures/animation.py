@@ -1,7 +1,7 @@
 """An animation of one run, for slides: the generator's output, and the losses so far.
 
-`animate_run` takes results and returns an `Animation`, and `encode` makes a GIF or an MP4 of it, as
-bytes. Nothing touches pyplot or any global state, and equal results give equal movies.
+`animate_run` takes results and returns an `Animation`, which `encode_animation` turns into the
+bytes of a GIF or an MP4, equal for equal results.
 """
 
 import errno
@@ -27,31 +27,34 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.games import Game
-from gan1010_jax.methods import Method
-from gan1010_jax.plotting import (
+from gan1010_jax.figures.style import (
     BLUE,
+    COMPACT_LEGEND,
     GREEN,
     GREY,
     ORANGE,
     REAL_RANGE,
     coordinate_labels,
     coordinate_title,
+    draw_ranges,
     show_steps,
     styled,
     undecided_losses,
 )
+from gan1010_jax.games import Game
+from gan1010_jax.gan import Setup
+from gan1010_jax.methods import Method
 from gan1010_jax.training import History
 
-WIDTH, HEIGHT = 8, 4.5  # inches
-DPI = {"gif": 120, "mp4": 160}  # which make 960 × 540 and 1280 × 720 pixels
-MAX_FRAMES = 120
+_SIZE = (8, 4.5)  # inches
+_DPI = {"gif": 120, "mp4": 160}  # 960 × 540 and 1280 × 720 pixels
+_MAX_FRAMES = 120
 # Time goes in ticks. A frame lasts one of them, or up to five if there are few; the last stays.
-TICK = 80  # milliseconds
-MAX_TICKS_PER_FRAME = 5
-TICKS_AT_THE_END = 25
-COLORS = ("white", "black", GREY, BLUE, ORANGE, GREEN, REAL_RANGE)
-BLENDS = 12  # of two colours, themselves among them
+_TICK = 80  # milliseconds
+_MAX_TICKS_PER_FRAME = 5
+_TICKS_AT_THE_END = 25
+_COLORS = ("white", "black", GREY, BLUE, ORANGE, GREEN, REAL_RANGE)
+_BLENDS = 12  # of two colours, themselves among them
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Animation:
       figure: the figure, which shows the last frame at first.
       frames: how many frames there are.
       show: makes the figure show one of them, counted from 0.
-      moving: what is drawn anew in every frame, in this order; all else stays as it is.
+      moving: the artists that are drawn anew in every frame, in this order; the others stay.
     """
 
     figure: Figure
@@ -72,30 +75,24 @@ class Animation:
 
 
 @styled
-def animate_run(history: History, game: Game, method: Method, seed: int) -> Animation:
+def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animation:
     """One run's output before the real ranges, and its three losses so far, frame by frame.
 
-    A frame is a record: each has one, or else 120 do, evenly spaced from the first to the last.
+    A frame shows a record: every one, or else 120, evenly spaced from the first to the last.
     """
-    step, output = np.asarray(history.step), finite_only(history.output)
-    losses = [finite_only(loss) for loss in history.losses]
-    records = np.linspace(0, len(step) - 1, min(len(step), MAX_FRAMES)).round().astype(int)
-    figure = Figure(figsize=(WIDTH, HEIGHT))
+    step, output = np.asarray(history.step), _finite_only(history.output)
+    losses = [_finite_only(loss) for loss in history.losses]
+    records = np.linspace(0, len(step) - 1, min(len(step), _MAX_FRAMES)).round().astype(int)
+    figure = Figure(figsize=_SIZE)
     title = figure.suptitle("", x=0.02, ha="left")  # or it would move with its length
     output_axes, loss_axes = figure.subplots(1, 2, width_ratios=(1, 1.3))
-    bars, border = draw_output(output_axes, game)
-    lines = draw_losses(loss_axes, method)
+    bars, border = _draw_output(output_axes, setup.game)
+    lines = _draw_losses(loss_axes, setup.method)
     show_steps(loss_axes, step[-1])
     loss_axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (output_axes, loss_axes):
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(0, 1.03),  # above a power of ten
-            ncols=2,
-            handlelength=1,
-            handletextpad=0.4,
-            columnspacing=1,
-        )
+        above = (0, 1.03)  # above a power of ten
+        axes.legend(loc="lower left", bbox_to_anchor=above, **COMPACT_LEGEND)
 
     def show(frame: int) -> None:
         record = records[frame]
@@ -103,7 +100,7 @@ def animate_run(history: History, game: Game, method: Method, seed: int) -> Anim
             bar.set_height(height)
         for line, loss in zip(lines, losses):
             line.set_data(step[: record + 1], loss[: record + 1])
-        title.set_text(f"Seed {seed}, step {step[record]:,}: {outcome(history, record)}")
+        title.set_text(f"Seed {seed}, step {step[record]:,}: {_outcome(history, record)}")
 
     # The layout, and the limits of the axes, are those of the end in every frame.
     show(len(records) - 1)
@@ -115,11 +112,9 @@ def animate_run(history: History, game: Game, method: Method, seed: int) -> Anim
     return Animation(figure, len(records), show, (*bars, border, *lines, title))
 
 
-def draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
+def _draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
     """Draw a bar for each coordinate, before its real range, and the border of a match."""
-    coordinates = 1 + np.arange(len(game.real.low))
-    low, high = np.asarray(game.real.low), np.asarray(game.real.high)
-    axes.bar(coordinates, high - low, 0.9, low, color=REAL_RANGE, label="real range")
+    coordinates = draw_ranges(axes, game, "real range")
     # Green, as G's loss is beside it.
     bars = axes.bar(coordinates, 0, 0.5, color=GREEN, label="output of G")
     border = axes.axhline(0.5, color=GREY, lw=1, ls=":")
@@ -129,7 +124,7 @@ def draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
     return bars, border
 
 
-def draw_losses(axes: Axes, method: Method) -> list[Line2D]:
+def _draw_losses(axes: Axes, method: Method) -> list[Line2D]:
     """Draw the three losses, empty lines with a dot at the end, and those of an undecided D."""
     lines, undecided = [], {}
     for label, color, value in zip(
@@ -145,12 +140,12 @@ def draw_losses(axes: Axes, method: Method) -> list[Line2D]:
     return lines
 
 
-def finite_only(values: np.typing.ArrayLike) -> np.ndarray:
-    """Numbers in float64, where NaN, which is not drawn, stands for all that are not finite."""
+def _finite_only(values: np.typing.ArrayLike) -> np.ndarray:
+    """Numbers in float64, with NaN, which is not drawn, for those that are not finite."""
     return np.where(np.isfinite(values), np.asarray(values, float), np.nan)
 
 
-def outcome(history: History, record: int) -> str:
+def _outcome(history: History, record: int) -> str:
     """Whether a run matches, and is in support, at a record, in words."""
     if not history.finite[record]:
         return "diverged"
@@ -159,40 +154,36 @@ def outcome(history: History, record: int) -> str:
 
 
 def check_movie(movie: str) -> None:
-    """Refuse a kind of movie that is not known, or that needs a program which is not there.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) that says so.
-    """
-    if movie not in DPI:
-        raise InvalidArgument("movie", movie, f"one of {', '.join(DPI)}")
+    """Raise `InvalidArgument` unless `movie` is a known format, and its encoder is installed."""
+    if movie not in _DPI:
+        raise InvalidArgument("movie", movie, f"one of {', '.join(_DPI)}")
     if movie == "mp4" and shutil.which("ffmpeg") is None:
         allowed = "gif, since ffmpeg, which mp4 takes, is not installed"
         raise InvalidArgument("movie", movie, allowed)
 
 
 @styled
-def encode(animation: Animation, movie: str = "gif") -> bytes:
-    """An animation as the bytes of a file, equal for equal results.
+def encode_animation(animation: Animation, movie: str = "gif") -> bytes:
+    """An animation as the bytes of a file.
 
     Args:
-      animation: what it shows.
+      animation: the animation.
       movie: `"gif"`, or `"mp4"`, which takes ffmpeg.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for another kind, or if there is no ffmpeg.
+      InvalidArgument: (a `ValueError`) for another format, or if there is no ffmpeg.
       OSError: if ffmpeg fails.
     """
     check_movie(movie)
-    ticks = [min(MAX_TICKS_PER_FRAME, MAX_FRAMES // animation.frames)] * animation.frames
-    ticks[-1] += TICKS_AT_THE_END
+    ticks = [min(_MAX_TICKS_PER_FRAME, _MAX_FRAMES // animation.frames)] * animation.frames
+    ticks[-1] += _TICKS_AT_THE_END
     if movie == "mp4":
-        return as_mp4(animation, ticks)
-    return as_gif(draw_frames(animation, DPI["gif"]), ticks)
+        return _as_mp4(animation, ticks)
+    return _as_gif(_draw_frames(animation, _DPI["gif"]), ticks)
 
 
-def draw_frames(animation: Animation, dpi: int) -> Iterator[Image.Image]:
-    """Draw every frame: what stays once, and what moves on a copy of that."""
+def _draw_frames(animation: Animation, dpi: int) -> Iterator[Image.Image]:
+    """Draw every frame: the still artists once, and the moving ones on a copy of that."""
     figure = animation.figure
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
@@ -210,15 +201,15 @@ def draw_frames(animation: Animation, dpi: int) -> Iterator[Image.Image]:
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def as_gif(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
-    """A GIF that repeats for ever, each frame shown for so many ticks.
+def _as_gif(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
+    """A GIF that repeats for ever, each frame shown for its number of ticks.
 
-    All frames have one palette, so that no colour flickers, and only what has changed is written.
+    All frames have one palette, so that no colour flickers, and only changes are written.
     matplotlib's `PillowWriter`, which draws every frame whole and gives it its own palette, took
     9 s for 120 frames instead of 1 s (2 cores of a Xeon), and made a file three times as large.
     """
     palette = Image.new("P", (1, 1))
-    palette.putpalette(blend_colors())
+    palette.putpalette(_blend_colors())
     first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     buffer = BytesIO()
     first.save(
@@ -226,33 +217,33 @@ def as_gif(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
         format="gif",
         save_all=True,
         append_images=others,
-        duration=[TICK * count for count in ticks],
+        duration=[_TICK * count for count in ticks],
         loop=0,
         optimize=True,
     )
     return buffer.getvalue()
 
 
-def blend_colors() -> list[int]:
-    """A palette: the colours of an animation, and what antialiasing makes of each two of them."""
-    pairs = itertools.combinations([np.array(to_rgb(color)) for color in COLORS], 2)
-    colors = [a + part * (b - a) for a, b in pairs for part in np.linspace(0, 1, BLENDS)]
+def _blend_colors() -> list[int]:
+    """A palette: the colours of an animation, and the blends of two that antialiasing gives."""
+    pairs = itertools.combinations([np.array(to_rgb(color)) for color in _COLORS], 2)
+    colors = [a + part * (b - a) for a, b in pairs for part in np.linspace(0, 1, _BLENDS)]
     return np.unique(np.rint(255 * np.array(colors)).astype(int), axis=0).ravel().tolist()
 
 
-def as_mp4(animation: Animation, ticks: list[int]) -> bytes:
-    """An MP4, each frame shown for so many ticks.
+def _as_mp4(animation: Animation, ticks: list[int]) -> bytes:
+    """An MP4, each frame shown for its number of ticks.
 
     Raises:
-      OSError: if ffmpeg fails; it has what ffmpeg says.
+      OSError: if ffmpeg fails, with its message.
     """
-    # The colours that every player takes a movie of this size to have, and its start at the front.
+    # The colour space that players assume for this size; the index first, so that it can stream.
     options = "-vf scale=out_color_matrix=bt709 -colorspace bt709 -movflags +faststart"
-    writer = FFMpegWriter(fps=1000 / TICK, codec="h264", extra_args=options.split())
+    writer = FFMpegWriter(fps=1000 / _TICK, codec="h264", extra_args=options.split())
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "movie.mp4"
         try:
-            with writer.saving(animation.figure, path, DPI["mp4"]):
+            with writer.saving(animation.figure, path, _DPI["mp4"]):
                 for frame, count in enumerate(ticks):
                     animation.show(frame)
                     for _ in range(count):

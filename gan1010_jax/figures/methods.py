@@ -1,129 +1,139 @@
-"""Figures of methods: phase diagrams, the Dirac-GAN, spectra, what is kept, and agreement."""
+"""Figures of methods: phase diagrams, the Dirac-GAN, spectra, comparisons, and agreement."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from matplotlib.ticker import (
-    LogLocator,
-    NullFormatter,
-    PercentFormatter,
-    StrMethodFormatter,
-    SymmetricalLogLocator,
+from matplotlib.ticker import LogLocator, NullFormatter, SymmetricalLogLocator
+
+from gan1010_jax.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    REAL_RANGE,
+    show_percent,
+    show_thousands,
+    styled,
+    titled,
 )
+from gan1010_jax.methods import HYPERPARAMS, Hyperparams
 
-from gan1010_jax.methods import Hyperparams
-from gan1010_jax.plotting import BLUE, GREEN, GREY, ORANGE, REAL_RANGE, styled
+# The rows of `tabulate_cells` by column.
+Cells = Mapping[str, np.ndarray]
 
-# The smallest growth and rotation of a step that a figure can tell from none, and some periods.
-SPECTRUM_UNIT = 1e-6
-SHOWN_PERIODS = (10, 1_000, 10_000, 100_000, 1_000_000)
-
-AXIS_TITLES = {
-    "d_lr": "D's learning rate",
-    "g_lr": "G's learning rate",
-    "penalty_weight": "penalty weight",
-    "target_norm": "target norm",
-    "noise_std": "standard deviation of the noise",
-    "clip": "bound of D's parameters",
-}
+# The smallest growth and rotation of a step that a figure distinguishes from none; some periods.
+_SPECTRUM_UNIT = 1e-6
+_SHOWN_PERIODS = (10, 1_000, 10_000, 100_000, 1_000_000)
 
 
 @styled
-def plot_phase_diagram(cells: Mapping[str, Mapping[str, np.ndarray]], *names: str) -> Figure:
+def plot_phase_diagram(cells: Mapping[str, Cells], *names: str) -> Figure:
     """Where methods converge: fractions matched and in support, and the median settling step.
 
     Args:
-      cells: for each method, by its name, what `tabulate_cells` gives.
+      cells: for each method, by its name, the table of `tabulate_cells`.
       *names: the one or two hyperparameters that are varied: the horizontal axis, and the vertical.
     """
     (last,) = {int(table["steps"][0]) for table in cells.values()}
-    panels = [
-        ("matched_fraction", "matched", Normalize(0, 1)),
-        ("in_support_fraction", "in support", Normalize(0, 1)),
-        ("settled_p50", "median settling step", settling_scale(cells)),
-    ]
-    alone = len(cells) == 1
-    shape = (1, 3) if alone else (3, len(cells))
-    size = (11.5, 3.9) if alone else (1.2 + 2.7 * len(cells), 8.2)
-    figure = Figure(figsize=size)
-    share = True if len(names) == 2 else not alone and "row"
+    is_map, is_alone = len(names) == 2, len(cells) == 1
+    labels = [HYPERPARAMS[name]["label"] for name in names]
+    figure = Figure(figsize=(11.5, 3.9) if is_alone else (1.2 + 2.7 * len(cells), 8.2))
+    share = is_map or (False if is_alone else "row")
+    shape = (1, 3) if is_alone else (3, len(cells))
     grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=share)
+    grid = grid.T if is_alone else grid  # a row for each column of the table
     any_cells = next(iter(cells.values()))
     title = f"{any_cells['seeds'][0]:,} seeds a cell, {last:,} steps"
-    title += " (cross: the default)" if len(names) == 2 and default_place(any_cells, names) else ""
-    figure.suptitle(f"{', '.join(cells)}: {title}" if alone else title)
-    for row, (column, title, scale) in enumerate(panels):
-        for place, (method, table) in enumerate(cells.items()):
-            axes = grid[0, row] if alone else grid[row, place]
-            if alone or row == 0:
-                axes.set_title(title if alone else method)
-            if len(names) == 2:
-                image = draw_cells(axes, table, column, scale, names)
+    title += " (cross: the default)" if is_map and _default_place(any_cells, names) else ""
+    figure.suptitle(f"{', '.join(cells)}: {title}" if is_alone else title)
+    for row, (column, title, scale) in enumerate(
+        (
+            ("matched_fraction", "matched", Normalize(0, 1)),
+            ("in_support_fraction", "in support", Normalize(0, 1)),
+            ("settled_p50", "median settling step", _settling_scale(cells)),
+        )
+    ):
+        for axes, (method, table) in zip(grid[row], cells.items()):
+            if is_map:
+                image = _draw_cells(axes, table, column, scale, names)
             else:
-                draw_line(axes, table, column, names[0], last)
-            if alone or row == 2:
-                axes.set_xlabel(AXIS_TITLES[names[0]])
-            if len(names) == 2 and (row == 0 if alone else place == 0):
-                axes.set_ylabel(AXIS_TITLES[names[1]])
-            if len(names) == 1 and (alone or place == 0):
-                axes.set_ylabel(title)
-        if len(names) == 2:
-            bar = figure.colorbar(image, ax=axes if alone else list(grid[row]), pad=0.02)
-            bar.set_label("" if alone else title)
-            bar.ax.yaxis.set_major_formatter(
-                PercentFormatter(1, symbol=" %") if row < 2 else StrMethodFormatter("{x:,.0f}")
-            )
-            if row == 2:
-                bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            bar.ax.yaxis.set_minor_formatter(NullFormatter())
+                _draw_line(axes, table, column, names[0], last)
+            if is_alone or row == 0:
+                axes.set_title(title if is_alone else method)
+            if is_alone or row == 2:
+                axes.set_xlabel(labels[0])
+        if not is_map:
+            grid[row, 0].set_ylabel(title)
+            continue
+        if row == 0 or not is_alone:
+            grid[row, 0].set_ylabel(labels[1])
+        bar = figure.colorbar(image, ax=list(grid[row]), pad=0.02)
+        bar.set_label("" if is_alone else title)
+        (show_percent if row < 2 else show_thousands)(bar.ax.yaxis)
+        if row == 2:
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
-def settling_scale(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Normalize:
+def _settling_scale(cells: Mapping[str, Cells]) -> Normalize:
     """The logarithmic scale of every median settling step."""
-    settled = np.concatenate(
-        [table["settled_p50"][is_shown(table, "settled_p50")] for table in cells.values()]
-    )
+    steps = [table["settled_p50"][_is_shown(table, "settled_p50")] for table in cells.values()]
+    settled = np.concatenate(steps)
     low, high = (settled.min(), settled.max()) if settled.size else (1, 10)
     return LogNorm(low, max(high, low + 1))
 
 
-def draw_cells(
-    axes: Axes,
-    table: Mapping[str, np.ndarray],
-    column: str,
-    scale: Normalize,
-    names: tuple[str, str],
-) -> mpl.cm.ScalarMappable:
+def _draw_cells(
+    axes: Axes, table: Cells, column: str, scale: Normalize, names: Sequence[str]
+) -> ScalarMappable:
     """Draw a column of a table of cells as a map over two hyperparameters."""
     (x, columns), (y, rows) = (np.unique(table[name], return_inverse=True) for name in names)
     values = np.full((len(y), len(x)), np.nan)
-    values[rows, columns] = np.where(is_shown(table, column), table[column], np.nan)
+    values[rows, columns] = np.where(_is_shown(table, column), table[column], np.nan)
     axes.set_facecolor("lightgrey")  # where too few have settled
-    colors = "cividis_r" if column.startswith("settled") else "cividis"  # what is good is bright
-    image = axes.pcolormesh(edges(x), edges(y), values, cmap=colors, norm=scale)
-    for values, scale_axis, limits in (
-        (x, axes.set_xscale, axes.set_xlim),
-        (y, axes.set_yscale, axes.set_ylim),
-    ):
-        scale_axis("log" if is_logarithmic(values) else "linear")
-        limits(edges(values)[0], edges(values)[-1])
-    if place := default_place(table, names):
+    colors = "cividis_r" if column.startswith("settled") else "cividis"  # the better, the brighter
+    image = axes.pcolormesh(_edges(x), _edges(y), values, cmap=colors, norm=scale)
+    for name, numbers in (("x", x), ("y", y)):
+        scale_name = "log" if _is_logarithmic(numbers) else "linear"
+        axes.set(**{f"{name}scale": scale_name, f"{name}lim": _edges(numbers)[[0, -1]]})
+    if place := _default_place(table, names):
         axes.plot(*place, "+", color=ORANGE, ms=9, mew=2)
     return image
 
 
-def default_place(
-    table: Mapping[str, np.ndarray], names: tuple[str, ...]
-) -> tuple[float, ...] | None:
+def _draw_line(axes: Axes, table: Cells, column: str, name: str, last: int) -> None:
+    """Draw a column of a table of cells over one hyperparameter, with its interval."""
+    order = np.argsort(table[name])
+    x = table[name][order]
+    stem = column.rpartition("_")[0]
+    low, high = ("p5", "p95") if stem == "settled" else ("ci_low", "ci_high")
+    low, middle, high = (
+        np.where(_is_shown(table, column), table[key], np.nan)[order]
+        for key in (f"{stem}_{low}", column, f"{stem}_{high}")
+    )
+    axes.fill_between(x, low, high, color=BLUE, alpha=0.25, lw=0)
+    axes.plot(x, middle, "o-", color=BLUE, ms=3)
+    axes.set_xscale("log" if _is_logarithmic(x) else "linear")
+    if stem == "settled":
+        axes.set_ylim(0, last)
+        show_thousands(axes.yaxis)
+    else:
+        axes.set_ylim(-0.02, 1.02)
+        show_percent(axes.yaxis)
+    if place := _default_place(table, [name]):
+        axes.axvline(*place, color=GREY, lw=1, ls=":")
+
+
+def _default_place(table: Cells, names: Sequence[str]) -> list[float] | None:
     """Where the default hyperparameters are, if they are within the table."""
-    place = tuple(getattr(Hyperparams(), name) for name in names)
+    place = [getattr(Hyperparams(), name) for name in names]
     is_within = (
         value is not None and table[name].min() <= value <= table[name].max()
         for name, value in zip(names, place)
@@ -131,56 +141,30 @@ def default_place(
     return place if all(is_within) else None
 
 
-def draw_line(
-    axes: Axes, table: Mapping[str, np.ndarray], column: str, name: str, last: int
-) -> None:
-    """Draw a column of a table of cells over one hyperparameter, with its interval."""
-    order = np.argsort(table[name])
-    x = table[name][order]
-    stem = column.rpartition("_")[0]
-    low, high = ("p5", "p95") if stem == "settled" else ("ci_low", "ci_high")
-    low, middle, high = (
-        np.where(is_shown(table, column), table[key], np.nan)[order]
-        for key in (f"{stem}_{low}", column, f"{stem}_{high}")
-    )
-    axes.fill_between(x, low, high, color=BLUE, alpha=0.25, lw=0)
-    axes.plot(x, middle, "o-", color=BLUE, ms=3)
-    axes.set_xscale("log" if is_logarithmic(x) else "linear")
-    if stem == "settled":
-        axes.set_ylim(0, last)
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    else:
-        axes.set_ylim(-0.02, 1.02)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    if place := default_place(table, (name,)):
-        axes.axvline(*place, color=GREY, lw=1, ls=":")
-
-
-def is_shown(table: Mapping[str, np.ndarray], column: str) -> np.ndarray:
-    """Whether cells have something to say: a settling step, if half of the seeds settled."""
+def _is_shown(table: Cells, column: str) -> np.ndarray:
+    """Whether cells have a value to show: a settling step, if half of the seeds settled."""
     return ~np.asarray(column.startswith("settled")) | (table["matched_fraction"] >= 0.5)
 
 
-def is_logarithmic(values: np.ndarray) -> bool:
-    """Whether positive values span so much that they are drawn on a logarithmic axis."""
+def _is_logarithmic(values: np.ndarray) -> bool:
+    """Whether the range of positive values asks for a logarithmic axis."""
     return values.min() > 0 and values.max() / values.min() > 20
 
 
-def edges(values: np.ndarray) -> np.ndarray:
+def _edges(values: np.ndarray) -> np.ndarray:
     """The borders of the cells around increasing values, one more than these."""
-    values = np.asarray(values, np.float64)
-    inner = np.log(values) if is_logarithmic(values) else values
+    is_logarithmic, inner = _is_logarithmic(values), np.asarray(values, np.float64)
     if len(inner) == 1:
         return np.maximum(inner + np.array([-0.5, 0.5]) * (abs(inner[0]) or 1), 0)
+    inner = np.log(inner) if is_logarithmic else inner
     middles = (inner[1:] + inner[:-1]) / 2
     borders = np.concatenate([[2 * inner[0] - middles[0]], middles, [2 * inner[-1] - middles[-1]]])
-    borders = np.exp(borders) if is_logarithmic(values) else borders
-    return np.maximum(borders, 0)
+    return np.maximum(np.exp(borders) if is_logarithmic else borders, 0)
 
 
 @styled
 def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> Figure:
-    """The Dirac-GAN under several methods: the vector field, where runs go, and the equilibrium.
+    """The Dirac-GAN under several methods: the vector field, two runs, and the equilibrium.
 
     Args:
       panels: for each method, by its title: `field`, (θ, ψ, velocity of θ, of ψ), each [rows,
@@ -200,16 +184,14 @@ def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> 
         length = np.hypot(*velocity)
         unit = [part / np.maximum(length, 1e-9) for part in velocity]
         axes.quiver(theta, psi, *unit, color="0.72", pivot="mid", width=0.006, scale=22)
-        for schedule, color in (("simultaneous", BLUE), ("alternating", ORANGE)):
-            axes.plot(*panel[schedule].T, color=color, lw=1, label=schedule)
+        for update_order, color in (("simultaneous", BLUE), ("alternating", ORANGE)):
+            axes.plot(*panel[update_order].T, color=color, lw=1, label=update_order)
         axes.plot(*panel["simultaneous"][0], "o", color="black", ms=5, label="start")
         axes.plot(0, 0, "*", color=GREEN, ms=11, zorder=3, label="equilibrium")
-    for axes in grid[-1]:
-        axes.set_xlabel("θ, the generator")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("ψ, the discriminator")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    for axes in grid.flat:
+        axes.set(xlabel="θ, the generator", ylabel="ψ, the discriminator")
+        axes.label_outer()
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -218,13 +200,12 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     """Eigenvalues of training steps in the complex plane, and close to 1.
 
     Args:
-      spectra: eigenvalues by what they are of, complex [n] or [states, n]; three at most.
+      spectra: eigenvalues by their label, complex [n] or [states, n]; three at most.
     """
     figure = Figure(figsize=(12, 5))
     figure.suptitle("The eigenvalues of a step: what it multiplies small deviations by")
     plane, near = figure.subplots(1, 2, width_ratios=(1, 1.5))
-    circle = Circle((0, 0), 1, facecolor=REAL_RANGE, alpha=0.5, edgecolor=GREY, lw=1)
-    plane.add_patch(circle)
+    plane.add_patch(Circle((0, 0), 1, fc=REAL_RANGE, alpha=0.5, ec=GREY, lw=1))
     near.axvspan(-1, 0, color=REAL_RANGE, alpha=0.5, lw=0)
     near.axvline(0, color=GREY, lw=1)
     flat = {label: np.ravel(eigenvalues).astype(complex) for label, eigenvalues in spectra.items()}
@@ -244,15 +225,14 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
         title="The unit circle; inside, deviations die away",
     )
     logarithms = np.log(every[every != 0])
-    symlog = {"value": "symlog", "linthresh": SPECTRUM_UNIT}
     periods = near.twinx()
     for set_scale, set_limits, parts in (
         (near.set_xscale, near.set_xlim, logarithms.real),
         (near.set_yscale, near.set_ylim, logarithms.imag),
         (periods.set_yscale, periods.set_ylim, logarithms.imag),
     ):
-        set_scale(**symlog)
-        end = 2 * max(10 * SPECTRUM_UNIT, np.abs(parts).max(initial=0))
+        set_scale("symlog", linthresh=_SPECTRUM_UNIT)
+        end = 2 * max(10 * _SPECTRUM_UNIT, np.abs(parts).max(initial=0))
         set_limits(-end, end)
     near.set(
         xlabel="growth per step",
@@ -260,10 +240,10 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
         title="Their logarithms, of which the circle is the line at 0",
     )
     for axis in (near.xaxis, near.yaxis):
-        locator = SymmetricalLogLocator(base=10, linthresh=SPECTRUM_UNIT)
+        locator = SymmetricalLogLocator(base=10, linthresh=_SPECTRUM_UNIT)
         locator.set_params(numticks=9)
         axis.set_major_locator(locator)
-    rotations = {2 * np.pi / period: f"{period:,}" for period in SHOWN_PERIODS}
+    rotations = {2 * np.pi / period: f"{period:,}" for period in _SHOWN_PERIODS}
     shown = {r: label for r, label in rotations.items() if r < near.get_ylim()[1]}
     periods.set_yticks([*shown, *(-r for r in shown)], 2 * [*shown.values()])
     periods.spines.right.set_visible(True)
@@ -274,20 +254,18 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
 
 
 @styled
-def plot_card(
+def plot_methods(
     methods: Mapping[str, Mapping[str, tuple[float, float]]], steps: tuple[int, int]
 ) -> Figure:
-    """How methods keep what they have learned: a line for each, from early to late.
+    """The fraction in support under each method, a line from early to late.
 
     Args:
       methods: for each objective and optimiser, by name, and for each penalty, by name, two at
         most: the fractions in support early and late.
       steps: after how many steps these are.
     """
-    figure = Figure(figsize=(8, 0.9 + 0.4 * len(methods)))
-    axes = figure.subplots()
-    early, late = steps
-    axes.set_title(f"In support after {early:,} steps (ring) and {late:,} (dot)", fontsize=13)
+    title = "In support after {:,} steps (ring) and {:,} (dot)".format(*steps)
+    figure, axes = titled(title, size=(8, 0.9 + 0.4 * len(methods)))
     for row, penalties in enumerate(methods.values()):
         for shift, color, (penalty, ends) in zip((0.16, -0.16), (ORANGE, BLUE), penalties.items()):
             line = {"color": color, "clip_on": False, "zorder": 3}
@@ -297,7 +275,7 @@ def plot_card(
             axes.plot(ends[1], row - shift, "o", ms=6, **line)
     axes.set_yticks(range(len(methods)), methods)
     axes.set(xlim=(0, 1), ylim=(len(methods) - 0.5, -0.5), xlabel="fraction of seeds")
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    show_percent(axes.xaxis)
     axes.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
@@ -308,18 +286,18 @@ def plot_agreement(rows: Sequence[Mapping[str, Any]], tolerances: Mapping[str, f
     """How far programs are from the reference's runs: the largest differences, on a log scale.
 
     Args:
-      rows: of each program and precision, `program`, `dtype`, and the differences of the `outputs`,
-        `losses` and `parameters`.
-      tolerances: how far a precision may be, by its name.
+      rows: of each program and precision, `program`, `dtype`, and the largest differences of the
+        `outputs`, `losses` and `parameters`.
+      tolerances: the largest difference allowed in a precision, by its name.
     """
-    figure = Figure(figsize=(8, 3.4))
-    axes = figure.subplots()
-    axes.set_title("The largest difference from PyTorch's runs", fontsize=13)
+    figure, axes = titled("The largest difference from PyTorch's runs", size=(8, 3.4))
     programs = list(dict.fromkeys(row["program"] for row in rows))
-    for name, color, marker in zip(
-        ("outputs", "losses", "parameters"), (BLUE, ORANGE, GREEN), "osD"
+    places = [programs.index(row["program"]) for row in rows]
+    for name, color, marker in (
+        ("outputs", BLUE, "o"),
+        ("losses", ORANGE, "s"),
+        ("parameters", GREEN, "D"),
     ):
-        places = [programs.index(row["program"]) for row in rows]
         axes.plot([row[name] for row in rows], places, marker, color=color, label=name, alpha=0.8)
     for (dtype, tolerance), style in zip(tolerances.items(), (":", "--")):
         axes.axvline(tolerance, color=GREY, ls=style, label=f"allowed in {dtype}")

@@ -1,6 +1,6 @@
 """A page that replays one training run in a browser: one HTML file that needs nothing else.
 
-`page_files/` holds its frame, its style and the script that draws; what is drawn is computed here.
+`page_files/` holds its frame, its style and the script that draws; all numbers are computed here.
 """
 
 import base64
@@ -9,9 +9,8 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from importlib import resources
-from typing import Any
 
 import chex
 import jax
@@ -22,13 +21,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gan1010_jax.convergence import list_options, name_parts
-from gan1010_jax.film import Film
-from gan1010_jax.games import Game
-from gan1010_jax.losses import play
-from gan1010_jax.methods import Hyperparams, Method, Objective
-from gan1010_jax.models import Linear
-from gan1010_jax.plotting import (
+from gan1010_jax.figures.style import (
     BLUE,
     GREEN,
     GREY,
@@ -40,11 +33,13 @@ from gan1010_jax.plotting import (
     styled,
     undecided_losses,
 )
-from gan1010_jax.training import History
-from gan1010_jax.updates import Update
+from gan1010_jax.gan import Setup, d_step_batch
+from gan1010_jax.methods import Method, Objective, flags_of
+from gan1010_jax.models import Linear
+from gan1010_jax.training import History, Trace
 
-# What the page's style calls the colours of a chart, in light and dark.
-CSS_COLORS = {
+# The names of a chart's colours in the page's style, which has them for light and dark.
+_CSS_COLORS = {
     "#000000": "ink",
     GREY: "grey",
     BLUE: "blue",
@@ -52,32 +47,30 @@ CSS_COLORS = {
     GREEN: "green",
     REAL_RANGE: "range",
 }
-# The same line styles in a chart's legend.
-DASHES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "8 3 2 3"}
+# The line styles as dashes of a chart's legend.
+_DASHES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "8 3 2 3"}
+# A line of a chart: its label, colour and style.
+_Key = tuple[str, str, str]
 
 
-def make_page(film: Film, seed: int, game: Game, method: Method, hyperparams: Hyperparams) -> str:
-    """A film as a page, HTML.
+def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
+    """A run as a page, HTML.
 
     Args:
-      film: what `watch` gives, of a game of `pattern_game`.
-      seed: what the page calls the run.
-      game: what was played.
-      method: how it was trained.
-      hyperparams: its numbers.
+      trace: the run, from `train_traced`, of a game of `pattern_game`.
+      seed: its seed, for the title.
+      setup: what was trained.
     """
-    arrays = show_views(film, game, method, hyperparams)
-    result = {
-        "title": "After the step",
-        "caption": "Where the step has led: D sees what G makes now.",
-        "sees": "both",
-        "moves": "",
-    }
-    outcomes = name_outcomes(film.history)
-    codes = {name: encode(rows) for name, rows in arrays.items()}
-    encoded = list({code["data"]: code for code in codes.values()}.values())  # each once
+    game, method, history = setup.game, setup.method, trace.history
+    outcomes = name_outcomes(history)
+    arrays = _view_arrays(trace, setup)
+    codes = {name: _as_json(rows) for name, rows in arrays.items()}
+    encoded = list(dict.fromkeys(codes.values()))  # each once
+    views = [describe(player, samples, method) for player, samples, _ in method.updates]
+    after = "Where the step has led: D sees what G makes now."
+    views.append({"title": "After the step", "caption": after, "sees": "both", "moves": ""})
     data = {
-        "steps": film.history.step.tolist(),
+        "steps": history.step.tolist(),
         "outcomes": outcomes,
         "pattern": game.name,
         "low": game.real.low,
@@ -87,30 +80,30 @@ def make_page(film: Film, seed: int, game: Game, method: Method, hyperparams: Hy
             "d": layer_sizes(game.discriminator, game.real),
         },
         "verdict": "belief that it is real" if gives_belief(method.objective) else "score",
-        "views": [*(describe(update, method) for update in film.updates), result],
-        "other": "as it was" if method.schedule == "simultaneous" else "held still",
+        "views": views,
+        "other": "as it was" if method.update_order == "simultaneous" else "held still",
         "arrays": {name: encoded.index(code) for name, code in codes.items()},
-        "encoded": encoded,
+        "encoded": [json.loads(code) for code in encoded],
     }
     parts = {
         "title": f"Training a GAN to say {game.name}: seed {seed}",
-        "summary": html.escape(summarize(film, method, hyperparams, outcomes[-1])),
-        "notes": "\n".join(f"<li>{note}</li>" for note in explain(method, hyperparams)),
-        "charts": make_charts(arrays, np.asarray(film.history.step), game, method),
-        "film": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-        "style": read("page.css"),
-        "script": read("page.js"),
+        "summary": html.escape(_summary(history, setup, outcomes[-1])),
+        "notes": "\n".join(f"<li>{note}</li>" for note in _notes(setup)),
+        "charts": _make_charts(arrays, np.asarray(history.step), setup),
+        "trace": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+        "style": _read("page.css"),
+        "script": _read("page.js"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
 
 
-def read(name: str) -> str:
+def _read(name: str) -> str:
     """One of the page's files."""
-    return (resources.files("gan1010_jax") / "page_files" / name).read_text(encoding="utf-8")
+    return (resources.files(__package__) / "page_files" / name).read_text(encoding="utf-8")
 
 
 def name_outcomes(history: History) -> list[str]:
-    """How far G has come at each record, in words."""
+    """The outcome of G at each record, in words."""
     tests = [~history.finite, history.in_support, history.matched]
     words = ["diverged", "in support", "matches"]
     return np.select([np.asarray(test) for test in tests], words, "does not match").tolist()
@@ -118,34 +111,34 @@ def name_outcomes(history: History) -> list[str]:
 
 @cache
 def gives_belief(objective: Objective) -> bool:
-    """Whether D's sigmoid is its belief that a sample is real; else, its logit is but a score.
+    """Whether D's sigmoid is its belief that a sample is real; else, its logit is only a score.
 
-    It is if the probability p costs D the least where a share p of the samples is real, whatever p:
-    if the objective is a proper scoring rule. Gneiting and Raftery, *Strictly Proper Scoring Rules,
-    Prediction, and Estimation* (JASA 2007).
+    It is if the probability p minimises D's loss where a share p of the samples is real, for every
+    p: if the objective is a proper scoring rule. Gneiting and Raftery, *Strictly Proper Scoring
+    Rules, Prediction, and Estimation* (JASA 2007).
     """
 
     def slope(p):
-        def cost(logit):
+        def loss(logit):
             return p * objective.d_real(logit) + (1 - p) * objective.d_fake(logit)
 
-        return jax.grad(cost)(jnp.log(p) - jnp.log1p(-p))
+        return jax.grad(loss)(jnp.log(p) - jnp.log1p(-p))
 
     return all(abs(slope(p)) < 1e-6 for p in (0.25, 0.6))
 
 
-def summarize(film: Film, method: Method, hyperparams: Hyperparams, outcome: str) -> str:
-    """What was trained, and what came of it, in words."""
-    others = list_options(name_parts(method) | vars(hyperparams))
+def _summary(history: History, setup: Setup, outcome: str) -> str:
+    """What was trained, and its outcome, in words."""
+    others = flags_of(setup.method.options | vars(setup.hyperparams))
     how = f" with {' '.join(others)}" if others else " of the reference method"
-    every, steps = int(film.history.step[0]), int(film.history.step[-1])
+    every, steps = int(history.step[0]), int(history.step[-1])
     shown = "each" if every == 1 else f"one in {every:,}"
     return f"{steps:,} steps{how}, of which {shown} is shown. At the end: {outcome}."
 
 
-def explain(method: Method, hyperparams: Hyperparams) -> list[str]:
-    """What a reader has to know of this method to read the page, in sentences."""
-    if gives_belief(method.objective):
+def _notes(setup: Setup) -> list[str]:
+    """Sentences that explain the page for this setup."""
+    if gives_belief(setup.method.objective):
         notes = [
             "The last unit of D is its belief that what it sees is real. D wants 1 for real "
             "samples and 0 for fake ones, and G wants 1 for its own: when they are alike, D can "
@@ -156,7 +149,7 @@ def explain(method: Method, hyperparams: Hyperparams) -> list[str]:
             "The last unit of D is its score of what it sees, a number of any size. D wants real "
             "samples to score higher than fake ones, and G wants a high score for its own."
         ]
-    if hyperparams.noise_std is not None:
+    if setup.hyperparams.noise_std is not None:
         notes.append(
             "D sees every sample with noise on it: the real one is drawn with its noise, and what "
             "G makes without."
@@ -164,17 +157,16 @@ def explain(method: Method, hyperparams: Hyperparams) -> list[str]:
     return notes
 
 
-def describe(update: Update, method: Method) -> dict[str, str]:
-    """An update in words: its title, what happens, which sample D sees, and who moves."""
-    together = method.schedule == "simultaneous"
-    penalty = method.penalty.of(update.player, update.on)
-    if update.player == "generator":
+def describe(player: str, samples: str, method: Method) -> dict[str, str]:
+    """An update in words: its title, its caption, the sample that D sees, and the player."""
+    together = method.update_order == "simultaneous"
+    penalty = method.penalty.term(player, samples)
+    if player == "generator":
         d = "the new D" if method.first == "discriminator" and not together else "D"
-        sees, title = "fake", f"G, through {d}"
+        title = f"G, through {d}"
         caption = f"G makes a sample, {d} judges it, and G moves towards what D calls real."
         held = " D is held still."
     else:
-        sees = update.on
         title, caption = {
             "real": (
                 "D on a real sample",
@@ -189,63 +181,66 @@ def describe(update: Update, method: Method) -> dict[str, str]:
                 "D sees a real sample and one that G makes, which is drawn here, and moves towards "
                 "telling them apart.",
             ),
-        }[update.on]
+        }[samples]
         # A penalty may go through G, and even so nothing of G moves.
         held = " G is held still." if penalty else " G is held still: no gradient reaches it."
     caption += " Both move at once, each against the other as it was." if together else held
     caption += f" The penalty {method.penalty.name} is part of the loss." if penalty else ""
-    return {"title": title, "caption": caption, "sees": sees, "moves": update.player}
+    return {"title": title, "caption": caption, "sees": samples, "moves": player}
 
 
-def show_views(
-    film: Film, game: Game, method: Method, hyperparams: Hyperparams
-) -> dict[str, np.ndarray]:
-    """What the page draws of each record, float32 [records, ...] by name.
+def _view_arrays(trace: Trace, setup: Setup) -> dict[str, np.ndarray]:
+    """The numbers that the page draws of each record, float32 [records, ...] by name.
 
-    Each update is a view, and so is what they have led to. Those of view k are called `k.d` and
-    `k.g`, the players' parameters, `k.d_units` and `k.g_units`, the activations of their units,
+    Each update is a view, and so is the state that they have led to. View k has the arrays `k.d`
+    and `k.g`, the players' parameters, `k.d_units` and `k.g_units`, the activations of their units,
     `k.output` and `k.real`.
     """
+    game, method = setup.game, setup.method
     verdict = nn.sigmoid if gives_belief(method.objective) else jnp.asarray
 
-    def look(state, batch, sees):
-        d_params, g_params = state.discriminator.params, state.generator.params
-        round = play(d_params, g_params, batch, game, method, hyperparams)
-        g_units = activations(game.generator, g_params, batch.latent)
-        sample = round.real if sees == "real" else round.fake
-        return {
-            "d": in_order(d_params),
-            "g": in_order(g_params),
-            "d_units": activations(game.discriminator, d_params, sample, verdict),
-            "g_units": g_units[:0] if sees == "real" else g_units,
-            "output": g_units[-round.real.size :],
-            "real": round.real,
-        }
+    def view(states, sees, d_step):
+        def view_record(state, batch):
+            batch = d_step_batch(batch, setup, d_step)
+            d_params, g_params = state.discriminator.params, state.generator.params
+            g_units = _activations(game.generator, g_params, batch.latent)
+            output = g_units[-batch.real.size :]
+            fake = output if batch.noise is None else output + batch.noise
+            sample = batch.real if sees == "real" else fake
+            return {
+                "d": _in_order(d_params),
+                "g": _in_order(g_params),
+                "d_units": _activations(game.discriminator, d_params, sample, verdict),
+                "g_units": g_units[:0] if sees == "real" else g_units,
+                "output": output,
+                "real": batch.real,
+            }
 
-    batch = film.updates[-1].batch
-    views = [(update.state, update.batch, update.on) for update in film.updates]
-    views += [(film.state, batch, "fake"), (film.state, batch, "real")]
-    looks = [jax.vmap(partial(look, sees=sees))(state, batch) for state, batch, sees in views]
-    *shown, on_real = looks
-    history = film.history
-    arrays = {f"{k}.{name}": rows for k, view in enumerate(shown) for name, rows in view.items()}
+        return jax.vmap(view_record)(states, trace.batch)
+
+    last = method.d_steps - 1
+    starts = zip(method.updates, trace.updates)
+    views = [view(states, samples, d_step) for (_, samples, d_step), states in starts]
+    views.append(view(trace.state, "fake", last))
+    on_real, on_fake = view(trace.state, "real", last)["d_units"], views[-1]["d_units"]
+    arrays = {f"{k}.{name}": rows for k, view in enumerate(views) for name, rows in view.items()}
     arrays |= {
-        "output": history.output,
-        "verdict": jnp.stack([on_real["d_units"][:, -1], shown[-1]["d_units"][:, -1]], axis=1),
-        "losses": jnp.stack(history.losses, axis=1),
+        "output": trace.history.output,
+        "verdict": jnp.stack([on_real[:, -1], on_fake[:, -1]], axis=1),
+        "losses": jnp.stack(trace.history.losses, axis=1),
     }
     return {name: np.asarray(rows, np.float32) for name, rows in arrays.items()}
 
 
-def activations(
+def _activations(
     network: nn.Module,
     params: chex.ArrayTree,
     inputs: jax.Array,
     last: Callable[[jax.Array], jax.Array] = jnp.asarray,
 ) -> jax.Array:
-    """What the units of a network with logistic layers give, layer by layer, inputs first: [units].
+    """The activations of a network with logistic layers, layer by layer, inputs first: [units].
 
-    Those of the last layer give what the network does, through a function.
+    Those of the last layer are a function `last` of the network's output.
     """
     output, kept = network.apply(
         {"params": params},
@@ -257,26 +252,52 @@ def activations(
     return jnp.concatenate([inputs, *map(nn.sigmoid, hidden), jnp.atleast_1d(last(output))])
 
 
-def in_order(params: chex.ArrayTree) -> jax.Array:
+def _in_order(params: chex.ArrayTree) -> jax.Array:
     """A network's parameters side by side: of each layer the weights, unit by unit, then biases."""
     layers = [layer["Dense_0"] for layer in params.values()]
-    return jnp.concatenate(
-        [x.ravel() for layer in layers for x in (layer["kernel"], layer["bias"])]
-    )
+    return jnp.concatenate([layer[name].ravel() for layer in layers for name in ("kernel", "bias")])
 
 
-def encode(rows: np.ndarray) -> dict[str, Any]:
+def _as_json(rows: np.ndarray) -> str:
     """Rows of float32 as JSON: little-endian, in base64, so that no digit is lost."""
     data = base64.b64encode(rows.astype("<f4").tobytes()).decode()
-    return {"width": rows.shape[1], "data": data}
+    return json.dumps({"width": rows.shape[1], "data": data})
+
+
+def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Setup) -> str:
+    """The charts over training, each with its legend, in HTML."""
+    game, objective = setup.game, setup.method.objective
+    colors, styles = {"1": BLUE, "0": ORANGE}, [*_DASHES]
+    outputs = [
+        (f"coordinate {unit + 1} ({bit})", colors[bit], styles[game.name[:unit].count(bit) % 4])
+        for unit, bit in enumerate(game.name)
+    ]
+    verdicts = [("a real sample", BLUE, "-"), ("what G makes", ORANGE, "-")]
+    losses = [(label, color, "-") for label, color in LOSS_KEYS]
+    believes = gives_belief(objective)
+    verdict = "D's belief that a sample is real" if believes else "D's score of a sample"
+    undecided = sorted({*undecided_losses(objective)})
+    ranges = sorted({*zip(game.real.low, game.real.high)})
+    parts = []
+    for title, name, keys, across, bands in (
+        ("G's output, and the real ranges", "output", outputs, [0.5], ranges),
+        (verdict, "verdict", verdicts, [0.5] if believes else [], []),
+        ("Losses (dotted: D undecided)", "losses", losses, undecided, []),
+    ):
+        legend = "".join(_legend_item(name, k, key) for k, key in enumerate(keys))
+        chart = _as_svg(_chart_lines(steps, arrays[name].T, keys, across, bands), name, title)
+        caption = f"<figcaption>{title}</figcaption>"
+        parts.append(f'<figure>{caption}{chart}<ul class="legend">{legend}</ul></figure>')
+    return "\n".join(parts)
 
 
 @styled
-def chart_lines(
+def _chart_lines(
     steps: np.ndarray,
-    lines: Sequence[tuple[np.ndarray, str, str]],
+    lines: np.ndarray,
+    keys: Sequence[_Key],
     across: Sequence[float],
-    bands: Sequence[tuple[float, float]] = (),
+    bands: Sequence[tuple[float, float]],
 ) -> Figure:
     """Lines, each with its colour and style, over the steps, in the size of a telephone."""
     figure = Figure(figsize=(4.6, 2.4))
@@ -284,7 +305,7 @@ def chart_lines(
     for low, high in bands:
         axes.axhspan(low, high, fc=REAL_RANGE, ec=GREY, lw=0.6)
     marker = "o" if len(steps) == 1 else ""
-    for values, color, style in lines:
+    for values, (_, color, style) in zip(lines, keys):
         axes.plot(steps, values, color=color, ls=style, lw=1.3, marker=marker, clip_on=False)
     for value in across:
         axes.axhline(value, color=GREY, lw=1, ls=":")
@@ -293,49 +314,18 @@ def chart_lines(
     return figure
 
 
-def make_charts(
-    arrays: Mapping[str, np.ndarray], steps: np.ndarray, game: Game, method: Method
-) -> str:
-    """The charts over training, each with its legend, in HTML."""
-    colors, styles = {"1": BLUE, "0": ORANGE}, [*DASHES]
-    outputs = [
-        (f"coordinate {unit + 1} ({bit})", colors[bit], styles[game.name[:unit].count(bit) % 4])
-        for unit, bit in enumerate(game.name)
-    ]
-    verdicts = [("a real sample", BLUE, "-"), ("what G makes", ORANGE, "-")]
-    losses = [(label, color, "-") for label, color in LOSS_KEYS]
-    objective = method.objective
-    bands = sorted({*zip(game.real.low, game.real.high)})
-    believes = gives_belief(objective)
-    verdict = "D's belief that a sample is real" if believes else "D's score of a sample"
-    undecided = sorted({*undecided_losses(objective)})
-    charts = [
-        ("G's output, and the real ranges", "output", outputs, [0.5], bands),
-        (verdict, "verdict", verdicts, [0.5] if believes else [], []),
-        ("Losses (dotted: D undecided)", "losses", losses, undecided, []),
-    ]
-    parts = []
-    for title, name, keys, across, bands in charts:
-        rows = arrays[name]
-        lines = [(rows[:, k], color, style) for k, (_, color, style) in enumerate(keys)]
-        legend = "".join(legend_item(name, k, *key) for k, key in enumerate(keys))
-        chart = as_svg(chart_lines(steps, lines, across, bands), name, title)
-        caption = f"<figcaption>{title}</figcaption>"
-        parts.append(f'<figure>{caption}{chart}<ul class="legend">{legend}</ul></figure>')
-    return "\n".join(parts)
-
-
-def legend_item(name: str, index: int, label: str, color: str, style: str) -> str:
+def _legend_item(name: str, index: int, key: _Key) -> str:
     """A line of a chart's legend in HTML, with room for the value at the record that is shown."""
-    stroke = f"stroke: var(--{CSS_COLORS[color]}); stroke-width: 3"
-    line = f'<line x2="30" y1="3" y2="3" style="{stroke}; stroke-dasharray: {DASHES[style]}"/>'
+    label, color, style = key
+    stroke = f"stroke: var(--{_CSS_COLORS[color]}); stroke-width: 3"
+    line = f'<line x2="30" y1="3" y2="3" style="{stroke}; stroke-dasharray: {_DASHES[style]}"/>'
     key = f'<svg class="key" viewBox="0 0 30 6" aria-hidden="true">{line}</svg>'
     value = f'<span class="value" data-array="{name}" data-index="{index}"></span>'
     return f"<li>{key}{html.escape(label)}{value}</li>"
 
 
-def as_svg(figure: Figure, name: str, title: str) -> str:
-    """A chart in HTML: an SVG in the page's colours, that says where its axes are in it."""
+def _as_svg(figure: Figure, name: str, title: str) -> str:
+    """A chart in HTML: an SVG in the page's colours, with the place of its axes in it."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -349,7 +339,7 @@ def as_svg(figure: Figure, name: str, title: str) -> str:
         count=1,
     )
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the other charts have the same
-    for color, css in CSS_COLORS.items():
+    for color, css in _CSS_COLORS.items():
         svg = re.sub(color, f"var(--{css})", svg, flags=re.IGNORECASE)
     (left, bottom), (right, top) = figure.axes[0].get_position().get_points()
     place = {"left": left, "right": right, "top": 1 - top, "bottom": 1 - bottom}

@@ -1,9 +1,9 @@
 "use strict";
-// Draws a film, record by record. All numbers come from Python; nothing is computed here.
+// Draws a trace, record by record. All numbers come from Python; nothing is computed here.
 
-const film = JSON.parse(document.getElementById("film").textContent);
-const records = film.steps.length;
-const after = film.views.length - 1; // the view of what a step has led to
+const trace = JSON.parse(document.getElementById("trace").textContent);
+const records = trace.steps.length;
+const after = trace.views.length - 1; // the view of what a step has led to
 const element = (id) => document.getElementById(id);
 
 /** Gives the row of a record in an array that came as base64 of little-endian 32-bit floats. */
@@ -12,9 +12,9 @@ function rowsOf({ width, data }) {
   const values = new Float32Array(bytes.buffer);
   return (record) => values.subarray(record * width, (record + 1) * width);
 }
-const decoded = film.encoded.map(rowsOf);
+const decoded = trace.encoded.map(rowsOf);
 const arrays = Object.fromEntries(
-  Object.entries(film.arrays).map(([name, index]) => [name, decoded[index]]),
+  Object.entries(trace.arrays).map(([name, index]) => [name, decoded[index]]),
 );
 function show(value, digits) {
   if (!Number.isFinite(value)) return "not finite";
@@ -30,7 +30,7 @@ function draw(parent, tag, attributes = {}, text = "") {
   return parent.appendChild(node);
 }
 
-const units = film.low.length;
+const units = trace.low.length;
 const spacing = units > 6 ? 32 : 54;
 const radius = 0.36 * spacing;
 const size = { width: 340, height: 64 + spacing * Math.max(units, 3) };
@@ -102,9 +102,9 @@ function samplePanel() {
   const svg = drawing("sample");
   const x = (value) => 54 + 216 * value;
   const [top, bottom] = [rowY(0, units) - spacing / 2, rowY(units - 1, units) + spacing / 2];
-  film.low.forEach((low, unit) =>
+  trace.low.forEach((low, unit) =>
     draw(svg, "rect", {
-      x: x(low), width: x(film.high[unit]) - x(low), y: rowY(unit, units) - spacing * 0.36,
+      x: x(low), width: x(trace.high[unit]) - x(low), y: rowY(unit, units) - spacing * 0.36,
       height: spacing * 0.72, style: "fill: var(--range); stroke: var(--grey)", rx: 3,
     }),
   );
@@ -114,11 +114,11 @@ function samplePanel() {
     const at = { x: x(value), y: bottom + 16, "text-anchor": "middle", stroke: "none" };
     draw(axis, "text", { ...at, "font-size": 13 }, value);
   }
-  const rows = film.low.map((_, unit) => {
+  const rows = trace.low.map((_, unit) => {
     const y = rowY(unit, units);
     draw(axis, "line", { x1: x(0), x2: x(1), y1: y, y2: y, opacity: 0.4 });
     const middle = { y, "dominant-baseline": "central", "font-size": Math.min(14, spacing / 2.2) };
-    draw(svg, "text", { ...middle, x: 4, class: "label" }, `${unit + 1} (${film.pattern[unit]})`);
+    draw(svg, "text", { ...middle, x: 4, class: "label" }, `${unit + 1} (${trace.pattern[unit]})`);
     const mark = Math.min(7, spacing / 5);
     return {
       y,
@@ -144,8 +144,8 @@ function samplePanel() {
   };
 }
 
-const showG = network("generator", film.sizes.g, ["latent z", "G(z)"]);
-const showD = network("discriminator", film.sizes.d, ["sample", film.verdict]);
+const showG = network("generator", trace.sizes.g, ["latent z", "G(z)"]);
+const showD = network("discriminator", trace.sizes.d, ["sample", trace.verdict]);
 const showSample = samplePanel();
 const charts = [...document.querySelectorAll(".chart")].map((chart) => {
   const cursor = chart.appendChild(document.createElement("div"));
@@ -153,7 +153,7 @@ const charts = [...document.querySelectorAll(".chart")].map((chart) => {
   const { left, right, top, bottom } = chart.dataset;
   cursor.style.top = `${100 * top}%`;
   cursor.style.height = `${100 * (bottom - top)}%`;
-  const place = (record) => Number(left) + ((right - left) * film.steps[record]) / film.steps.at(-1);
+  const place = (record) => Number(left) + ((right - left) * trace.steps[record]) / trace.steps.at(-1);
   const scrub = (event) => {
     const bounds = chart.getBoundingClientRect();
     const along = ((event.clientX - bounds.left) / bounds.width - left) / (right - left);
@@ -175,7 +175,7 @@ const charts = [...document.querySelectorAll(".chart")].map((chart) => {
   return (record) => (cursor.style.left = `${100 * place(record)}%`);
 });
 const readouts = [...document.querySelectorAll(".value")];
-const viewButtons = film.views.map(({ title }, view) => {
+const viewButtons = trace.views.map(({ title }, view) => {
   const button = element("views").appendChild(document.createElement("button"));
   button.type = "button";
   button.textContent = view === after ? title : `${view + 1} ${title}`;
@@ -191,7 +191,7 @@ let view = after;
 function go(toRecord, toView = after) {
   record = Math.min(records - 1, Math.max(0, toRecord));
   view = toView;
-  const { caption, sees, moves } = film.views[view];
+  const { caption, sees, moves } = trace.views[view];
   const row = (name) => arrays[name](record);
   showG(row(`${view}.g`), row(`${view}.g_units`));
   showD(row(`${view}.d`), row(`${view}.d_units`));
@@ -199,7 +199,7 @@ function go(toRecord, toView = after) {
   for (const name of ["generator", "discriminator"]) {
     element(name).classList.toggle("moves", moves === name);
     element(name).classList.toggle("idle", name === "generator" && sees === "real");
-    const mark = view === after ? "" : moves === name ? "moves" : film.other;
+    const mark = view === after ? "" : moves === name ? "moves" : trace.other;
     element(name).querySelector(".mark").textContent = mark;
   }
   for (const output of readouts) {
@@ -208,8 +208,8 @@ function go(toRecord, toView = after) {
   viewButtons.forEach((button, index) => button.setAttribute("aria-pressed", index === view));
   element("caption").textContent = caption;
   for (const move of charts) move(record);
-  const state = view === after ? film.outcomes[record] : `update ${view + 1} of ${after}`;
-  const place = `step ${film.steps[record].toLocaleString("en")}: ${state}`;
+  const state = view === after ? trace.outcomes[record] : `update ${view + 1} of ${after}`;
+  const place = `step ${trace.steps[record].toLocaleString("en")}: ${state}`;
   element("step").textContent = place;
   element("scrubber").value = record;
   element("scrubber").setAttribute("aria-valuetext", place);

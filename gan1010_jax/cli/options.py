@@ -1,0 +1,153 @@
+"""Options that programs share, how they are read, and checks of them.
+
+Those of hyperparameters follow from their metadata, and the choices in help from the registries.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, make_dataclass
+from typing import Annotated, Any, TypeVar, cast
+
+from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+from gan1010_jax.cli.program import report
+from gan1010_jax.engines import ENGINES
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.methods import (
+    HYPERPARAMS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    PENALTIES,
+    PLAYERS,
+    UPDATE_ORDERS,
+    Hyperparams,
+    Method,
+    is_allowed,
+)
+
+Class = TypeVar("Class")
+
+
+def number(name: str, kind: type[int] | type[float]) -> PrimitiveConstructorSpec:
+    """How an option of this name is read as an `int` or a `float`, with this package's errors."""
+
+    def read(texts: list[str]) -> int | float:
+        try:
+            return kind(texts[0])
+        except ValueError:
+            allowed = "a whole number" if kind is int else "a number"
+            sys.exit(report(InvalidArgument(name, texts[0], allowed)))
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT" if kind is int else "FLOAT",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _choices(meaning: str, names: Iterable[str]) -> Any:
+    """The help of an option that is one of these names."""
+    *others, last = names
+    return arg(help=f"{meaning}: {', '.join(others)} or {last}.")
+
+
+def _name_updates(order: str) -> str:
+    """An update order with the updates of its step."""
+    updates = Method(update_order=order).updates
+    names = ("G" if player == "generator" else f"D on {samples}" for player, samples, _ in updates)
+    return f"{order} ({', '.join(names)})"
+
+
+def _with_hyperparams(options: type[Class]) -> type[Class]:
+    """A dataclass with an option for every hyperparameter beside its own."""
+    added = []
+    for name, about in HYPERPARAMS.items():
+        default, text = getattr(Hyperparams(), name), f"{about['help']}."
+        kind = float if default is not None else float | None
+        text = arg(help=text[0].upper() + text[1:])
+        added.append((name, Annotated[kind, number(name, float), text], default))
+    made = make_dataclass(options.__name__, added, bases=(options,), frozen=True)
+    made.__doc__ = options.__doc__
+    return cast(type[Class], made)
+
+
+@_with_hyperparams
+@dataclass(frozen=True)
+class MethodOptions:
+    """How to train: the options of a `Method` and its `Hyperparams`."""
+
+    objective: Annotated[str, _choices("The losses of both players", OBJECTIVES)] = "mse"
+    update_order: Annotated[
+        str, _choices("The updates of a step", map(_name_updates, UPDATE_ORDERS))
+    ] = "reference"
+    penalty: Annotated[str, _choices("The term that is added to the losses", PENALTIES)] = "none"
+    d_steps: Annotated[int, number("d_steps", int)] = 1
+    """How many times the discriminator is updated in a step."""
+    first: Annotated[str, _choices("The player that is updated first", PLAYERS)] = "discriminator"
+    optimizer: Annotated[
+        str, _choices("One, or D's and G's as in adam,sgd, of the optimisers", OPTIMIZERS)
+    ] = "sgd"
+
+    def method(self) -> Method:
+        """The method."""
+        names = self.optimizer.split(",")
+        if not set(names) <= set(OPTIMIZERS) or len(names) > 2:
+            allowed = f"one of {', '.join(OPTIMIZERS)}, or two with a comma"
+            raise InvalidArgument("optimizer", self.optimizer, allowed)
+        optimizers = tuple(OPTIMIZERS[name] for name in names)
+        return Method(
+            objective=self.objective,
+            update_order=self.update_order,
+            penalty=self.penalty,
+            d_steps=self.d_steps,
+            first=self.first,
+            optimizer=optimizers if len(optimizers) == 2 else optimizers[0],
+        )
+
+    def hyperparams(self) -> Hyperparams:
+        """The hyperparameters."""
+        return Hyperparams(**{name: getattr(self, name) for name in HYPERPARAMS})
+
+
+@dataclass(frozen=True)
+class SeedOptions:
+    """Which seeds to train, how long, and how they are run."""
+
+    seeds: Annotated[int, number("seeds", int)] = 64
+    """How many GANs to train, or to train in each cell of a grid, each from its own seed."""
+    first_seed: Annotated[int, number("first_seed", int)] = 0
+    """The first seed; the others follow it, up to 4294967295."""
+    steps: Annotated[int, number("steps", int)] = 10_000
+    """How many steps to train each; a multiple of --record-every."""
+    record_every: Annotated[int, number("record_every", int)] = 10
+    """How many steps from one record of output and losses to the next."""
+    engine: Annotated[
+        str,
+        _choices("How the seeds are run", [*ENGINES, "auto, the fastest that this machine has"]),
+    ] = "auto"
+    workers: Annotated[int | None, number("workers", int)] = None
+    """How many blocks of seeds run at a time; else one on each core, or two on an accelerator."""
+    chunk: Annotated[int | None, number("chunk", int)] = None
+    """How many GANs are written, and resumed, as one unit; else 8192 (more on accelerators)."""
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `train_population` that they give, but for the seeds."""
+        names = ("steps", "record_every", "engine", "workers", "chunk")
+        return {name: getattr(self, name) for name in names}
+
+
+def check_given_with(options: object, needed: Mapping[str, str]) -> None:
+    """Reject an option that has no meaning without another, by the names of both."""
+    for name, other in needed.items():
+        value = getattr(options, name)
+        if value != getattr(type(options), name) and not getattr(options, other):
+            raise InvalidArgument(name, value, f"given with --{other}")
+
+
+def check_number(name: str, value: float, kind: str) -> None:
+    """Reject an option's number outside the limits of the hyperparameter `kind`."""
+    if not is_allowed(kind, value):
+        raise InvalidArgument(name, value, HYPERPARAMS[kind]["allowed"])

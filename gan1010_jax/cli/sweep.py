@@ -1,0 +1,219 @@
+"""The program `sweep`: where a method converges, over a grid of one or two hyperparameters."""
+
+import shlex
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+from tyro.conf import OmitArgPrefixes
+
+from gan1010_jax.checks import check_run
+from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with
+from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.figures import plot_phase_diagram, write_figures
+from gan1010_jax.games import Game, find_game
+from gan1010_jax.gan import Setup
+from gan1010_jax.methods import (
+    HYPERPARAMS,
+    OBJECTIVES,
+    PENALTIES,
+    PENALTY_HYPERPARAMS,
+    is_allowed,
+)
+from gan1010_jax.population import (
+    claim,
+    is_begun,
+    seed_range,
+    tabulate_cells,
+    train_population,
+    write_columns,
+)
+
+_MAX_VALUES = 10_000
+_AXIS = (
+    "NAME=log:LOW:HIGH:COUNT, NAME=linear:LOW:HIGH:COUNT or NAME=VALUE,VALUE,…, where NAME is one "
+    f"of {', '.join(HYPERPARAMS)}"
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train every cell of a grid over one or two hyperparameters, each with many seeds.
+
+    All cells of a method are one population of one compiled program. Writes a directory for each
+    method, such as train does, with a row for each seed and cell; cells.parquet, a row for each
+    method and cell; and figures/phase_diagram.png.
+    """
+
+    x: str
+    """The horizontal axis: d_lr=log:1e-3:1:31 for 31 values from 0.001 to 1 that grow by the same
+    factor, d_lr=linear:0:0.1:11 for the same step, or d_lr=0.01,0.02,0.05 for a list."""
+    y: str | None = None
+    """The vertical axis, likewise; else there is none."""
+    methods: str | None = None
+    """The methods to compare: objectives with commas between, each with a penalty if it needs one,
+    as in mse,nonsaturating,nonsaturating+r1; else --objective with --penalty. A hyperparameter that
+    a penalty does not use is left out for it."""
+    game: str = "1010"
+    """The game to learn: a pattern of 1 to 16 characters, each 0 or 1; or dirac, the Dirac-GAN."""
+    out: Path | None = None
+    """Where to write: a new or empty directory; else runs/sweep-<the time>."""
+    resume: bool = False
+    """Go on with what is in --out, with the same options, or more --seeds or --methods."""
+    repair: bool = False
+    """With --resume: move damaged files to set-aside/, and train their seeds again."""
+    run: OmitArgPrefixes[SeedOptions] = field(default_factory=lambda: SeedOptions(seeds=256))
+    method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
+
+
+def sweep(options: Sweep) -> None:
+    """Check every option, train every method's grid, write the results, print the best cells."""
+    axes = [_parse_axis("x", options.x)]
+    if options.y is not None:
+        axes.append(_parse_axis("y", options.y))
+    names, grid = [name for name, _ in axes], dict(axes)
+    if len(grid) < len(axes):
+        allowed = f"another hyperparameter than {names[0]}, that of --x"
+        raise InvalidArgument("y", options.y, allowed)
+    first = {name: values[0] for name, values in axes}
+    setups = _choose_setups(options, find_game(options.game))
+    seeds = seed_range(options.run.seeds, options.run.first_seed)
+    for setup in setups.values():
+        varied = replace(setup, hyperparams=replace(setup.hyperparams, **first))
+        check_run(varied, options.run.steps, options.run.record_every)
+    out = options.out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
+    _check_begun(options, out, setups)
+
+    keep_compiled_programs()
+    tables = {}
+    try:
+        with claim(out, options.resume):
+            for name, setup in setups.items():
+                begun = options.resume and (out / name).exists()
+                with progress_bar() as progress:
+                    population = train_population(
+                        seeds,
+                        setup,
+                        **options.run.arguments(),
+                        grid=grid,
+                        out=out / name,
+                        resume=begun,
+                        repair=begun and options.repair,
+                        progress=progress,
+                    )
+                tables[name] = tabulate_cells(population)
+            cells = [len(table["seeds"]) for table in tables.values()]
+            columns = {"method": np.repeat([*tables], cells)}
+            for name in next(iter(tables.values())):
+                columns[name] = np.concatenate([table[name] for table in tables.values()])
+            write_columns(out / "cells.parquet", columns)
+            write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *names)})
+    except (KeyboardInterrupt, OSError) as error:
+        error.add_note(f"to go on: {_command_to_resume(out)}")
+        raise
+    _print_best(tables, names, out)
+
+
+def _check_begun(options: Sweep, out: Path, methods: Iterable[str]) -> None:
+    """Reject a directory to resume that is no sweep's, or has other methods too."""
+    check_given_with(options, {"resume": "out", "repair": "resume"})
+    if options.resume:
+        begun = {path.name for path in out.glob("*") if is_begun(path)}
+        if not begun:
+            allowed = "a directory that a sweep was begun in, with --resume"
+            raise InvalidArgument("out", str(out), allowed)
+        if not begun <= set(methods):
+            allowed = f"at least those begun in {out}, {','.join(sorted(begun))}"
+            raise InvalidArgument("methods", ",".join(methods), allowed)
+
+
+def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
+    """A hyperparameter's name and its values, of six digits, from a command line."""
+    invalid = InvalidArgument(option, text, _AXIS)
+    name, _, values = text.partition("=")
+    kind, *rest = values.split(":")
+    try:
+        if kind in ("log", "linear"):
+            low, high, count = float(rest[0]), float(rest[1]), int(rest[2])
+            is_positive = (low > 0 and high > 0) or kind == "linear"
+            if len(rest) != 3 or not 1 <= count <= _MAX_VALUES or not is_positive:
+                raise invalid
+            space = np.geomspace if kind == "log" else np.linspace
+            numbers = space(low, high, count) if np.isfinite([low, high]).all() else [np.nan]
+        else:
+            numbers = [float(value) for value in values.split(",")]
+    except (ValueError, IndexError):
+        raise invalid from None
+    if name not in HYPERPARAMS:
+        raise invalid
+    if not np.all(is_allowed(name, np.asarray(numbers))):
+        allowed = HYPERPARAMS[name]["allowed"].removesuffix(", or None")
+        raise InvalidArgument(option, text, f"a list of values for {name}, each {allowed}")
+    return name, np.unique([float(f"{value:.6g}") for value in numbers])
+
+
+def _choose_setups(options: Sweep, game: Game) -> dict[str, Setup]:
+    """Each method with its hyperparameters, by the name of its directory."""
+    if options.methods is None:
+        pairs = [(options.method.objective, options.method.penalty)]
+    else:
+        for name in ("objective", "penalty"):
+            value = getattr(options.method, name)
+            if value != getattr(MethodOptions, name):
+                raise InvalidArgument(name, value, "left out with --methods")
+        texts = [text.partition("+") for text in options.methods.split(",")]
+        pairs = [(objective, penalty or "none") for objective, _, penalty in texts]
+        if not all(one in OBJECTIVES and other in PENALTIES for one, other in pairs):
+            allowed = (
+                f"some of {', '.join(OBJECTIVES)}, with commas between, each with a penalty if "
+                f"it needs one, as in mse+r1: {', '.join(PENALTIES)}"
+            )
+            raise InvalidArgument("methods", options.methods, allowed)
+    setups = {}
+    for objective, penalty in pairs:
+        one = replace(options.method, objective=objective, penalty=penalty)
+        method, hyperparams = one.method(), one.hyperparams()
+        if options.methods is not None:
+            unused = set(PENALTY_HYPERPARAMS) - set(method.penalty.hyperparams)
+            hyperparams = replace(hyperparams, **dict.fromkeys(unused))
+        name = objective if penalty == "none" else f"{objective}+{penalty}"
+        setups[name] = Setup(game, method, hyperparams)
+    return setups
+
+
+def _command_to_resume(out: Path) -> str:
+    """The command that resumes a sweep."""
+    start, arguments = split_command()
+    command = [*start, *(argument for argument in arguments if argument != "--resume")]
+    if not any(argument.split("=")[0] == "--out" for argument in arguments):
+        command += ["--out", str(out)]
+    return shlex.join([*command, "--resume"])
+
+
+def _print_best(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: Path) -> None:
+    """Print each method's best cell on standard output."""
+    titles = (*names, "matched", "in\nsupport", "settling,\n50 %", "cells ≥ 99 %\nmatched")
+    best = Table(
+        Column("method", no_wrap=True),
+        *(Column(title, justify="right", no_wrap=True) for title in titles),
+        title="The cell with the most seeds in support",
+    )
+    for method, table in tables.items():
+        cell = np.lexsort((table["matched_fraction"], table["in_support_fraction"]))[-1]
+        settled = table["settled_p50"][cell]
+        good = table["matched_fraction"] >= 0.99
+        best.add_row(
+            method,
+            *(f"{table[name][cell]:.6g}" for name in names),
+            *(f"{table[f'{key}_fraction'][cell]:.1%}" for key in ("matched", "in_support")),
+            "none" if settled < 0 else f"{settled:,}",
+            f"{good.sum():,} / {good.size:,}",
+        )
+    console = Console(highlight=False, markup=False)
+    console.print(best)
+    console.print(f"written to {out}", soft_wrap=True)

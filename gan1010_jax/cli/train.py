@@ -1,0 +1,229 @@
+"""The program `train`: many GANs, and how often the generator converges."""
+
+import shlex
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Column, Table
+from tyro.conf import OmitArgPrefixes
+
+from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number
+from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
+from gan1010_jax.convergence import OUTCOMES
+from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
+from gan1010_jax.figures import (
+    animate_run,
+    check_movie,
+    encode_animation,
+    plot_population,
+    write_figures,
+)
+from gan1010_jax.games import pattern_game
+from gan1010_jax.gan import Setup
+from gan1010_jax.methods import flags_of
+from gan1010_jax.population import (
+    TABLES,
+    Population,
+    decided_by_first,
+    first_history,
+    is_begun,
+    is_first,
+    join_processes,
+    read_run,
+    seed_range,
+    train_population,
+    train_share,
+    write_file,
+)
+
+_NEEDED = {
+    "repair": "resume",
+    "movie": "animate",
+    "coordinator": "distributed",
+    "num_processes": "distributed",
+    "process_id": "distributed",
+}
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train many 1010-GANs and say how often the generator converges to 1010.
+
+    Writes a directory: manifest.json (what is run), population/ (Parquet, one row per seed),
+    curves/ and histories/ (how it went over training), report.json (the numbers of the table
+    printed at the end) and figures/*.png. What is finished is on disk at once: a run that was
+    interrupted, or killed, goes on with --resume. So does one that is finished, to draw its figures
+    again, or with --animate an animation of its first seed.
+
+    Compiled programs are kept in the user's cache directory, so that a second run starts sooner;
+    set JAX_COMPILATION_CACHE_DIR for another place, JAX_ENABLE_COMPILATION_CACHE=false for none.
+    """
+
+    pattern: str = "1010"
+    """The pattern to learn: 1 to 16 characters, each 0 or 1."""
+    out: Path = field(default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    """Where to write: a new or empty directory."""
+    resume: Path | None = None
+    """A directory to go on with. It knows its options; --seeds may be larger than before."""
+    repair: bool = False
+    """With --resume: move damaged files to set-aside/, and train their seeds again."""
+    figures: bool = True
+    """Whether to draw the figures."""
+    animate: bool = False
+    """Animate the first seed, its output and its losses over training, for slides:
+    figures/training.gif, also with --no-figures."""
+    movie: str | None = None
+    """With --animate: gif, or mp4, which takes ffmpeg and makes figures/training.mp4; else gif."""
+    distributed: bool = False
+    """Share the work with other processes, started alike under SLURM, MPI, Kubernetes or on a TPU
+    pod; elsewhere, with the next three options. All must see the same directory."""
+    coordinator: str | None = None
+    """With --distributed: HOST:PORT of process 0, with a free port."""
+    num_processes: Annotated[int | None, number("num_processes", int)] = None
+    """With --distributed: how many processes there are."""
+    process_id: Annotated[int | None, number("process_id", int)] = None
+    """With --distributed: which one this is, from 0."""
+    run: OmitArgPrefixes[SeedOptions] = field(default_factory=SeedOptions)
+    method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
+
+
+def train(options: Train) -> None:
+    """Check every option, train, write the results, print the table."""
+    if options.resume is not None:
+        options = _options_of(options.resume)
+    check_given_with(options, _NEEDED)
+    seeds = seed_range(options.run.seeds, options.run.first_seed)
+    game, method = pattern_game(options.pattern), options.method.method()
+    if options.distributed:
+        join_processes(options.coordinator, options.num_processes, options.process_id)
+        # The default's time of day may be another in each process.
+        options = replace(options, out=Path(decided_by_first(lambda: str(options.out))))
+    movie = options.movie or "gif"
+    if options.animate:  # by the first process, which alone writes
+        decided_by_first(lambda: check_movie(movie))
+
+    keep_compiled_programs()
+    reports = []
+
+    def finish(population: Population, report: dict[str, Any]) -> None:
+        if options.figures:
+            write_figures(options.out, plot_population(population))
+        if options.animate:
+            history, seed = first_history(population), population.first_seed
+            animation = animate_run(history, seed, population.setup)
+            path = options.out / "figures" / f"training.{movie}"
+            write_file(path, encode_animation(animation, movie))
+        reports.append(report)
+
+    try:
+        with progress_bar() as progress:
+            (train_share if options.distributed else train_population)(
+                seeds,
+                Setup(game, method, options.method.hyperparams()),
+                **options.run.arguments(),
+                out=options.out,
+                resume=options.resume is not None,
+                repair=options.repair,
+                progress=progress,
+                finish=finish,
+            )
+    except BadFile as error:
+        if error.path.parent.name in TABLES:
+            error.add_note(f"{_command_to_resume(options)} --repair trains its seeds again")
+        raise
+    except (KeyboardInterrupt, OSError, UnfinishedRun) as error:
+        if not is_begun(options.out):
+            error.add_note("nothing is kept")
+        elif is_first() or isinstance(error, KeyboardInterrupt):
+            error.add_note(f"to go on: {_command_to_resume(options)}")
+        raise
+    for report in reports:  # in the first process
+        _print_report(report, options.out)
+
+
+def _options_of(out: Path) -> Train:
+    """The options of a run that was begun in a directory, but where the command line has others."""
+    begun = read_run(out)
+    hyperparams = vars(begun.setup.hyperparams).items()
+    numbers = {name: None if value is None else float(value) for name, value in hyperparams}
+    default = Train(
+        pattern=begun.setup.game.name,
+        out=out,
+        run=SeedOptions(
+            seeds=begun.seeds,
+            first_seed=begun.first_seed,
+            steps=begun.steps,
+            record_every=begun.record_every,
+            engine=begun.engine,
+            chunk=begun.chunk,
+        ),
+        method=MethodOptions(**begun.setup.method.options, **numbers),
+    )
+    options = tyro.cli(Train, args=split_command()[1], default=default)
+    if options.out != out:
+        raise InvalidArgument("out", str(options.out), "left out with --resume")
+    return options
+
+
+def _command_to_resume(options: Train) -> str:
+    """The command that resumes a run."""
+    command = [*split_command()[0], "--resume", str(options.out)]
+    if not options.figures:
+        command.append("--no-figures")
+    command += [f"--{name}" for name in ("animate", "distributed") if getattr(options, name)]
+    for name in ("movie", "coordinator", "num_processes", "process_id"):
+        value = getattr(options, name)
+        if value is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(command)
+
+
+def _print_report(report: dict[str, Any], out: Path) -> None:
+    """Print the report as three tables on standard output."""
+    digits = max(2, len(str(report["seeds"])) - 3)  # as precise as the interval
+
+    def show(row: dict[str, Any]) -> list[str]:
+        fraction, low, high = (
+            f"{row[key]:.{digits}%}" for key in ("fraction", "ci_low", "ci_high")
+        )
+        return [fraction, f"{low} – {high}"]
+
+    def right(*names: str) -> list[Column]:
+        return [Column(name, justify="right") for name in names]
+
+    outcomes = Table(
+        f"{report['seeds']:,} GANs, {report['steps']:,} steps each",
+        *right("seeds", "fraction", "95 % interval"),
+        title=f"How often the generator converges to {report['game']}",
+    )
+    for name in OUTCOMES:
+        row = report[name]
+        outcomes.add_row(name.replace("_", " "), f"{row['count']:,}", *show(row))
+
+    names = right("after step", "matched", "95 % interval", "in support", "95 % interval")
+    over_training = Table(*names)
+    for record in report["over_training"]:
+        cells = show(record["matched"]) + show(record["in_support"])
+        over_training.add_row(f"{record['step']:,}", *cells)
+
+    settled = report["settled_step"] or {}
+    quantiles = " / ".join(f"{step:,}" for step in settled.values())
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("settling step, 5 / 50 / 95 %", quantiles or "none settled")
+    if report["seed_steps_per_second"]:
+        wall, compiling = report["wall_seconds"], report["compile_seconds"]
+        facts.add_row("training", f"{wall:.1f} s, {compiling:.1f} s of it compiling")
+        facts.add_row("seed-steps per second", f"{report['seed_steps_per_second']:,.0f}")
+    others = flags_of(report["method"] | report["hyperparams"])
+    facts.add_row("method", " ".join(others) or "the reference")
+    facts.add_row("device", f"{report['device']}, engine {report['engine']}")
+    facts.add_row("written to", str(out))
+
+    console = Console(highlight=False, markup=False)
+    console.print(outcomes)
+    console.print(over_training)
+    console.print(facts, soft_wrap=True)
