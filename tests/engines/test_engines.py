@@ -223,8 +223,6 @@ def test_auto_falls_back_from_engine_to_engine_with_one_warning(monkeypatch, uns
     reasons = [str(error) for error in unsupported.values()]
     expected = [f"{reason}, so the {runs} engine runs this" for reason in reasons[-1:]]
     assert [str(warning.message) for warning in warned] == expected
-        f"{x}, so the {runs} engine runs this" for x in last
-    ]
 
 
 def test_another_error_of_an_engine_is_raised():
