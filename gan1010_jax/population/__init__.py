@@ -1,17 +1,15 @@
 """Many seeds of one setup, or of a grid: trained, stored, resumed and reported."""
 
 from gan1010_jax.population.api import (
-    MAX_SEED,
     first_history,
     load_population,
     replay,
     replay_row,
-    seed_range,
     train_population,
     train_share,
 )
 from gan1010_jax.population.files import claim, write_file, write_json
-from gan1010_jax.population.manifest import RunSettings, is_begun, read_run
+from gan1010_jax.population.manifest import is_begun, read_run
 from gan1010_jax.population.processes import decided_by_first, is_first, join_processes, leave
 from gan1010_jax.population.results import (
     Population,
@@ -19,7 +17,7 @@ from gan1010_jax.population.results import (
     convergence_report,
     tabulate_cells,
 )
-from gan1010_jax.population.runner import Progress
+from gan1010_jax.population.settings import MAX_SEED, Progress, RunSettings, seed_range
 from gan1010_jax.population.tables import TABLES, write_columns
 
 __all__ = [

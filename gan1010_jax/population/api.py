@@ -9,28 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan1010_jax.checks import MAX_STEPS, check_setup, check_steps, check_whole
-from gan1010_jax.engines import choose_engine
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.checks import check_whole
+from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Method
-from gan1010_jax.population.grid import Grid, as_grid
-from gan1010_jax.population.manifest import RunSettings
+from gan1010_jax.population.manifest import read_manifest, settings_of
 from gan1010_jax.population.results import Population
-from gan1010_jax.population.runner import (
-    Finish,
-    Progress,
-    Task,
-    load_from,
-    train_in_memory,
-    train_into,
-)
+from gan1010_jax.population.runner import Finish, Totals, train_in_memory, train_into
+from gan1010_jax.population.settings import MAX_SEED, Grid, Progress, RunSettings, check_settings
 from gan1010_jax.training import History
-
-MAX_SEED = 2**32 - 1
-MAX_WORKERS = 1024
-MAX_CHUNK = 2**24
 
 
 def train_population(
@@ -89,25 +77,18 @@ def train_population(
       UnfinishedRun: (a `RuntimeError`) if another process died.
       OSError: if a file cannot be written. What was finished before is kept.
     """
-    options = dict(
-        steps=steps,
-        record_every=record_every,
-        grid=grid,
-        engine=engine,
-        workers=workers,
-        chunk=chunk,
-        progress=progress,
+    settings = check_settings(
+        RunSettings(seeds, setup, steps, record_every, grid, engine, workers, chunk, progress)
     )
     if out is None:
         for name, value in (("resume", resume), ("repair", repair), ("finish", finish)):
             if value:
                 raise InvalidArgument(name, value, "given with out")
-        return train_in_memory(_make_task(seeds, setup, **options))
+        return train_in_memory(settings)
     if jax.process_count() > 1:
         allowed = "None in a job of several processes, which share a directory with train_share"
         raise InvalidArgument("out", str(out), allowed)
-    directory = dict(out=out, resume=resume, repair=repair, finish=finish)
-    population = train_share(seeds, setup, **directory, **options)
+    population = train_into(Path(out), settings, resume, repair, finish)
     assert population is not None, "the only process is the first"
     return population
 
@@ -130,11 +111,8 @@ def train_share(
     Returns:
       The whole population in the first process, and None in the others.
     """
-    task = _make_task(seeds, setup, **options)
-    if not isinstance(task.seeds, range) or (len(task.seeds) > 1 and task.seeds.step != 1):
-        allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
-        raise InvalidArgument("seeds", seeds, allowed)
-    return train_into(Path(out), task, resume, repair, finish)
+    settings = check_settings(RunSettings(seeds, setup, **options))
+    return train_into(Path(out), settings, resume, repair, finish)
 
 
 def load_population(
@@ -152,7 +130,14 @@ def load_population(
         is there yet.
       InvalidArgument: (a `ValueError`) for another game or method than what was used.
     """
-    return load_from(Path(out), game, method)
+    out = Path(out)
+    manifest = read_manifest(out)
+    settings = settings_of(manifest, game, method)
+    totals = Totals(settings)
+    totals.read(out, manifest)
+    if not totals.parts:
+        raise BadFile(out, "has no trained seeds yet")
+    return totals.stored_population(out, settings, manifest)
 
 
 def replay(
@@ -216,81 +201,3 @@ def replay_row(population: Population, row: int) -> History:
 def first_history(population: Population) -> History:
     """The history of the first row."""
     return jax.tree.map(lambda leaf: leaf[0], population.history)
-
-
-def seed_range(seeds: int, first_seed: int = 0) -> range:
-    """The `seeds` seeds from `first_seed` on.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) if there are none or they leave 0 … 2³²-1.
-    """
-    check_whole("first_seed", first_seed, 0, MAX_SEED)
-    most = MAX_SEED + 1 - first_seed
-    check_whole("seeds", seeds, 1, most, f", so that no seed is beyond {MAX_SEED}")
-    return range(first_seed, first_seed + seeds)
-
-
-def _make_task(
-    seeds: Sequence[int] | np.ndarray,
-    setup: Setup,
-    *,
-    steps: int = 10_000,
-    record_every: int = 10,
-    grid: Grid | None = None,
-    engine: str = "auto",
-    workers: int | None = None,
-    chunk: int | None = None,
-    progress: Progress | None = None,
-) -> Task:
-    """Validate the arguments of `train_population`."""
-    seeds = _check_seeds(seeds)
-    floats = check_setup(setup, len(seeds))
-    check_steps(steps, record_every, MAX_STEPS // setup.method.d_steps)
-    choose_engine(engine)
-    _check_count("workers", workers, MAX_WORKERS)
-    _check_count("chunk", chunk, MAX_CHUNK)
-    grid = as_grid({} if grid is None else grid)
-    settings = RunSettings(
-        setup=_with_first_cell(setup, grid),
-        grid=grid,
-        first_seed=int(seeds[0]),
-        seeds=len(seeds),
-        steps=int(steps),
-        record_every=int(record_every),
-        engine=engine,
-        chunk=None if chunk is None else int(chunk),
-    )
-    progress = progress or (lambda done, total: None)
-    return Task(settings, seeds, _with_first_cell(floats, grid), workers, progress)
-
-
-def _with_first_cell(setup: Setup, grid: Grid) -> Setup:
-    """A setup with a grid's first values, so that it has the structure of every cell's."""
-    first = {name: values[0] for name, values in grid.items()}
-    hyperparams = dataclasses.replace(setup.hyperparams, **first)
-    return dataclasses.replace(setup, hyperparams=hyperparams)
-
-
-def _check_count(name: str, count: int | None, most: int) -> None:
-    """Raise unless a value is a whole number from 1 to `most`, or None."""
-    if count is not None:
-        check_whole(name, count, 1, most, ", or None")
-
-
-def _check_seeds(seeds: Sequence[int] | np.ndarray) -> range | np.ndarray:
-    """Raise unless these are seeds; a range stays one, however long it is."""
-    few = [seeds[0], seeds[-1]] if isinstance(seeds, range) and seeds else seeds
-    try:
-        array = np.asarray(few)
-    except (TypeError, ValueError):
-        array = np.asarray(None)
-    if (
-        array.ndim != 1
-        or array.size == 0
-        or not np.issubdtype(array.dtype, np.integer)
-        or array.min() < 0
-        or array.max() > MAX_SEED
-    ):
-        allowed = f"one or more whole numbers from 0 to {MAX_SEED}, such as range(64)"
-        raise InvalidArgument("seeds", seeds, allowed)
-    return seeds if isinstance(seeds, range) else array

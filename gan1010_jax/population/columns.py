@@ -26,22 +26,15 @@ class Results(NamedTuple):
 
 def join_results(results: Sequence[Results]) -> Results:
     """The results of all rows, in the order given."""
+    first = results[0]
     histories = [one.history for one in results if one.history is not None]
     return Results(
-        columns=join_columns([one.columns for one in results]),
-        curves=add_curves([one.curves for one in results]),
+        columns={
+            name: np.concatenate([one.columns[name] for one in results]) for name in first.columns
+        },
+        curves={name: sum(one.curves[name] for one in results) for name in first.curves},
         history=join_histories(histories) if histories else None,
     )
-
-
-def join_columns(columns: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Columns of the same names, end to end."""
-    return {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
-
-
-def add_curves(curves: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The curves of all rows together."""
-    return {name: sum(one[name] for one in curves) for name in curves[0]}
 
 
 def join_histories(histories: Sequence[History]) -> History:

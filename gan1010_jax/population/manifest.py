@@ -8,55 +8,26 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 
 from gan1010_jax.checks import check_setup
-from gan1010_jax.environment import describe_device, versions
+from gan1010_jax.environment import versions
 from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.games import GAMES, Game
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, Hyperparams, Method
 from gan1010_jax.population.files import write_json
-from gan1010_jax.population.grid import count_cells, shortest
+from gan1010_jax.population.settings import RunSettings, shortest
 
 MANIFEST, REPORT = "manifest.json", "report.json"
 FORMAT = 3
 _KEYS = {"checksum", "seeds", "chunk", "configuration", "device", "versions"}
 # The other `versions()` do not change a row.
 _VERSIONS = ("gan1010_jax", "jax", "jaxlib", "flax", "optax")
-
-
-class RunSettings(NamedTuple):
-    """What a run trains.
-
-    Attributes:
-      setup: what is trained; a hyperparameter of the grid has its first value.
-      grid: the values [values] of each hyperparameter that is varied, by name.
-      first_seed: the seed of the first row.
-      seeds: the number of seeds.
-      steps: how many steps.
-      record_every: the number of steps from record to record.
-      engine: its name.
-      chunk: the number of rows that are written at once, or None before that is known.
-    """
-
-    setup: Setup
-    grid: Mapping[str, np.ndarray]
-    first_seed: int
-    seeds: int
-    steps: int
-    record_every: int
-    engine: str
-    chunk: int | None
-
-    @property
-    def rows(self) -> int:
-        """The number of rows: one for each seed and cell of the grid."""
-        return self.seeds * count_cells(self.grid)
 
 
 def configure(settings: RunSettings) -> dict[str, Any]:
@@ -174,17 +145,6 @@ def is_begun(out: Path) -> bool:
     return (out / MANIFEST).exists()
 
 
-def make_manifest(settings: RunSettings) -> dict[str, Any]:
-    """What a manifest holds, beside its format and checksum."""
-    return {
-        "seeds": settings.seeds,
-        "chunk": settings.chunk,
-        "configuration": configure(settings),
-        "device": describe_device(),
-        "versions": versions(),
-    }
-
-
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest, with the format's version and a checksum.
 
@@ -252,17 +212,16 @@ def settings_of(
       InvalidArgument: (a `ValueError`) for another game or method than was used.
     """
     configuration = manifest["configuration"]
-    grid = configuration["grid"]
-    hyperparams = Hyperparams(
-        **configuration["hyperparams"], **{name: values[0] for name, values in grid.items()}
-    )
+    grid, first_seed = configuration["grid"], configuration["first_seed"]
+    first_cell = {name: values[0] for name, values in grid.items()}
+    hyperparams = Hyperparams(**configuration["hyperparams"], **first_cell)
     game, method = _find_game(configuration, game), _find_method(configuration, method)
     return RunSettings(
+        seed_list=range(first_seed, first_seed + manifest["seeds"]),
         setup=Setup(game, method, hyperparams),
         grid={name: np.asarray(values, configuration["dtype"]) for name, values in grid.items()},
-        seeds=manifest["seeds"],
         chunk=manifest["chunk"],
-        **{name: configuration[name] for name in ("first_seed", "steps", "record_every", "engine")},
+        **{name: configuration[name] for name in ("steps", "record_every", "engine")},
     )
 
 

@@ -10,7 +10,6 @@ from gan1010_jax.convergence import (
     OUTCOMES,
     Counts,
     Proportion,
-    add_counts,
     as_json,
     count_rows,
     proportion,
@@ -18,10 +17,8 @@ from gan1010_jax.convergence import (
 )
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Hyperparams
-from gan1010_jax.population.columns import Results, add_curves, join_histories, no_history
-from gan1010_jax.population.grid import count_cells, shortest
-from gan1010_jax.population.manifest import RunSettings
-from gan1010_jax.training import History, record_steps
+from gan1010_jax.population.settings import count_cells, shortest
+from gan1010_jax.training import History
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -104,52 +101,6 @@ class Population:
         return f"{self.counts.seeds:,} GANs of the game {game!r}, {self.steps:,} steps each"
 
 
-class Totals:
-    """What a population keeps of its chunks, which may be added in any order.
-
-    Attributes:
-      counts: of all rows, or None before the first chunk.
-      curves: how many rows have each property at every record, [records].
-      first_row: the first row that was added.
-    """
-
-    def __init__(self, settings: RunSettings):
-        """Start with no chunk."""
-        self.steps = record_steps(settings.steps, settings.record_every)
-        self.counts: Counts | None = None
-        self.curves: dict[str, np.ndarray] = {}
-        self._histories: dict[int, History | None] = {}
-
-    def add(self, rows: range, results: Results) -> None:
-        """Add the results of a chunk, unless they were added before."""
-        if rows.start in self._histories:
-            return
-        counts = count_rows(results.columns, self.steps)
-        self.counts = add_counts(self.counts, counts) if self.counts else counts
-        self.curves = add_curves([self.curves, results.curves]) if self.curves else results.curves
-        self._histories[rows.start] = results.history
-
-    def population(
-        self, settings: RunSettings, columns: Mapping[str, np.ndarray], **facts: Any
-    ) -> Population:
-        """The population of all chunks; `facts` are its other fields."""
-        first_row = min(self._histories)
-        kept = [h for _, h in sorted(self._histories.items()) if h is not None]
-        return Population(
-            setup=settings.setup,
-            steps=settings.steps,
-            record_every=settings.record_every,
-            engine=settings.engine,
-            columns=columns,
-            curves={"step": self.steps, **self.curves},
-            history=join_histories(kept) if kept else no_history(settings.setup, len(self.steps)),
-            counts=self.counts,
-            first_seed=settings.first_seed + first_row // count_cells(settings.grid),
-            grid=settings.grid,
-            **facts,
-        )
-
-
 def convergence_curves(population: Population) -> dict[str, Proportion]:
     """How a population converges, and whether it stays so: proportions at every record, [records].
 
@@ -160,7 +111,7 @@ def convergence_curves(population: Population) -> dict[str, Proportion]:
       seed is observed to the end, so that none is censored before. Of the seeds that matched at it
       or before: `forgotten`, those that do not match at it.
     """
-    counts = {name: curve for name, curve in population.curves.items() if name != "step"}
+    counts = {name: population.curves[name] for name in ("matched", "in_support", "diverged")}
     counts["ever_matched"] = np.cumsum(population.counts.first_matched)
     lost = counts["ever_matched"] - counts["matched"]
     return {

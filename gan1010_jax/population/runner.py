@@ -1,41 +1,43 @@
 """The run of a population: chunk after chunk on threads, in memory or into a directory."""
 
-import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
+from gan1010_jax.convergence import Counts, add_counts, count_rows
 from gan1010_jax.environment import count_cores, describe_device, versions
-from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
-from gan1010_jax.games import Game
+from gan1010_jax.errors import InvalidArgument, UnfinishedRun
 from gan1010_jax.gan import Setup
-from gan1010_jax.methods import Method
 from gan1010_jax.population.blocks import Program, compile_setup, run_block, share_precision
-from gan1010_jax.population.columns import Results, join_columns, join_results
+from gan1010_jax.population.columns import Results, join_histories, join_results, no_history
 from gan1010_jax.population.files import claim, is_empty, write_json
-from gan1010_jax.population.grid import cell_columns, count_cells
 from gan1010_jax.population.manifest import (
     MANIFEST,
     REPORT,
-    RunSettings,
     check_same,
     configure,
     is_begun,
-    make_manifest,
     read_manifest,
     settings_of,
     write_manifest,
 )
 from gan1010_jax.population.processes import decided_by_first, is_first, wait_for_all
-from gan1010_jax.population.results import Population, Totals, convergence_report
+from gan1010_jax.population.results import Population, convergence_report
+from gan1010_jax.population.settings import (
+    RunSettings,
+    cell_columns,
+    count_cells,
+    with_hyperparams,
+)
 from gan1010_jax.population.store import (
     Part,
     Parts,
@@ -48,199 +50,168 @@ from gan1010_jax.population.store import (
     write_chunk,
 )
 from gan1010_jax.population.tables import MAIN_TABLE, StoredColumns, make_tables, read_tables
+from gan1010_jax.training import History, record_steps
 
 KEPT_HISTORIES = 1024
-# About 1 s of work on 2 cores: little is lost in an interruption, and files are not many.
+# About 1 s of work on 2 cores: an interruption loses little, and there are few files.
 DEFAULT_CHUNK = 8192
 # Seconds that a shared file system may delay until other hosts' files become visible.
 FILE_SYSTEM_DELAY = 60
 
 TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
 
-# Called with how many rows are done, and how many there are.
-Progress = Callable[[int, int], object]
 # Called with the population and its report.
 Finish = Callable[[Population, dict[str, Any]], object]
 
 
-class Task(NamedTuple):
-    """What is to be trained, and how: arguments already validated.
+class Totals:
+    """What a population keeps of its chunks, which are added in any order.
 
     Attributes:
-      settings: what a manifest would state.
-      seeds: of the population.
-      setup: that of the settings in JAX's default float type; each leaf a scalar or [seeds].
-      workers: how many blocks run at a time, or None for the default.
-      progress: called after every block.
+      steps: those of the records, int32 [records].
+      counts: of all rows, or None before the first chunk.
+      curves: how many rows have each property at every record, [records].
+      parts: of each chunk in a directory, by its first row.
     """
 
-    settings: RunSettings
-    seeds: range | np.ndarray
-    setup: Setup
-    workers: int | None
-    progress: Progress
+    def __init__(self, settings: RunSettings):
+        """Start with no chunk."""
+        self.steps = record_steps(settings.steps, settings.record_every)
+        self.counts: Counts | None = None
+        self.curves: dict[str, np.ndarray] = {}
+        self.parts: dict[int, Parts] = {}
+        self._histories: dict[int, History | None] = {}
 
-    def with_settings(self, **changes: Any) -> "Task":
-        """The same with other settings."""
-        return self._replace(settings=self.settings._replace(**changes))
+    def add(self, rows: range, results: Results, parts: Parts | None = None) -> None:
+        """Add a chunk and, in a directory, its parts; one that was added before is left out."""
+        if rows.start in self._histories:
+            return
+        counts = count_rows(results.columns, self.steps)
+        self.counts = add_counts(self.counts, counts) if self.counts else counts
+        self.curves = {
+            name: curve + self.curves.get(name, 0) for name, curve in results.curves.items()
+        }
+        self._histories[rows.start] = results.history
+        if parts is not None:
+            self.parts[rows.start] = parts
 
-    def compile(self) -> Program:
-        """Its program."""
-        settings = self.settings
-        return compile_setup(self.setup, settings.steps, settings.record_every, settings.engine)
-
-    def run(self, program: Program, rows: range) -> Results:
-        """Train some rows: seed by seed, and of each seed cell by cell."""
-        grid = self.settings.grid
-        places, cells = np.divmod(np.asarray(rows), count_cells(grid))
-        first, last = int(places[0]), int(places[-1])
-        seeds = np.asarray(self.seeds[first : last + 1], np.uint32)[places - first]
-        setup = jax.tree.map(
-            lambda leaf: np.broadcast_to(leaf, len(self.seeds))[places], self.setup
-        )
-        varied = cell_columns(grid, cells)
-        setup = dataclasses.replace(
-            setup, hyperparams=dataclasses.replace(setup.hyperparams, **varied)
-        )
-        kept = 0 if grid else max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
-        results = run_block(program, seeds, setup, kept)
-        return results._replace(columns=results.columns | varied)
-
-
-def train_in_memory(task: Task) -> Population:
-    """Train a population, and keep it in memory."""
-    settings, started = task.settings, time.perf_counter()
-    task.progress(0, settings.rows)
-    program = task.compile()
-    settings = settings._replace(engine=program.engine.name)
-    compiled = time.perf_counter()
-    chunks = cut(range(settings.rows), settings.chunk or _default_chunk(program))
-    totals, columns = Totals(settings), []
-
-    def use(rows: range, results: Results) -> None:
-        totals.add(rows, results)
-        columns.append(results.columns)
-
-    _run_chunks(program, task, chunks, use, task.progress)
-    return totals.population(
-        settings,
-        join_columns(columns),
-        platform=jax.default_backend(),
-        device=describe_device(),
-        versions=versions(),
-        **_times(started, compiled, settings.rows * settings.steps),
-    )
-
-
-class Stored(NamedTuple):
-    """What is known of a directory's chunks.
-
-    Attributes:
-      parts: the parts of each chunk, by its first row.
-      totals: what the population keeps of them.
-    """
-
-    parts: dict[int, Parts]
-    totals: Totals
-
-    def add(self, parts: Parts, results: Results) -> None:
-        """Add a chunk."""
-        rows = parts[MAIN_TABLE].rows
-        self.totals.add(rows, results)
-        self.parts[rows.start] = parts
-
-    def read(self, out: Path, manifest: dict[str, Any], repair: bool = False) -> None:
-        """Add, read and check the chunks of a directory that are not known yet."""
-        known = [parts[MAIN_TABLE] for parts in self.parts.values()]
-        for parts, tables in read_chunks(out, manifest, known, repair):
-            self.add(parts, read_tables(tables, len(self.totals.steps)))
-
-    def population(
-        self, out: Path, settings: RunSettings, manifest: dict[str, Any], session: dict[str, Any]
-    ) -> Population:
-        """The population of the directory; `session` is known of a training that just ended."""
-        files = [out / MAIN_TABLE / part.name for part in self.main_parts]
-        report = read_report(out)
-        reported = {name: report.get(name) for name in TIMES}
-        times = {name: value for name, value in reported.items() if _is_number(value)}
-        facts = {"device": manifest["device"], **times, **session}
-        return self.totals.population(
-            settings,
-            StoredColumns(files),
-            platform=manifest["configuration"]["platform"],
-            versions=manifest["versions"],
-            **facts,
-        )
+    def read(self, out: Path, manifest: Mapping[str, Any], repair: bool = False) -> None:
+        """Add, read and check the chunks of a directory that were not added yet."""
+        for parts, tables in read_chunks(out, manifest, self.main_parts, repair):
+            self.add(parts[MAIN_TABLE].rows, read_tables(tables, len(self.steps)), parts)
 
     @property
     def main_parts(self) -> list[Part]:
         """The parts of the population, in the order of their rows."""
-        return [self.parts[first][MAIN_TABLE] for first in sorted(self.parts)]
+        return [parts[MAIN_TABLE] for _, parts in sorted(self.parts.items())]
+
+    def stored_population(
+        self, out: Path, settings: RunSettings, manifest: Mapping[str, Any], **session: Any
+    ) -> Population:
+        """The population in a directory; `session` is known of a training that has just ended."""
+        report = read_report(out)
+        facts = {"device": manifest["device"], **{name: report.get(name) for name in TIMES}}
+        known = {name: fact for name, fact in facts.items() if name == "device" or _is_number(fact)}
+        return self.population(
+            settings,
+            StoredColumns([out / MAIN_TABLE / part.name for part in self.main_parts]),
+            platform=manifest["configuration"]["platform"],
+            versions=manifest["versions"],
+            **known | session,
+        )
+
+    def population(
+        self, settings: RunSettings, columns: Mapping[str, np.ndarray], **facts: Any
+    ) -> Population:
+        """The population of all chunks; `facts` are its other fields."""
+        place = min(self._histories) // count_cells(settings.grid)  # of the first seed
+        kept = [h for _, h in sorted(self._histories.items()) if h is not None]
+        return Population(
+            setup=settings.setup,
+            steps=settings.steps,
+            record_every=settings.record_every,
+            engine=settings.engine,
+            columns=columns,
+            curves={"step": self.steps, **self.curves},
+            history=join_histories(kept) if kept else no_history(settings.setup, len(self.steps)),
+            counts=self.counts,
+            first_seed=settings.first_seed + place,
+            grid=settings.grid,
+            **facts,
+        )
+
+
+def train_in_memory(settings: RunSettings) -> Population:
+    """Train a population, and keep it in memory."""
+    started = time.perf_counter()
+    settings.progress(0, settings.rows)
+    program = _compile(settings)
+    settings = settings._replace(engine=program.engine.name)
+    compiled = time.perf_counter()
+    chunks = cut(range(settings.rows), settings.chunk or _default_chunk(program))
+    found: dict[range, Results] = {}
+    _run_chunks(program, settings, chunks, found.__setitem__, settings.progress)
+    times = _times(started, compiled, settings.rows * settings.steps)
+    results, totals = join_results([*found.values()]), Totals(settings)
+    totals.add(range(settings.rows), results)
+    facts = {"device": describe_device(), "versions": versions(), **times}
+    return totals.population(settings, results.columns, platform=jax.default_backend(), **facts)
 
 
 def train_into(
-    out: Path, task: Task, resume: bool, repair: bool, finish: Finish | None
+    out: Path, settings: RunSettings, resume: bool, repair: bool, finish: Finish | None
 ) -> Population | None:
     """Train the rows that a directory lacks, and report on all of them.
 
     In a job of several processes, the first one decides which rows are missing, holds the lock and
     reports; the others train their shares and return None.
     """
-    started, session = time.perf_counter(), {}
-    stored = Stored({}, Totals(task.settings))
+    seeds, started, session = settings.seed_list, time.perf_counter(), {}
+    if not isinstance(seeds, range) or (len(seeds) > 1 and seeds.step != 1):
+        allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
+        raise InvalidArgument("seeds", seeds, allowed)
+    totals = Totals(settings)
     with ExitStack() as lock:
-        plan = decided_by_first(lambda: _open(out, task, resume, repair, stored, lock))
-        task = task.with_settings(engine=plan["engine"], chunk=plan["chunk"])
-        missing, total = [range(*rows) for rows in plan["missing"]], task.settings.rows
-        rows = sum(map(len, missing))
+        plan = decided_by_first(lambda: _open(out, settings, resume, repair, totals, lock))
+        settings = settings._replace(engine=plan["engine"], chunk=plan["chunk"])
+        missing = [range(*rows) for rows in plan["missing"]]
         if missing:
-            task.progress(total - rows, total)
-            program = task.compile()
+            rows = sum(map(len, missing))
+            settings.progress(settings.rows - rows, settings.rows)
+            program = _compile(settings)
             compiled = time.perf_counter()
-            chunk = task.settings.chunk or _default_chunk(program)
-            task = task.with_settings(engine=program.engine.name, chunk=chunk)
-            decided_by_first(lambda: _begin(out, task.settings))
+            chunk = settings.chunk or _default_chunk(program)
+            settings = settings._replace(engine=program.engine.name, chunk=chunk)
+            decided_by_first(lambda: _begin(out, settings))
             chunks = [part for gap in missing for part in cut(gap, chunk)]
-            _train_share(out, task, program, chunks, stored)
+            _train_share(out, settings, program, chunks, totals)
         dead = wait_for_all()
         if missing:
-            times = _times(started, compiled, rows * task.settings.steps)
+            times = _times(started, compiled, rows * settings.steps)
             session = {"device": describe_device(), **times}
         if not is_first():
             return None
-        _check_complete(out, total, dead)
+        _check_complete(out, settings.rows, dead)
         manifest = read_manifest(out)
-        stored.read(out, manifest)  # the chunks that other processes wrote
-        settings = settings_of(manifest, task.settings.setup.game, task.settings.setup.method)
-        population = stored.population(out, settings, manifest, session)
+        totals.read(out, manifest)  # the chunks that other processes wrote
+        settings = settings_of(manifest, settings.setup.game, settings.setup.method)
+        population = totals.stored_population(out, settings, manifest, **session)
         report = convergence_report(population)
-        clean(out, stored.parts.values())
+        clean(out, totals.parts.values())
         write_json(out / REPORT, report)
         if finish is not None:
             finish(population, report)
         return population
 
 
-def load_from(out: Path, game: Game | None, method: Method | None) -> Population:
-    """Open a result directory, finished or not, and check every file in it."""
-    manifest = read_manifest(out)
-    settings = settings_of(manifest, game, method)
-    stored = Stored({}, Totals(settings))
-    stored.read(out, manifest)
-    if not stored.parts:
-        raise BadFile(out, "has no trained seeds yet")
-    return stored.population(out, settings, manifest, {})
-
-
 def _open(
-    out: Path, task: Task, resume: bool, repair: bool, stored: Stored, lock: ExitStack
+    out: Path, settings: RunSettings, resume: bool, repair: bool, totals: Totals, lock: ExitStack
 ) -> dict[str, Any]:
     """Lock a directory, read the chunks in it, and plan the rest.
 
     Returns:
       The `missing` rows, the `engine` and the `chunk` to train them with, as JSON.
     """
-    settings = task.settings
     configuration = configure(settings)  # raises before anything is made
     lock.enter_context(claim(out, resume))
     if is_empty(out):
@@ -252,10 +223,10 @@ def _open(
     if settings.seeds < manifest["seeds"]:
         allowed = f"{manifest['seeds']} or more, the number begun in {out}"
         raise InvalidArgument("seeds", settings.seeds, allowed)
-    stored.read(out, manifest, repair)
+    totals.read(out, manifest, repair)
     if settings.seeds > manifest["seeds"]:  # even if this is interrupted, the run has these seeds
         write_manifest(out, manifest | {"seeds": settings.seeds})
-    gaps = find_gaps(stored.main_parts, settings.rows)
+    gaps = find_gaps(totals.main_parts, settings.rows)
     return {
         "missing": [[gap.start, gap.stop] for gap in gaps],
         "engine": engine,
@@ -266,29 +237,35 @@ def _open(
 def _begin(out: Path, settings: RunSettings) -> None:
     """Write the manifest, unless the run was begun before."""
     if not is_begun(out):
-        write_manifest(out, make_manifest(settings))
+        manifest = {
+            "seeds": settings.seeds,
+            "chunk": settings.chunk,
+            "configuration": configure(settings),
+            "device": describe_device(),
+            "versions": versions(),
+        }
+        write_manifest(out, manifest)
 
 
 def _train_share(
-    out: Path, task: Task, program: Program, chunks: list[range], stored: Stored
+    out: Path, settings: RunSettings, program: Program, chunks: list[range], totals: Totals
 ) -> None:
     """Train this process's share of the chunks, and write each as it is done."""
-    configuration, written = configure(task.settings), set()
+    configuration, written = configure(settings), set()
     share = chunks[jax.process_index() :: jax.process_count()]
-    before = task.settings.rows - sum(map(len, chunks))
+    before = settings.rows - sum(map(len, chunks))
     total = before + sum(map(len, share))
 
     def use(rows: range, results: Results) -> None:
-        tables = make_tables(results, stored.totals.steps)
-        parts = write_chunk(out, rows, configuration, tables)
+        parts = write_chunk(out, rows, configuration, make_tables(results, totals.steps))
         written.add(rows)
-        stored.add(parts, results)
+        totals.add(rows, results, parts)
 
     def progress(done: int, _: int) -> None:
-        task.progress(before + done, total)
+        settings.progress(before + done, total)
 
     try:
-        _run_chunks(program, task, share, use, progress)
+        _run_chunks(program, settings, share, use, progress)
     except BaseException as error:
         kept = before + sum(map(len, written))
         error.add_note(f"{kept:,} of {total:,} GANs are kept in {out}")
@@ -297,17 +274,17 @@ def _train_share(
 
 def _run_chunks(
     program: Program,
-    task: Task,
+    settings: RunSettings,
     chunks: list[range],
-    use: Callable[[range, Results], None],
-    progress: Progress,
+    use: Callable[[range, Results], object],
+    progress: Callable[[int, int], object],
 ) -> None:
     """Run chunks of rows, and use the results of each, in their order, while the next are run.
 
     On an interrupt, the chunks that are complete are used before it is raised again.
     """
     total, done = sum(map(len, chunks)), 0
-    workers = task.workers or _default_workers(program)
+    workers = settings.workers or _default_workers(program)
     waiting: deque[tuple[range, list[Future[Results]]]] = deque()
 
     def use_first() -> None:
@@ -322,12 +299,12 @@ def _run_chunks(
         waiting.popleft()
 
     progress(0, total)
-    run = share_precision(task.run)
+    run = share_precision(partial(_run_rows, program, settings, settings.float_setup))
     pool = ThreadPoolExecutor(workers)
     try:
         for rows in chunks:
             blocks = [rows[i : i + program.width] for i in range(0, len(rows), program.width)]
-            waiting.append((rows, [pool.submit(run, program, block) for block in blocks]))
+            waiting.append((rows, [pool.submit(run, block) for block in blocks]))
             # Two blocks a worker beyond the first chunk keep all busy while it is used.
             while sum(len(blocks) for _, blocks in waiting) - len(waiting[0][1]) >= 2 * workers:
                 use_first()
@@ -342,6 +319,24 @@ def _run_chunks(
     finally:
         # An interrupt does not wait for the blocks that are running.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run_rows(program: Program, settings: RunSettings, setup: Setup, rows: range) -> Results:
+    """Train some rows: seed by seed, and of each seed cell by cell."""
+    places, cells = np.divmod(np.asarray(rows), count_cells(settings.grid))
+    first, last = int(places[0]), int(places[-1])
+    seeds = np.asarray(settings.seed_list[first : last + 1], np.uint32)[places - first]
+    setup = jax.tree.map(lambda leaf: np.broadcast_to(leaf, settings.seeds)[places], setup)
+    varied = cell_columns(settings.grid, cells)
+    kept = 0 if settings.grid else max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
+    results = run_block(program, seeds, with_hyperparams(setup, **varied), kept)
+    return results._replace(columns=results.columns | varied)
+
+
+def _compile(settings: RunSettings) -> Program:
+    """The program of a run."""
+    steps, record_every = settings.steps, settings.record_every
+    return compile_setup(settings.float_setup, steps, record_every, settings.engine)
 
 
 def _check_complete(out: Path, total: int, dead: set[int]) -> None:

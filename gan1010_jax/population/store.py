@@ -27,8 +27,8 @@ import pyarrow.parquet as pq
 
 from gan1010_jax.errors import BadFile
 from gan1010_jax.population.files import TEMPORARY, write_file
-from gan1010_jax.population.grid import count_cells
 from gan1010_jax.population.manifest import REPORT, digest, fingerprint
+from gan1010_jax.population.settings import count_cells
 from gan1010_jax.population.tables import MAIN_TABLE, SIDE_TABLES, as_parquet
 
 METADATA = b"gan1010_jax"

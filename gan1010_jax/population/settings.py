@@ -1,0 +1,168 @@
+"""The settings of a run: its seeds, its setup and its grid, and how they are validated."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gan1010_jax.checks import MAX_STEPS, as_hyperparam, check_setup, check_steps, check_whole
+from gan1010_jax.engines import choose_engine
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.gan import Setup
+from gan1010_jax.methods import HYPERPARAMS
+
+MAX_SEED = 2**32 - 1
+MAX_WORKERS = 1024
+MAX_CHUNK = 2**24
+
+Grid = Mapping[str, Any]  # values of hyperparameters by their names, [values]
+# Called with how many rows are done, and how many there are.
+Progress = Callable[[int, int], object]
+
+
+class RunSettings(NamedTuple):
+    """What a run trains, and how; the arguments of `train_population`.
+
+    Attributes:
+      seed_list: the seeds.
+      setup: what is trained; a hyperparameter of the grid has its first value.
+      steps: how many steps.
+      record_every: the number of steps from record to record.
+      grid: the values [values] of each hyperparameter that is varied, by name.
+      engine: its name.
+      workers: how many blocks run at a time, or None for the default.
+      chunk: the number of rows that are written at once, or None for the default.
+      progress: called after every block, or None.
+    """
+
+    seed_list: Any
+    setup: Setup
+    steps: int = 10_000
+    record_every: int = 10
+    grid: Grid | None = None
+    engine: str = "auto"
+    workers: int | None = None
+    chunk: int | None = None
+    progress: Progress | None = None
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.seed_list)
+
+    @property
+    def first_seed(self) -> int:
+        """The first of them."""
+        return int(self.seed_list[0])
+
+    @property
+    def rows(self) -> int:
+        """The number of rows: one for each seed and cell of the grid."""
+        return self.seeds * count_cells(self.grid)
+
+    @property
+    def float_setup(self) -> Setup:
+        """The setup in JAX's default float type: each hyperparameter a scalar or [seeds]."""
+        return check_setup(self.setup, self.seeds)
+
+
+def check_settings(settings: RunSettings) -> RunSettings:
+    """Validate the arguments of `train_population`; the settings with complete values.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a value outside its limits.
+    """
+    seeds = _check_seeds(settings.seed_list)
+    setup = check_setup(settings.setup, len(seeds))
+    check_steps(settings.steps, settings.record_every, MAX_STEPS // setup.method.d_steps)
+    choose_engine(settings.engine)
+    for name, most in (("workers", MAX_WORKERS), ("chunk", MAX_CHUNK)):
+        if getattr(settings, name) is not None:
+            check_whole(name, getattr(settings, name), 1, most, ", or None")
+    grid = as_grid({} if settings.grid is None else settings.grid)
+    first_cell = {name: values[0] for name, values in grid.items()}
+    return settings._replace(
+        seed_list=seeds,
+        setup=with_hyperparams(settings.setup, **first_cell),
+        steps=int(settings.steps),
+        record_every=int(settings.record_every),
+        grid=grid,
+        chunk=settings.chunk and int(settings.chunk),
+        progress=settings.progress or (lambda done, total: None),
+    )
+
+
+def _check_seeds(seeds: Any) -> range | np.ndarray:
+    """Raise unless these are seeds; a range stays one, however long it is."""
+    few = [seeds[0], seeds[-1]] if isinstance(seeds, range) and seeds else seeds
+    try:
+        array = np.asarray(few)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
+    is_list = array.ndim == 1 and array.size > 0 and np.issubdtype(array.dtype, np.integer)
+    if not is_list or array.min() < 0 or array.max() > MAX_SEED:
+        allowed = f"one or more whole numbers from 0 to {MAX_SEED}, such as range(64)"
+        raise InvalidArgument("seeds", seeds, allowed)
+    return seeds if isinstance(seeds, range) else array
+
+
+def seed_range(seeds: int, first_seed: int = 0) -> range:
+    """The `seeds` seeds from `first_seed` on.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) if there are none or they leave 0 … 2³²-1.
+    """
+    check_whole("first_seed", first_seed, 0, MAX_SEED)
+    most = MAX_SEED + 1 - first_seed
+    check_whole("seeds", seeds, 1, most, f", so that no seed is beyond {MAX_SEED}")
+    return range(first_seed, first_seed + seeds)
+
+
+def as_grid(grid: Grid) -> dict[str, np.ndarray]:
+    """A grid in JAX's default float type, in the order of `HYPERPARAMS`.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another name, or anything but a list of different
+        allowed numbers.
+    """
+    if not isinstance(grid, Mapping) or not set(grid) <= set(HYPERPARAMS):
+        allowed = f"lists of values by name, among {', '.join(HYPERPARAMS)}"
+        raise InvalidArgument("grid", grid, allowed)
+    arrays = {}
+    for name in filter(grid.__contains__, HYPERPARAMS):
+        values = grid[name]
+        is_list = isinstance(values, list | tuple | np.ndarray | jax.Array)
+        if not is_list or np.shape(values)[:1] in ((), (0,)):
+            raise InvalidArgument(name, values, "a list of one or more values in a grid")
+        array = arrays[name] = as_hyperparam(name, values)
+        if array.ndim != 1 or len(np.unique(array)) < len(array):
+            raise InvalidArgument(name, values, "a list of different values in a grid")
+    return arrays
+
+
+def count_cells(grid: Grid) -> int:
+    """The number of combinations of a grid's values, each a row of every seed."""
+    return math.prod(map(len, grid.values()))
+
+
+def cell_columns(grid: Grid, cells: np.ndarray) -> dict[str, np.ndarray]:
+    """The hyperparameters of some cells; those of the last name change fastest."""
+    columns = {}
+    for name, values in reversed(grid.items()):
+        cells, places = np.divmod(cells, len(values))
+        columns[name] = values[places]
+    return {name: columns[name] for name in grid}
+
+
+def with_hyperparams(setup: Setup, **hyperparams: Any) -> Setup:
+    """A setup with other hyperparameters."""
+    changed = dataclasses.replace(setup.hyperparams, **hyperparams)
+    return dataclasses.replace(setup, hyperparams=changed)
+
+
+def shortest(number: np.ndarray) -> float:
+    """The shortest decimal number of a float: 0.01 instead of 0.009999999776482582."""
+    return float(str(number[()]))
