@@ -26,7 +26,7 @@ from gan1010_jax.methods import (
     is_allowed,
 )
 
-Class = TypeVar("Class")
+_Class = TypeVar("_Class")
 
 
 def number(name: str, kind: type[int] | type[float]) -> PrimitiveConstructorSpec:
@@ -61,7 +61,7 @@ def _name_updates(order: str) -> str:
     return f"{order} ({', '.join(names)})"
 
 
-def _with_hyperparams(options: type[Class]) -> type[Class]:
+def _with_hyperparams(options: type[_Class]) -> type[_Class]:
     """A dataclass with an option for every hyperparameter beside its own."""
     added = []
     for name, about in HYPERPARAMS.items():
@@ -71,7 +71,7 @@ def _with_hyperparams(options: type[Class]) -> type[Class]:
         added.append((name, Annotated[kind, number(name, float), text], default))
     made = make_dataclass(options.__name__, added, bases=(options,), frozen=True)
     made.__doc__ = options.__doc__
-    return cast(type[Class], made)
+    return cast(type[_Class], made)
 
 
 @_with_hyperparams

@@ -27,20 +27,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.figures.style import (
-    BLUE,
-    COMPACT_LEGEND,
-    GREEN,
-    GREY,
-    ORANGE,
-    REAL_RANGE,
-    coordinate_labels,
-    coordinate_title,
-    draw_ranges,
-    show_steps,
-    styled,
-    undecided_losses,
-)
+from gan1010_jax.figures import style
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Method
@@ -53,7 +40,7 @@ _MAX_FRAMES = 120
 _TICK = 80  # milliseconds
 _MAX_TICKS_PER_FRAME = 5
 _TICKS_AT_THE_END = 25
-_COLORS = ("white", "black", GREY, BLUE, ORANGE, GREEN, REAL_RANGE)
+_COLORS = ("white", "black", style.GREY, style.BLUE, style.ORANGE, style.GREEN, style.REAL_RANGE)
 _BLENDS = 12  # of two colours, themselves among them
 
 
@@ -74,7 +61,7 @@ class Animation:
     moving: tuple[Artist, ...]
 
 
-@styled
+@style.styled
 def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animation:
     """One run's output before the real ranges, and its three losses so far, frame by frame.
 
@@ -88,11 +75,11 @@ def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animatio
     output_axes, loss_axes = figure.subplots(1, 2, width_ratios=(1, 1.3))
     bars, border = _draw_output(output_axes, setup.game)
     lines = _draw_losses(loss_axes, setup.method)
-    show_steps(loss_axes, step[-1])
+    style.show_steps(loss_axes, step[-1])
     loss_axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (output_axes, loss_axes):
         above = (0, 1.03)  # above a power of ten
-        axes.legend(loc="lower left", bbox_to_anchor=above, **COMPACT_LEGEND)
+        axes.legend(loc="lower left", bbox_to_anchor=above, **style.COMPACT_LEGEND)
 
     def show(frame: int) -> None:
         record = records[frame]
@@ -114,13 +101,13 @@ def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animatio
 
 def _draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
     """Draw a bar for each coordinate, before its real range, and the border of a match."""
-    coordinates = draw_ranges(axes, game, "real range")
+    coordinates = style.draw_ranges(axes, game, "real range")
     # Green, as G's loss is beside it.
-    bars = axes.bar(coordinates, 0, 0.5, color=GREEN, label="output of G")
-    border = axes.axhline(0.5, color=GREY, lw=1, ls=":")
+    bars = axes.bar(coordinates, 0, 0.5, color=style.GREEN, label="output of G")
+    border = axes.axhline(0.5, color=style.GREY, lw=1, ls=":")
     size = 11 if len(coordinates) <= 8 else 8
-    axes.set_xticks(coordinates, coordinate_labels(game, "\n"), fontsize=size)
-    axes.set(xlabel=coordinate_title(game), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
+    axes.set_xticks(coordinates, style.coordinate_labels(game, "\n"), fontsize=size)
+    axes.set(xlabel=style.coordinate_title(game), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
     return bars, border
 
 
@@ -129,14 +116,14 @@ def _draw_losses(axes: Axes, method: Method) -> list[Line2D]:
     lines, undecided = [], {}
     for label, color, value in zip(
         ("D's loss, real sample", "D's loss, fake sample", "G's loss"),
-        (BLUE, ORANGE, GREEN),
-        undecided_losses(method.objective),
+        (style.BLUE, style.ORANGE, style.GREEN),
+        style.undecided_losses(method.objective),
     ):
         lines += axes.plot([], [], color=color, lw=1.2, label=label)
         lines[-1].set(marker=".", markersize=9, markevery=[-1], clip_on=False)
         undecided[f"D undecided: {value:.3g}"] = value
     for label, value in undecided.items():
-        axes.axhline(value, color=GREY, lw=1, ls=":", label=label)
+        axes.axhline(value, color=style.GREY, lw=1, ls=":", label=label)
     return lines
 
 
@@ -162,7 +149,7 @@ def check_movie(movie: str) -> None:
         raise InvalidArgument("movie", movie, allowed)
 
 
-@styled
+@style.styled
 def encode_animation(animation: Animation, movie: str = "gif") -> bytes:
     """An animation as the bytes of a file.
 

@@ -11,29 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import LogLocator, NullFormatter, SymmetricalLogLocator
 
-from gan1010_jax.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    REAL_RANGE,
-    show_percent,
-    show_thousands,
-    styled,
-    titled,
-)
+from gan1010_jax.figures import style
 from gan1010_jax.methods import HYPERPARAMS, Hyperparams
 
 # The rows of `tabulate_cells` by column.
-Cells = Mapping[str, np.ndarray]
+_Cells = Mapping[str, np.ndarray]
 
 # The smallest growth and rotation of a step that a figure distinguishes from none; some periods.
 _SPECTRUM_UNIT = 1e-6
 _SHOWN_PERIODS = (10, 1_000, 10_000, 100_000, 1_000_000)
 
 
-@styled
-def plot_phase_diagram(cells: Mapping[str, Cells], *names: str) -> Figure:
+@style.styled
+def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str) -> Figure:
     """Where methods converge: fractions matched and in support, and the median settling step.
 
     Args:
@@ -75,14 +65,14 @@ def plot_phase_diagram(cells: Mapping[str, Cells], *names: str) -> Figure:
             grid[row, 0].set_ylabel(labels[1])
         bar = figure.colorbar(image, ax=list(grid[row]), pad=0.02)
         bar.set_label("" if is_alone else title)
-        (show_percent if row < 2 else show_thousands)(bar.ax.yaxis)
+        (style.show_percent if row < 2 else style.show_thousands)(bar.ax.yaxis)
         if row == 2:
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         bar.ax.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
-def _settling_scale(cells: Mapping[str, Cells]) -> Normalize:
+def _settling_scale(cells: Mapping[str, _Cells]) -> Normalize:
     """The logarithmic scale of every median settling step."""
     steps = [table["settled_p50"][_is_shown(table, "settled_p50")] for table in cells.values()]
     settled = np.concatenate(steps)
@@ -91,7 +81,7 @@ def _settling_scale(cells: Mapping[str, Cells]) -> Normalize:
 
 
 def _draw_cells(
-    axes: Axes, table: Cells, column: str, scale: Normalize, names: Sequence[str]
+    axes: Axes, table: _Cells, column: str, scale: Normalize, names: Sequence[str]
 ) -> ScalarMappable:
     """Draw a column of a table of cells as a map over two hyperparameters."""
     (x, columns), (y, rows) = (np.unique(table[name], return_inverse=True) for name in names)
@@ -104,11 +94,11 @@ def _draw_cells(
         scale_name = "log" if _is_logarithmic(numbers) else "linear"
         axes.set(**{f"{name}scale": scale_name, f"{name}lim": _edges(numbers)[[0, -1]]})
     if place := _default_place(table, names):
-        axes.plot(*place, "+", color=ORANGE, ms=9, mew=2)
+        axes.plot(*place, "+", color=style.ORANGE, ms=9, mew=2)
     return image
 
 
-def _draw_line(axes: Axes, table: Cells, column: str, name: str, last: int) -> None:
+def _draw_line(axes: Axes, table: _Cells, column: str, name: str, last: int) -> None:
     """Draw a column of a table of cells over one hyperparameter, with its interval."""
     order = np.argsort(table[name])
     x = table[name][order]
@@ -118,20 +108,20 @@ def _draw_line(axes: Axes, table: Cells, column: str, name: str, last: int) -> N
         np.where(_is_shown(table, column), table[key], np.nan)[order]
         for key in (f"{stem}_{low}", column, f"{stem}_{high}")
     )
-    axes.fill_between(x, low, high, color=BLUE, alpha=0.25, lw=0)
-    axes.plot(x, middle, "o-", color=BLUE, ms=3)
+    axes.fill_between(x, low, high, color=style.BLUE, alpha=0.25, lw=0)
+    axes.plot(x, middle, "o-", color=style.BLUE, ms=3)
     axes.set_xscale("log" if _is_logarithmic(x) else "linear")
     if stem == "settled":
         axes.set_ylim(0, last)
-        show_thousands(axes.yaxis)
+        style.show_thousands(axes.yaxis)
     else:
         axes.set_ylim(-0.02, 1.02)
-        show_percent(axes.yaxis)
+        style.show_percent(axes.yaxis)
     if place := _default_place(table, [name]):
-        axes.axvline(*place, color=GREY, lw=1, ls=":")
+        axes.axvline(*place, color=style.GREY, lw=1, ls=":")
 
 
-def _default_place(table: Cells, names: Sequence[str]) -> list[float] | None:
+def _default_place(table: _Cells, names: Sequence[str]) -> list[float] | None:
     """Where the default hyperparameters are, if they are within the table."""
     place = [getattr(Hyperparams(), name) for name in names]
     is_within = (
@@ -141,7 +131,7 @@ def _default_place(table: Cells, names: Sequence[str]) -> list[float] | None:
     return place if all(is_within) else None
 
 
-def _is_shown(table: Cells, column: str) -> np.ndarray:
+def _is_shown(table: _Cells, column: str) -> np.ndarray:
     """Whether cells have a value to show: a settling step, if half of the seeds settled."""
     return ~np.asarray(column.startswith("settled")) | (table["matched_fraction"] >= 0.5)
 
@@ -162,7 +152,7 @@ def _edges(values: np.ndarray) -> np.ndarray:
     return np.maximum(np.exp(borders) if is_logarithmic else borders, 0)
 
 
-@styled
+@style.styled
 def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> Figure:
     """The Dirac-GAN under several methods: the vector field, two runs, and the equilibrium.
 
@@ -184,10 +174,10 @@ def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> 
         length = np.hypot(*velocity)
         unit = [part / np.maximum(length, 1e-9) for part in velocity]
         axes.quiver(theta, psi, *unit, color="0.72", pivot="mid", width=0.006, scale=22)
-        for update_order, color in (("simultaneous", BLUE), ("alternating", ORANGE)):
+        for update_order, color in (("simultaneous", style.BLUE), ("alternating", style.ORANGE)):
             axes.plot(*panel[update_order].T, color=color, lw=1, label=update_order)
         axes.plot(*panel["simultaneous"][0], "o", color="black", ms=5, label="start")
-        axes.plot(0, 0, "*", color=GREEN, ms=11, zorder=3, label="equilibrium")
+        axes.plot(0, 0, "*", color=style.GREEN, ms=11, zorder=3, label="equilibrium")
     for axes in grid.flat:
         axes.set(xlabel="θ, the generator", ylabel="ψ, the discriminator")
         axes.label_outer()
@@ -195,7 +185,7 @@ def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> 
     return figure
 
 
-@styled
+@style.styled
 def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     """Eigenvalues of training steps in the complex plane, and close to 1.
 
@@ -205,16 +195,17 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(12, 5))
     figure.suptitle("The eigenvalues of a step: what it multiplies small deviations by")
     plane, near = figure.subplots(1, 2, width_ratios=(1, 1.5))
-    plane.add_patch(Circle((0, 0), 1, fc=REAL_RANGE, alpha=0.5, ec=GREY, lw=1))
-    near.axvspan(-1, 0, color=REAL_RANGE, alpha=0.5, lw=0)
-    near.axvline(0, color=GREY, lw=1)
+    plane.add_patch(Circle((0, 0), 1, fc=style.REAL_RANGE, alpha=0.5, ec=style.GREY, lw=1))
+    near.axvspan(-1, 0, color=style.REAL_RANGE, alpha=0.5, lw=0)
+    near.axvline(0, color=style.GREY, lw=1)
     flat = {label: np.ravel(eigenvalues).astype(complex) for label, eigenvalues in spectra.items()}
     every = np.concatenate([*flat.values()])
-    for (label, values), color, marker in zip(flat.items(), (ORANGE, BLUE, GREEN), "oxs"):
+    looks = ((style.ORANGE, "o"), (style.BLUE, "x"), (style.GREEN, "s"))
+    for (label, values), (color, marker) in zip(flat.items(), looks):
         logarithms = np.log(values[values != 0])
-        style = {"color": color, "ls": "", "marker": marker, "ms": 4, "alpha": 0.4, "mew": 0.8}
-        plane.plot(values.real, values.imag, **style)
-        near.plot(logarithms.real, logarithms.imag, **style, label=label)
+        look = {"color": color, "ls": "", "marker": marker, "ms": 4, "alpha": 0.4, "mew": 0.8}
+        plane.plot(values.real, values.imag, **look)
+        near.plot(logarithms.real, logarithms.imag, **look, label=label)
     size = 1.1 * max(1, np.abs(every).max(initial=0))
     plane.set(
         xlim=(-size, size),
@@ -253,7 +244,7 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-@styled
+@style.styled
 def plot_methods(
     methods: Mapping[str, Mapping[str, tuple[float, float]]], steps: tuple[int, int]
 ) -> Figure:
@@ -265,9 +256,10 @@ def plot_methods(
       steps: after how many steps these are.
     """
     title = "In support after {:,} steps (ring) and {:,} (dot)".format(*steps)
-    figure, axes = titled(title, size=(8, 0.9 + 0.4 * len(methods)))
+    figure, axes = style.titled(title, size=(8, 0.9 + 0.4 * len(methods)))
     for row, penalties in enumerate(methods.values()):
-        for shift, color, (penalty, ends) in zip((0.16, -0.16), (ORANGE, BLUE), penalties.items()):
+        looks = ((0.16, style.ORANGE), (-0.16, style.BLUE))
+        for (penalty, ends), (shift, color) in zip(penalties.items(), looks):
             line = {"color": color, "clip_on": False, "zorder": 3}
             label = f"penalty {penalty}" if row == 0 else None
             axes.plot(ends, [row - shift] * 2, lw=1.5, label=label, **line)
@@ -275,13 +267,13 @@ def plot_methods(
             axes.plot(ends[1], row - shift, "o", ms=6, **line)
     axes.set_yticks(range(len(methods)), methods)
     axes.set(xlim=(0, 1), ylim=(len(methods) - 0.5, -0.5), xlabel="fraction of seeds")
-    show_percent(axes.xaxis)
-    axes.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
+    style.show_percent(axes.xaxis)
+    axes.grid(axis="x", color=style.GREY, alpha=0.2, lw=0.8)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
-@styled
+@style.styled
 def plot_agreement(rows: Sequence[Mapping[str, Any]], tolerances: Mapping[str, float]) -> Figure:
     """How far programs are from the reference's runs: the largest differences, on a log scale.
 
@@ -290,17 +282,17 @@ def plot_agreement(rows: Sequence[Mapping[str, Any]], tolerances: Mapping[str, f
         `outputs`, `losses` and `parameters`.
       tolerances: the largest difference allowed in a precision, by its name.
     """
-    figure, axes = titled("The largest difference from PyTorch's runs", size=(8, 3.4))
+    figure, axes = style.titled("The largest difference from PyTorch's runs", size=(8, 3.4))
     programs = list(dict.fromkeys(row["program"] for row in rows))
     places = [programs.index(row["program"]) for row in rows]
     for name, color, marker in (
-        ("outputs", BLUE, "o"),
-        ("losses", ORANGE, "s"),
-        ("parameters", GREEN, "D"),
+        ("outputs", style.BLUE, "o"),
+        ("losses", style.ORANGE, "s"),
+        ("parameters", style.GREEN, "D"),
     ):
         axes.plot([row[name] for row in rows], places, marker, color=color, label=name, alpha=0.8)
-    for (dtype, tolerance), style in zip(tolerances.items(), (":", "--")):
-        axes.axvline(tolerance, color=GREY, ls=style, label=f"allowed in {dtype}")
+    for (dtype, tolerance), line in zip(tolerances.items(), (":", "--")):
+        axes.axvline(tolerance, color=style.GREY, ls=line, label=f"allowed in {dtype}")
     axes.set_yticks(range(len(programs)), programs)
     axes.set(xscale="log", ylim=(len(programs) - 0.5, -0.5), xlabel="difference")
     figure.legend(loc="outside right center")

@@ -21,18 +21,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gan1010_jax.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    LOSS_KEYS,
-    ORANGE,
-    REAL_RANGE,
-    layer_sizes,
-    show_steps,
-    styled,
-    undecided_losses,
-)
+from gan1010_jax.figures import style
 from gan1010_jax.gan import Setup, d_step_batch
 from gan1010_jax.methods import Method, Objective, flags_of
 from gan1010_jax.models import Linear
@@ -41,11 +30,11 @@ from gan1010_jax.training import History, Trace
 # The names of a chart's colours in the page's style, which has them for light and dark.
 _CSS_COLORS = {
     "#000000": "ink",
-    GREY: "grey",
-    BLUE: "blue",
-    ORANGE: "orange",
-    GREEN: "green",
-    REAL_RANGE: "range",
+    style.GREY: "grey",
+    style.BLUE: "blue",
+    style.ORANGE: "orange",
+    style.GREEN: "green",
+    style.REAL_RANGE: "range",
 }
 # The line styles as dashes of a chart's legend.
 _DASHES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "8 3 2 3"}
@@ -62,11 +51,11 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
       setup: what was trained.
     """
     game, method, history = setup.game, setup.method, trace.history
-    outcomes = name_outcomes(history)
+    outcomes = _name_outcomes(history)
     arrays = _view_arrays(trace, setup)
     codes = {name: _as_json(rows) for name, rows in arrays.items()}
     encoded = list(dict.fromkeys(codes.values()))  # each once
-    views = [describe(player, samples, method) for player, samples, _ in method.updates]
+    views = [_describe(player, samples, method) for player, samples, _ in method.updates]
     after = "Where the step has led: D sees what G makes now."
     views.append({"title": "After the step", "caption": after, "sees": "both", "moves": ""})
     data = {
@@ -76,10 +65,10 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
         "low": game.real.low,
         "high": game.real.high,
         "sizes": {
-            "g": layer_sizes(game.generator, game.latent),
-            "d": layer_sizes(game.discriminator, game.real),
+            "g": style.layer_sizes(game.generator, game.latent),
+            "d": style.layer_sizes(game.discriminator, game.real),
         },
-        "verdict": "belief that it is real" if gives_belief(method.objective) else "score",
+        "verdict": "belief that it is real" if _gives_belief(method.objective) else "score",
         "views": views,
         "other": "as it was" if method.update_order == "simultaneous" else "held still",
         "arrays": {name: encoded.index(code) for name, code in codes.items()},
@@ -102,7 +91,7 @@ def _read(name: str) -> str:
     return (resources.files(__package__) / "page_files" / name).read_text(encoding="utf-8")
 
 
-def name_outcomes(history: History) -> list[str]:
+def _name_outcomes(history: History) -> list[str]:
     """The outcome of G at each record, in words."""
     tests = [~history.finite, history.in_support, history.matched]
     words = ["diverged", "in support", "matches"]
@@ -110,7 +99,7 @@ def name_outcomes(history: History) -> list[str]:
 
 
 @cache
-def gives_belief(objective: Objective) -> bool:
+def _gives_belief(objective: Objective) -> bool:
     """Whether D's sigmoid is its belief that a sample is real; else, its logit is only a score.
 
     It is if the probability p minimises D's loss where a share p of the samples is real, for every
@@ -138,7 +127,7 @@ def _summary(history: History, setup: Setup, outcome: str) -> str:
 
 def _notes(setup: Setup) -> list[str]:
     """Sentences that explain the page for this setup."""
-    if gives_belief(setup.method.objective):
+    if _gives_belief(setup.method.objective):
         notes = [
             "The last unit of D is its belief that what it sees is real. D wants 1 for real "
             "samples and 0 for fake ones, and G wants 1 for its own: when they are alike, D can "
@@ -157,7 +146,7 @@ def _notes(setup: Setup) -> list[str]:
     return notes
 
 
-def describe(player: str, samples: str, method: Method) -> dict[str, str]:
+def _describe(player: str, samples: str, method: Method) -> dict[str, str]:
     """An update in words: its title, its caption, the sample that D sees, and the player."""
     together = method.update_order == "simultaneous"
     penalty = method.penalty.term(player, samples)
@@ -197,7 +186,7 @@ def _view_arrays(trace: Trace, setup: Setup) -> dict[str, np.ndarray]:
     `k.output` and `k.real`.
     """
     game, method = setup.game, setup.method
-    verdict = nn.sigmoid if gives_belief(method.objective) else jnp.asarray
+    verdict = nn.sigmoid if _gives_belief(method.objective) else jnp.asarray
 
     def view(states, sees, d_step):
         def view_record(state, batch):
@@ -267,16 +256,16 @@ def _as_json(rows: np.ndarray) -> str:
 def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Setup) -> str:
     """The charts over training, each with its legend, in HTML."""
     game, objective = setup.game, setup.method.objective
-    colors, styles = {"1": BLUE, "0": ORANGE}, [*_DASHES]
+    colors, styles = {"1": style.BLUE, "0": style.ORANGE}, [*_DASHES]
     outputs = [
         (f"coordinate {unit + 1} ({bit})", colors[bit], styles[game.name[:unit].count(bit) % 4])
         for unit, bit in enumerate(game.name)
     ]
-    verdicts = [("a real sample", BLUE, "-"), ("what G makes", ORANGE, "-")]
-    losses = [(label, color, "-") for label, color in LOSS_KEYS]
-    believes = gives_belief(objective)
+    verdicts = [("a real sample", style.BLUE, "-"), ("what G makes", style.ORANGE, "-")]
+    losses = [(label, color, "-") for label, color in style.LOSS_KEYS]
+    believes = _gives_belief(objective)
     verdict = "D's belief that a sample is real" if believes else "D's score of a sample"
-    undecided = sorted({*undecided_losses(objective)})
+    undecided = sorted({*style.undecided_losses(objective)})
     ranges = sorted({*zip(game.real.low, game.real.high)})
     parts = []
     for title, name, keys, across, bands in (
@@ -291,7 +280,7 @@ def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Set
     return "\n".join(parts)
 
 
-@styled
+@style.styled
 def _chart_lines(
     steps: np.ndarray,
     lines: np.ndarray,
@@ -303,22 +292,22 @@ def _chart_lines(
     figure = Figure(figsize=(4.6, 2.4))
     axes = figure.subplots()
     for low, high in bands:
-        axes.axhspan(low, high, fc=REAL_RANGE, ec=GREY, lw=0.6)
+        axes.axhspan(low, high, fc=style.REAL_RANGE, ec=style.GREY, lw=0.6)
     marker = "o" if len(steps) == 1 else ""
-    for values, (_, color, style) in zip(lines, keys):
-        axes.plot(steps, values, color=color, ls=style, lw=1.3, marker=marker, clip_on=False)
+    for values, (_, color, line) in zip(lines, keys):
+        axes.plot(steps, values, color=color, ls=line, lw=1.3, marker=marker, clip_on=False)
     for value in across:
-        axes.axhline(value, color=GREY, lw=1, ls=":")
-    show_steps(axes, steps[-1])
+        axes.axhline(value, color=style.GREY, lw=1, ls=":")
+    style.show_steps(axes, steps[-1])
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 5, 10)))
     return figure
 
 
 def _legend_item(name: str, index: int, key: _Key) -> str:
     """A line of a chart's legend in HTML, with room for the value at the record that is shown."""
-    label, color, style = key
+    label, color, dash = key
     stroke = f"stroke: var(--{_CSS_COLORS[color]}); stroke-width: 3"
-    line = f'<line x2="30" y1="3" y2="3" style="{stroke}; stroke-dasharray: {_DASHES[style]}"/>'
+    line = f'<line x2="30" y1="3" y2="3" style="{stroke}; stroke-dasharray: {_DASHES[dash]}"/>'
     key = f'<svg class="key" viewBox="0 0 30 6" aria-hidden="true">{line}</svg>'
     value = f'<span class="value" data-array="{name}" data-index="{index}"></span>'
     return f"<li>{key}{html.escape(label)}{value}</li>"

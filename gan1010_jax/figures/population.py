@@ -10,25 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from gan1010_jax.convergence import OUTPUT_EDGES, proportion, settling_quantiles
+from gan1010_jax.figures import style
 from gan1010_jax.figures.architecture import plot_architecture
-from gan1010_jax.figures.style import (
-    BLUE,
-    COMPACT_LEGEND,
-    GREEN,
-    GREY,
-    LOSS_KEYS,
-    ORANGE,
-    REAL_RANGE,
-    coordinate_labels,
-    coordinate_title,
-    draw_ranges,
-    show_percent,
-    show_steps,
-    show_thousands,
-    styled,
-    titled,
-    undecided_losses,
-)
 from gan1010_jax.gan import Losses, Setup
 from gan1010_jax.methods import Method
 from gan1010_jax.population import Population, convergence_curves, first_history
@@ -51,7 +34,7 @@ def plot_population(population: Population) -> dict[str, Figure]:
     return figures
 
 
-@styled
+@style.styled
 def plot_generator(history: History, seed: int, setup: Setup = Setup()) -> Figure:
     """One run's output over training as a heat map, beside the real range of each coordinate."""
     game = setup.game
@@ -69,23 +52,23 @@ def plot_generator(history: History, seed: int, setup: Setup = Setup()) -> Figur
         extent=(0, history.step[-1], len(game.real.low) + 0.5, 0.5),
     )
     heat.set_title("output at every record")
-    show_steps(heat, history.step[-1])
+    style.show_steps(heat, history.step[-1])
     figure.colorbar(image, ax=heat, pad=0.02, label="output")
 
     final = np.asarray(history.output[-1])
     coordinates = 1 + np.arange(final.size)
     low, high = np.asarray(game.real.low), np.asarray(game.real.high)
-    ranges.barh(coordinates, high - low, left=low, height=0.6, color=REAL_RANGE, label="real")
-    ranges.plot(final, coordinates, "o", color=BLUE, label="at the end")
+    ranges.barh(coordinates, high - low, left=low, height=0.6, color=style.REAL_RANGE, label="real")
+    ranges.plot(final, coordinates, "o", color=style.BLUE, label="at the end")
     ranges.set(xlabel="output", xlim=(-0.03, 1.03), ylim=heat.get_ylim(), xticks=(0, 0.5, 1))
-    ranges.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), **COMPACT_LEGEND)
+    ranges.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), **style.COMPACT_LEGEND)
     for axes in (heat, ranges):
-        axes.set_yticks(coordinates, coordinate_labels(game, "  "))
-    heat.set_ylabel(coordinate_title(game))
+        axes.set_yticks(coordinates, style.coordinate_labels(game, "  "))
+    heat.set_ylabel(style.coordinate_title(game))
     return figure
 
 
-@styled
+@style.styled
 def plot_losses(
     history: History, seed: int, setup: Setup = Setup(), others: History | None = None
 ) -> Figure:
@@ -97,9 +80,9 @@ def plot_losses(
     beside = "" if others is None else f" and of {len(others.step):,} seeds"
     figure.suptitle(f"The losses of seed {seed}{beside}")
     panels = figure.subplots(1, 3, sharey=True)
-    of_undecided = undecided_losses(setup.method.objective)
+    of_undecided = style.undecided_losses(setup.method.objective)
     for name, axes, (title, color), undecided in zip(
-        Losses._fields, panels, LOSS_KEYS, of_undecided
+        Losses._fields, panels, style.LOSS_KEYS, of_undecided
     ):
         if others is not None:
             losses = getattr(others.losses, name)
@@ -110,100 +93,104 @@ def plot_losses(
         axes.plot(history.step, of_seed, color=color, lw=1, label=f"seed {seed}")
         if others is not None:
             axes.plot(history.step, median, color="black", lw=1.2, ls="--", label="median")
-        axes.axhline(undecided, color=GREY, lw=1, ls=":", label=f"D undecided: {undecided:.3g}")
+        axes.axhline(
+            undecided, color=style.GREY, lw=1, ls=":", label=f"D undecided: {undecided:.3g}"
+        )
         axes.set_title(title)
-        show_steps(axes, history.step[-1])
+        style.show_steps(axes, history.step[-1])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.legend(loc="upper right", fontsize=9)
     figure.axes[0].set_ylabel("loss")
     return figure
 
 
-@styled
+@style.styled
 def plot_convergence(population: Population) -> Figure:
     """The fraction of seeds that match and that are in support, at every record."""
     seeds, name = population.counts.seeds, population.setup.game.name
-    figure, axes = titled(f"How many of {seeds:,} seeds have learned {name}")
+    figure, axes = style.titled(f"How many of {seeds:,} seeds have learned {name}")
     steps, curves = population.curves["step"], convergence_curves(population)
     for name, label, color, line in (
-        ("matched", "matched: on their bits' sides", BLUE, "-"),
-        ("in_support", "in support: in the real ranges", ORANGE, "--"),
+        ("matched", "matched: on their bits' sides", style.BLUE, "-"),
+        ("in_support", "in support: in the real ranges", style.ORANGE, "--"),
     ):
         curve = curves[name]
         axes.fill_between(steps, curve.ci_low, curve.ci_high, color=color, alpha=0.25, lw=0)
         axes.plot(steps, curve.fraction, color=color, ls=line, label=label)
-    axes.fill_between([], [], color=GREY, alpha=0.25, lw=0, label="95 % interval")
+    axes.fill_between([], [], color=style.GREY, alpha=0.25, lw=0, label="95 % interval")
     axes.set(ylabel="fraction of seeds", ylim=(-0.02, 1.02))
-    show_percent(axes.yaxis)
-    show_steps(axes, steps[-1])
+    style.show_percent(axes.yaxis)
+    style.show_steps(axes, steps[-1])
     figure.legend(loc="outside lower center", ncols=3, columnspacing=1.5)
     return figure
 
 
-@styled
+@style.styled
 def plot_forgetting(population: Population) -> Figure:
     """The fraction of seeds that has not learned the game yet, or forgot it, on a log scale.
 
     Where that is none there is no line, only the interval's end.
     """
     seeds, name = population.counts.seeds, population.setup.game.name
-    figure, axes = titled(f"How many of {seeds:,} seeds have not learned {name} or not kept it")
+    figure, axes = style.titled(
+        f"How many of {seeds:,} seeds have not learned {name} or not kept it"
+    )
     steps, curves = population.curves["step"], convergence_curves(population)
     for name, label, color, line in (
-        ("in_support", "not in support", ORANGE, "--"),
-        ("matched", "do not match", BLUE, "-"),
-        ("ever_matched", "have never matched", GREEN, ":"),
+        ("in_support", "not in support", style.ORANGE, "--"),
+        ("matched", "do not match", style.BLUE, "-"),
+        ("ever_matched", "have never matched", style.GREEN, ":"),
     ):
         missing = proportion(seeds - curves[name].count, seeds)
         some = np.where(missing.count, missing.fraction, np.nan)
         axes.plot(steps, some, color=color, ls=line, lw=2, label=label)
         if name != "ever_matched":  # whose interval would hide the others
             axes.fill_between(steps, missing.ci_low, missing.ci_high, color=color, alpha=0.25, lw=0)
-    axes.fill_between([], [], color=GREY, alpha=0.25, lw=0, label="95 % interval")
+    axes.fill_between([], [], color=style.GREY, alpha=0.25, lw=0, label="95 % interval")
     axes.set(ylabel="fraction of seeds", yscale="log", ylim=(0.5 / seeds, 1.2))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:g} %"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    show_steps(axes, steps[-1])
+    style.show_steps(axes, steps[-1])
     figure.legend(loc="outside lower center", ncols=4, columnspacing=1.5)
     return figure
 
 
-@styled
+@style.styled
 def plot_outputs(population: Population) -> Figure:
     """The final outputs of all seeds, one column of a histogram per coordinate."""
     game, counts = population.setup.game, population.counts
-    figure, axes = titled(f"What {counts.seeds:,} generators draw in the end")
-    coordinates = draw_ranges(axes, game, "real range")
+    figure, axes = style.titled(f"What {counts.seeds:,} generators draw in the end")
+    coordinates = style.draw_ranges(axes, game, "real range")
     for coordinate, count in zip(coordinates, counts.outputs):
         width = 0.8 * np.sqrt(count / max(1, count.max()))  # so that a single seed is seen
         half = np.append(width, 0) / 2
         label = "seeds (width: √count)" if coordinate == 1 else None
-        histogram = {"step": "post", "lw": 0, "color": BLUE, "label": label}
+        histogram = {"step": "post", "lw": 0, "color": style.BLUE, "label": label}
         axes.fill_betweenx(OUTPUT_EDGES, coordinate - half, coordinate + half, **histogram)
-    axes.axhline(0.5, color=GREY, lw=1, ls=":", label="0.5, the border of a match")
-    axes.set_xticks(coordinates, coordinate_labels(game, "\n"))
-    axes.set(xlabel=coordinate_title(game), ylabel="output", ylim=(-0.02, 1.02))
+    axes.axhline(0.5, color=style.GREY, lw=1, ls=":", label="0.5, the border of a match")
+    axes.set_xticks(coordinates, style.coordinate_labels(game, "\n"))
+    axes.set(xlabel=style.coordinate_title(game), ylabel="output", ylim=(-0.02, 1.02))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-@styled
+@style.styled
 def plot_settling(population: Population) -> Figure:
     """The distribution of the step from which a seed matches for good."""
     counts, steps, last = population.counts, population.curves["step"], population.steps
     never = counts.seeds - counts.settled.sum()
-    figure, axes = titled(
+    figure, axes = style.titled(
         f"When {counts.seeds:,} seeds settle on {population.setup.game.name} "
         f"({never:,} never did in {last:,} steps)"
     )
     if counts.settled.any():
-        axes.hist(steps, np.linspace(0, last, 51), weights=counts.settled, color=BLUE)
+        axes.hist(steps, np.linspace(0, last, 51), weights=counts.settled, color=style.BLUE)
         for percent, step in settling_quantiles(counts, steps).items():
             line = "-" if percent == 50 else ":"
-            axes.axvline(step, color=ORANGE, ls=line, label=f"{percent} %: step {step:,}")
+            axes.axvline(step, color=style.ORANGE, ls=line, label=f"{percent} %: step {step:,}")
         axes.legend(loc="best")
-    show_steps(axes, last)
+    style.show_steps(axes, last)
     axes.set(xlabel="settling step: it matches at every record from here on", ylabel="seeds")
-    show_thousands(axes.yaxis)
+    style.show_thousands(axes.yaxis)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
     return figure

@@ -25,7 +25,7 @@ from gan1010_jax.gan import Losses
 from gan1010_jax.methods import Objective
 from gan1010_jax.population import write_file
 
-Draw = TypeVar("Draw", bound=Callable[..., Any])
+_Draw = TypeVar("_Draw", bound=Callable[..., Any])
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 REAL_RANGE = "#F3DFA2"
@@ -45,7 +45,7 @@ _STYLE = {
 }
 
 
-def styled(draw: Draw) -> Draw:
+def styled(draw: _Draw) -> _Draw:
     """Draw in this project's style, whatever the user's is."""
 
     @functools.wraps(draw)
@@ -55,7 +55,7 @@ def styled(draw: Draw) -> Draw:
             mpl.rcParams.update(_STYLE)
             return draw(*args, **kwargs)
 
-    return cast(Draw, draw_in_style)
+    return cast(_Draw, draw_in_style)
 
 
 def write_figures(out: Path, figures: Mapping[str, Figure]) -> None:
