@@ -229,7 +229,12 @@ def _apply_shared(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]
     """The results of an equation of shared operands: evaluated now, if none is traced."""
     is_traced = any(isinstance(operand, jax.core.Tracer) for operand in operands)
     with contextlib.nullcontext() if is_traced else jax.ensure_compile_time_eval():
-        results = equation.primitive.bind(*operands, **equation.params)
+        return bind(equation, operands)
+
+
+def bind(equation: jex.core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """The results of an equation of arrays."""
+    results = equation.primitive.bind(*operands, **equation.params)
     return results if equation.primitive.multiple_results else [results]
 
 
