@@ -7,7 +7,6 @@ read more than once becomes a function of its own (compilers call that outlining
 loops included, one LLVM function.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from gan1010_jax.engines.rules import scan_sizes
-from gan1010_jax.engines.scalarize import ELEMENTWISE, as_closed, bind
+from gan1010_jax.engines.scalarize import ELEMENTWISE, as_closed, bind, input_values
 
 # Operations that cost no more than reading their operand.
 _FREE = frozenset(["bitcast_convert_type", "broadcast_in_dim", "imag", "real"])
@@ -54,9 +53,9 @@ def outline(fn: Callable) -> Callable:
 def _run(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[jax.Array]) -> list[jax.Array]:
     """Evaluate a jaxpr, its expressions grouped into functions."""
     jaxpr = jax.make_jaxpr(lambda *inputs: _substitute(jaxpr, inputs))(*inputs)
-    equations, outputs = _simplify(jaxpr.jaxpr)
+    equations, outputs = _without_unused(jaxpr.jaxpr), jaxpr.jaxpr.outvars
     functions = _values_to_outline(equations, outputs)
-    values, pending = _start(jaxpr, inputs), {}
+    values, pending = input_values(jaxpr, inputs), {}
     for equation in equations:
         (*_, result) = equation.outvars
         if not _is_expression(equation):
@@ -71,20 +70,37 @@ def _run(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[jax.Array]) -> list[jax.A
 
 
 def _substitute(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[jax.Array]) -> list[jax.Array]:
-    """Evaluate a jaxpr with this module's sigmoid, and with pairs of words in one array."""
-    values = _start(jaxpr, inputs)
+    """Evaluate each equation once, with this module's sigmoid, and pairs of words in one array."""
+    values, known = input_values(jaxpr, inputs), {}
     for equation in jaxpr.jaxpr.eqns:
         name, operands = equation.primitive.name, [_read(x, values) for x in equation.invars]
         dtypes = [result.aval.dtype for result in equation.outvars]
-        if name == "logistic" and dtypes == [np.float32]:
+        key = _identify(equation, operands)
+        if key in known and not equation.effects:
+            results = known[key]
+        elif name == "logistic" and dtypes == [np.float32]:
             results = [sigmoid(*operands)]
         elif name == "jit" and dtypes == [np.uint32] * 2:
             pair = _pack(equation, operands)
             results = [lax.bitcast_convert_type(x, np.uint32) for x in (pair.real, pair.imag)]
         else:
             results = bind(equation, operands)
+        known[key] = results
         values.update(zip(equation.outvars, results))
     return [_read(output, values) for output in jaxpr.jaxpr.outvars]
+
+
+def _identify(equation: jex.core.JaxprEqn, operands: Sequence[jax.Array]) -> Hashable:
+    """A key that equations share which compute the same."""
+    names = [
+        (str(variable.val), variable.aval) if _is_literal(variable) else id(operand)
+        for variable, operand in zip(equation.invars, operands)
+    ]
+    params = [  # a mutable parameter is known by its identity
+        (name, value if isinstance(value, Hashable) else id(value))
+        for name, value in equation.params.items()
+    ]
+    return equation.primitive, *names, *params
 
 
 def _pack(equation: jex.core.JaxprEqn, operands: Sequence[jax.Array]) -> jax.Array:
@@ -130,38 +146,18 @@ def sigmoid(x: jax.Array) -> jax.Array:
     return 1 / (1 + lax.bitcast_convert_type(power, np.float32))
 
 
-def _simplify(jaxpr: jex.core.Jaxpr) -> tuple[list[jex.core.JaxprEqn], list[Any]]:
-    """A jaxpr's equations without duplicates and unused ones, and its outputs."""
-    same, known, equations = {}, {}, []
-
-    def first(operand):
-        return operand if _is_literal(operand) else same.get(operand, operand)
-
-    for equation in jaxpr.eqns:
-        operands = list(map(first, equation.invars))
-        names = tuple((str(x.val), x.aval) if _is_literal(x) else x for x in operands)
-        params = tuple(  # a mutable parameter is known by its identity
-            (name, value if isinstance(value, Hashable) else id(value))
-            for name, value in equation.params.items()
-        )
-        key = (equation.primitive, names, params)
-        if key in known and not equation.effects:
-            same.update(zip(equation.outvars, known[key]))
-        else:
-            known[key] = equation.outvars
-            equations.append(equation.replace(invars=operands))
-    outputs = list(map(first, jaxpr.outvars))
-
-    needed, kept = _variables(outputs), []
-    for equation in reversed(equations):
+def _without_unused(jaxpr: jex.core.Jaxpr) -> list[jex.core.JaxprEqn]:
+    """The equations of a jaxpr that its outputs depend on."""
+    needed, kept = _variables(jaxpr.outvars), []
+    for equation in reversed(jaxpr.eqns):
         if needed.intersection(equation.outvars):
             needed |= _variables(equation.invars)
             kept.append(equation)
-    return kept[::-1], outputs
+    return kept[::-1]
 
 
 def _values_to_outline(equations: Sequence[jex.core.JaxprEqn], outputs: Sequence[Any]) -> set[Any]:
-    """The values to outline: outputs, operands of loops, and values that are read more than once."""
+    """The values to outline: outputs, operands of loops, and values used more than once."""
     functions, readers = _variables(outputs), Counter()
     for equation in equations:
         operands = _variables(equation.invars)
@@ -241,12 +237,6 @@ def _variables(operands: Iterable[Any]) -> set[Any]:
 def _is_expression(equation: jex.core.JaxprEqn) -> bool:
     """Whether an equation is elementwise and has one result."""
     return equation.primitive.name in _EXPRESSIONS and len(equation.outvars) == 1
-
-
-def _start(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[jax.Array]) -> dict:
-    """The values of a jaxpr's constants and inputs."""
-    variables = itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars)
-    return dict(zip(variables, itertools.chain(jaxpr.consts, inputs)))
 
 
 def _read(operand: Any, values: dict) -> Any:

@@ -1,7 +1,7 @@
 """The Pallas engine: each record of a block is one kernel of an accelerator."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -63,12 +63,9 @@ def build_pallas_loop(
 def _call_elementwise(fn: Callable, args: Any, tile: tuple[int, ...], platform: str) -> Any:
     """Call a function of pytrees of lane vectors tile by tile, in a Pallas kernel."""
     inputs, treedef = jax.tree.flatten(args)
-    outputs = jax.eval_shape(fn, *args)
+    outputs, out_tree = jax.tree.flatten(jax.eval_shape(fn, *args))
     # A kernel stores numbers: booleans are stored as integers.
-    stored = [
-        jax.ShapeDtypeStruct(x.shape, jnp.int32 if x.dtype == bool else x.dtype)
-        for x in jax.tree.leaves(outputs)
-    ]
+    stored = [x.update(dtype=jnp.int32) if x.dtype == bool else x for x in outputs]
     grid = (inputs[0].shape[0] // tile[0],)
 
     def kernel(*refs, place=...):
@@ -77,38 +74,22 @@ def _call_elementwise(fn: Callable, args: Any, tile: tuple[int, ...], platform: 
         for ref, result in zip(refs[len(inputs) :], results):
             ref[place] = result.astype(ref.dtype)
 
-    if platform == "gpu":
-        results = _call_on_gpu(kernel, inputs, stored, grid, tile)
+    if platform == "gpu":  # each warpgroup takes its tile of whole arrays in device memory
+        from jax.experimental.pallas import mosaic_gpu  # not everywhere, and slow to import
+
+        def body(*refs):
+            kernel(*refs, place=pallas.ds(lax.axis_index("tiles") * tile[0], tile[0]))
+
+        call = mosaic_gpu.kernel(body, out_type=stored, grid=grid, grid_names=("tiles",))
     else:
         spec = pallas.BlockSpec(tile, lambda i: (i, *[0] * (len(tile) - 1)))
-        results = pallas.pallas_call(
+        call = pallas.pallas_call(
             kernel,
             out_shape=stored,
             grid=grid,
             in_specs=[spec] * len(inputs),
             out_specs=[spec] * len(stored),
             interpret=platform == "cpu",
-        )(*inputs)
-    return jax.tree.map(
-        lambda shape, result: result.astype(shape.dtype),
-        outputs,
-        jax.tree.unflatten(jax.tree.structure(outputs), results),
-    )
-
-
-def _call_on_gpu(
-    kernel: Callable,
-    inputs: Sequence[jax.Array],
-    stored: Sequence[jax.ShapeDtypeStruct],
-    grid: tuple[int, ...],
-    tile: tuple[int, ...],
-) -> Sequence[jax.Array]:
-    """Call a kernel of whole arrays in device memory, each warpgroup taking its tile of them."""
-    from jax.experimental.pallas import mosaic_gpu  # not everywhere, and slow to import
-
-    def body(*refs):
-        place = pallas.ds(lax.axis_index("tiles") * tile[0], tile[0])
-        kernel(*refs, place=place)
-
-    call = mosaic_gpu.kernel(body, out_type=stored, grid=grid, grid_names=("tiles",))
-    return call(*inputs)
+        )
+    results = [result.astype(x.dtype) for x, result in zip(outputs, call(*inputs))]
+    return jax.tree.unflatten(out_tree, results)

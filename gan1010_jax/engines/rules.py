@@ -79,37 +79,30 @@ rule("copy", "stop_gradient", "optimization_barrier", "name")(_unchanged)
 rule("sharding_constraint", "device_put", "random_clone")(_unchanged)
 
 
-@rule("reshape", "squeeze")
-def reshape(equation, operand):
-    return Lanes(operand.elements.reshape(equation.outvars[0].aval.shape))
+def _on_elements(function: Callable) -> Callable:
+    """The rule that rearranges elements by a function of NumPy arrays and parameters."""
+
+    def rearrange(equation, *operands):
+        return Lanes(function(*(operand.elements for operand in operands), **equation.params))
+
+    return rearrange
 
 
-@rule("broadcast_in_dim")
-def broadcast_in_dim(equation, operand):
-    shape = equation.params["shape"]
-    source = [1] * len(shape)
-    for axis, size in zip(equation.params["broadcast_dimensions"], operand.elements.shape):
-        source[axis] = size
-    return Lanes(np.broadcast_to(operand.elements.reshape(source), shape))
+def _broadcast(x, shape, broadcast_dimensions, **_):
+    added = [axis for axis in range(len(shape)) if axis not in broadcast_dimensions]
+    return np.broadcast_to(np.expand_dims(x, added), shape)
 
 
-@rule("transpose")
-def transpose(equation, operand):
-    return Lanes(operand.elements.transpose(equation.params["permutation"]))
+def _slice(x, start_indices, limit_indices, strides):
+    return x[tuple(map(slice, start_indices, limit_indices, strides or itertools.repeat(None)))]
 
 
-@rule("slice")
-def slice_(equation, operand):
-    params = equation.params
-    strides = params["strides"] or itertools.repeat(None)
-    ranges = map(slice, params["start_indices"], params["limit_indices"], strides)
-    return Lanes(operand.elements[tuple(ranges)])
-
-
-@rule("concatenate")
-def concatenate(equation, *operands):
-    arrays = [operand.elements for operand in operands]
-    return Lanes(np.concatenate(arrays, equation.params["dimension"]))
+rule("reshape")(_on_elements(lambda x, new_sizes, **_: x.reshape(new_sizes)))
+rule("squeeze")(_on_elements(lambda x, dimensions: x.squeeze(dimensions)))
+rule("transpose")(_on_elements(lambda x, permutation: x.transpose(permutation)))
+rule("concatenate")(_on_elements(lambda *xs, dimension: np.concatenate(xs, dimension)))
+rule("broadcast_in_dim")(_on_elements(_broadcast))
+rule("slice")(_on_elements(_slice))
 
 
 # Operands that hold the elements; the others, if any, hold the places that they move to.
@@ -133,15 +126,10 @@ def move(equation, *operands):
     fill = {"fill_value": -1} if primitive.name == "gather" else {}
     with jax.ensure_compile_time_eval():
         results = primitive.bind(*inputs, **equation.params | fill)
-    results = map(np.asarray, results if primitive.multiple_results else [results])
-    return [_take(elements, places, primitive.name) for places in results]
-
-
-def _take(elements: Sequence[Any], places: np.ndarray, name: str) -> Lanes:
-    """The elements at places."""
-    if (places < 0).any():
-        raise UnsupportedPrimitive(f"the primitive {name!r} at places out of bounds")
-    return Lanes(arrange((elements[place] for place in places.flat), places.shape))
+    places = [*map(np.asarray, results if primitive.multiple_results else [results])]
+    if any((array < 0).any() for array in places):
+        raise UnsupportedPrimitive(f"the primitive {primitive.name!r} at places out of bounds")
+    return [Lanes(arrange((elements[i] for i in array.flat), array.shape)) for array in places]
 
 
 def _known_places(equation: jex.core.JaxprEqn, operand: Lanes) -> np.ndarray:
@@ -174,13 +162,10 @@ def _reduction(function: Callable) -> Callable:
     """The rule that folds axes by a function of two elements."""
 
     def fold(equation, operand):
-        axes = equation.params["axes"]
-        kept = [axis for axis in range(operand.elements.ndim) if axis not in axes]
-        array = operand.elements.transpose(*kept, *axes)
-        rows = array.reshape(*array.shape[: len(kept)], -1)
-        places = np.ndindex(rows.shape[:-1])
-        folded = (reduce(on_vectors(function), rows[place]) for place in places)
-        return Lanes(arrange(folded, rows.shape[:-1]))
+        axes, shape = equation.params["axes"], equation.outvars[0].aval.shape
+        array = np.moveaxis(operand.elements, axes, range(-len(axes), 0))
+        rows = array.reshape(math.prod(shape), -1)
+        return Lanes(arrange((reduce(on_vectors(function), row) for row in rows), shape))
 
     return fold
 
@@ -335,8 +320,8 @@ _THREEFRY = jex.random.threefry_prng_impl
 
 @rule("random_wrap")
 def random_wrap(equation, words):
-    shape = words.elements.shape[:-1]
-    return Lanes(arrange((tuple(words.elements[place]) for place in np.ndindex(shape)), shape))
+    *shape, size = words.elements.shape
+    return Lanes(arrange(map(tuple, words.elements.reshape(-1, size)), shape))
 
 
 @rule("random_unwrap")

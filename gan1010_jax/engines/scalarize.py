@@ -47,10 +47,9 @@ class UnsupportedPrimitive(NotImplementedError):
     """A function uses a JAX primitive that `scalarize` has no rule for."""
 
 
-@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class Lanes:
-    """A small array in every lane, stored element by element; a pytree of its lane vectors.
+    """A small array in every lane, stored element by element: a pytree of its lane vectors.
 
     Attributes:
       elements: an object array of the small array's shape. Each element is a lane vector: an
@@ -60,14 +59,12 @@ class Lanes:
 
     elements: np.ndarray
 
-    def tree_flatten(self) -> tuple[tuple, tuple[int, ...]]:
-        """The lane vectors, and the shape that they are arranged in."""
-        return tuple(self.elements.flat), self.elements.shape
 
-    @classmethod
-    def tree_unflatten(cls, shape: tuple[int, ...], elements: Sequence[Any]) -> "Lanes":
-        """The inverse of `tree_flatten`."""
-        return cls(arrange(elements, shape))
+jax.tree_util.register_pytree_node(
+    Lanes,
+    lambda lanes: (tuple(lanes.elements.flat), lanes.elements.shape),
+    lambda shape, elements: Lanes(arrange(elements, shape)),
+)
 
 
 def to_lanes(tree: chex.ArrayTree) -> Any:
@@ -191,8 +188,7 @@ def rule(*primitives: str) -> Callable:
 
 def interpret(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
     """Evaluate a jaxpr on values."""
-    variables = itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars)
-    values = dict(zip(variables, itertools.chain(jaxpr.consts, inputs)))
+    values = input_values(jaxpr, inputs)
 
     def read(variable):
         if isinstance(variable, jex.core.Literal):
@@ -203,6 +199,12 @@ def interpret(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
         operands = [read(variable) for variable in equation.invars]
         values.update(zip(equation.outvars, _apply(equation, operands)))
     return [read(variable) for variable in jaxpr.jaxpr.outvars]
+
+
+def input_values(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[Any]) -> dict[Any, Any]:
+    """The values of the variables of a jaxpr's constants and inputs."""
+    variables = itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars)
+    return dict(zip(variables, itertools.chain(jaxpr.consts, inputs)))
 
 
 def _apply(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
