@@ -1,5 +1,6 @@
 """The results of many seeds: `Population`, its curves, its report, and the cells of a grid."""
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ class Population:
             rows.append([name, f"{found['count']:,}", f"{found['fraction']:.2%}", interval])
         cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
         body = "".join(f"<tr>{row}</tr>" for row in cells)
-        return f"<table><caption>{self._title()}</caption>{body}</table>"
+        return f"<table><caption>{html.escape(self._title())}</caption>{body}</table>"
 
     def _title(self) -> str:
         """What was trained, in a few words."""

@@ -110,14 +110,14 @@ class Totals:
     ) -> Population:
         """The population in a directory; `session` is known of a training that has just ended."""
         report = read_report(out)
-        facts = {"device": manifest["device"], **{name: report.get(name) for name in TIMES}}
-        known = {name: fact for name, fact in facts.items() if name == "device" or _is_number(fact)}
+        times = {name: report[name] for name in TIMES if _is_number(report.get(name))}
+        facts = {"device": manifest["device"], **times, **session}
         return self.population(
             settings,
             StoredColumns([out / MAIN_TABLE / part.name for part in self.main_parts]),
             platform=manifest["configuration"]["platform"],
             versions=manifest["versions"],
-            **known | session,
+            **facts,
         )
 
     def population(
