@@ -165,10 +165,10 @@ def progress_bar() -> Iterator[Progress]:
         task, calls = bar.add_task("starting", total=None), itertools.count()
 
         def update(done: int, total: int) -> None:
-            if (call := next(calls)) < 2:
-                description = ("compiling", "training")[call]
-                bar.reset(task, description=description, total=total, completed=done)
-            bar.update(task, completed=done)
+            if (call := next(calls)) < 2:  # the rate is that of training alone
+                bar.reset(task, total=total, completed=done)
+            phase = "compiling" if call == 0 else "training" if done < total else "finishing"
+            bar.update(task, description=phase, completed=done)
 
         yield update
 

@@ -2,22 +2,19 @@
 
 import itertools
 import re
-import runpy
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
+from programs import run_program
 from publish import BROWSERS, find_browser
 
 import gan1010_jax as gan
-from gan1010_jax.methods import OBJECTIVES, Penalty
-from gan1010_jax.page import describe, gives_belief, make_page, name_outcomes
-from gan1010_jax.updates import Update
+from gan1010_jax.figures import make_page
+from gan1010_jax.figures.page import _describe, _gives_belief, _name_outcomes
+from gan1010_jax.methods import OBJECTIVES
 
-PROGRAM = Path(__file__).parent.parent / "experiments" / "watch.py"
 STEPS, RECORDS = 600, 60
 DESKTOP, TELEPHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 UPDATES = ["1 D on a real sample", "2 D on a fake sample", "3 G, through the new D"]
@@ -59,26 +56,18 @@ LOOK = """() => {
 }"""
 
 
-def watch(options, monkeypatch):
-    """Run the program in this process, which has the compiled programs; its exit code."""
-    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *options.split()])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(PROGRAM), run_name="__main__")
-    return end.value.code
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """The page of seed 17, made by the program."""
     path = tmp_path_factory.mktemp("page") / "watch.html"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert watch(f"--seed 17 --steps {STEPS} --out {path}", monkeypatch) == 0
+        assert run_program("watch", f"--seed 17 --steps {STEPS} --out {path}", monkeypatch) == 0
     return path
 
 
 @pytest.fixture(scope="module")
-def film():
-    return gan.watch(jax.random.key(17), steps=STEPS)
+def trace():
+    return gan.train_traced(jax.random.key(17), steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +135,13 @@ def assert_draws(drawn, player, inputs):
         assert re.findall(r"\d\.\d\d", drawn["said"]) == drawn["numbers"]
 
 
-def assert_shows(page, record, film):
+def assert_shows(page, record, trace):
     """The page shows a record of the history, and what its step has led to."""
-    outcomes = page.evaluate("film.outcomes")
-    history, state = jax.tree.map(lambda leaf: np.asarray(leaf[record]), (film.history, film.state))
-    real = film.updates[0].batch.real[record]
+    outcomes = page.evaluate("trace.outcomes")
+    history, state = jax.tree.map(
+        lambda leaf: np.asarray(leaf[record]), (trace.history, trace.state)
+    )
+    real = trace.batch.real[record]
     drawn = page.evaluate(LOOK)
     assert drawn["step"] == f"step {history.step:,}: {outcomes[record]}"
     assert drawn["output"] == [f"{value:.4f}" for value in history.output]
@@ -168,23 +159,23 @@ def assert_shows(page, record, film):
     np.testing.assert_allclose(drawn["cursors"], [history.step / STEPS] * 3, atol=1e-4)
 
 
-def test_scrubbing_shows_the_numbers_of_the_history(open_page, film):
+def test_scrubbing_shows_the_numbers_of_the_history(open_page, trace):
     page = open_page()
-    page.evaluate("film.outcomes.forEach((_, record, all) => (all[record] = `outcome ${record}`))")
+    page.evaluate("trace.outcomes.forEach((_, record, all) => (all[record] = `outcome ${record}`))")
     page.locator("#scrubber").fill("0")
-    assert_shows(page, 0, film)
+    assert_shows(page, 0, trace)
     for record in (1, 17, RECORDS - 1):
         page.locator("#scrubber").fill(str(record))
-        assert_shows(page, record, film)
+        assert_shows(page, record, trace)
     x, y = on_chart(page, 30)
     page.mouse.click(x, y)
-    assert_shows(page, 30, film)
+    assert_shows(page, 30, trace)
     page.mouse.down()
     page.mouse.move(on_chart(page, 12)[0], y)
-    assert_shows(page, 12, film)
+    assert_shows(page, 12, trace)
     page.mouse.up()
     page.mouse.move(x + 20, y)  # with nothing held down
-    assert_shows(page, 12, film)
+    assert_shows(page, 12, trace)
 
 
 def on_chart(page, record):
@@ -209,8 +200,8 @@ LEGENDS = {
 }
 
 
-def test_a_chart_has_the_lines_of_its_legend_where_they_are(path, film):
-    last = {"output": film.history.output[-1], "losses": [x[-1] for x in film.history.losses]}
+def test_a_chart_has_the_lines_of_its_legend_where_they_are(path, trace):
+    last = {"output": trace.history.output[-1], "losses": [x[-1] for x in trace.history.losses]}
     across = {"output": [0.5], "verdict": [0.5], "losses": [0.25]}
     figures = path.read_text().split("<figure>")
     for name, legend in LEGENDS.items():
@@ -227,7 +218,7 @@ def test_a_chart_has_the_lines_of_its_legend_where_they_are(path, film):
         width, left, right = (float(re.search(rf"{key}([\d.]+)", chart)[1]) for key in wanted)
         for line, _ in lines:
             at = (line[:, 0] / width - left) / (right - left)
-            np.testing.assert_allclose(at, film.history.step / STEPS, atol=2e-3)
+            np.testing.assert_allclose(at, trace.history.step / STEPS, atol=2e-3)
         if name in last:
             heights = [line[-1, 1] for line, _ in lines]
             scale = np.polyfit(heights, last[name], 1)
@@ -241,12 +232,13 @@ def test_a_chart_has_the_lines_of_its_legend_where_they_are(path, film):
             np.testing.assert_allclose(ends, ranges, atol=2e-3)
 
 
-def test_the_keyboard_is_enough(open_page, film):
+@pytest.mark.slow
+def test_the_keyboard_is_enough(open_page, trace):
     page = open_page(viewport={"width": 1000, "height": 500})
     press = page.keyboard.press
     for key, record in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("ArrowLeft", 0)):
         press(key)
-        assert_shows(page, record, film)
+        assert_shows(page, record, trace)
     # Every control is reached, and is in sight; to reach the player does not move the page.
     reached, scrolled = [], []
     for _ in range(11):
@@ -263,11 +255,11 @@ def test_the_keyboard_is_enough(open_page, film):
     assert reached == [*UPDATES, "After the step", "How to read it", *player]
     assert len(set(scrolled[4:])) == 1
     press("End")
-    assert_shows(page, RECORDS - 1, film)
+    assert_shows(page, RECORDS - 1, trace)
     press("ArrowRight")
-    assert_shows(page, RECORDS - 1, film)
+    assert_shows(page, RECORDS - 1, trace)
     press("Home")
-    assert_shows(page, 0, film)
+    assert_shows(page, 0, trace)
 
     play = page.locator("#play")
     press("Space")
@@ -283,9 +275,10 @@ def test_the_keyboard_is_enough(open_page, film):
     press("Space")  # of the button, and not of the page as well
     expect(play).to_have_text("Pause")
     expect(play).to_have_text("Play", timeout=10_000)  # it stops at the end
-    assert_shows(page, RECORDS - 1, film)
+    assert_shows(page, RECORDS - 1, trace)
 
 
+@pytest.mark.slow
 def test_playing_stands_still_out_of_sight_and_is_not_announced(open_page):
     page = open_page()
     assert page.get_by_role("status").count() == 1
@@ -304,27 +297,28 @@ def test_playing_stands_still_out_of_sight_and_is_not_announced(open_page):
     expect(page.locator("#step")).to_have_attribute("aria-live", "polite")
 
 
-def test_the_updates_are_highlighted_in_turn(open_page, film):
+def test_the_updates_are_highlighted_in_turn(open_page, trace):
     page = open_page()
     pressed = page.locator("#views button[aria-pressed=true]")
     expect(pressed).to_have_text("After the step")
     expect(page.locator("figure.moves")).to_have_count(0)
-    for number, (title, update) in enumerate(zip(UPDATES, film.updates)):
+    updates = zip(UPDATES, gan.Method().updates, trace.updates)
+    for number, (title, (player, samples, _), states) in enumerate(updates):
         page.keyboard.press("u")
         expect(pressed).to_have_text(title)
-        expect(page.locator("figure.moves")).to_have_id(update.player)
-        still = "generator" if update.player == "discriminator" else "discriminator"
+        expect(page.locator("figure.moves")).to_have_id(player)
+        still = "generator" if player == "discriminator" else "discriminator"
         expect(page.locator(f"#{still} .mark")).to_have_text("held still")
         expect(page.locator("#step")).to_have_text(f"step 20: update {number + 1} of 3")
-        drawn, state = page.evaluate(LOOK), jax.tree.map(lambda leaf: leaf[1], update.state)
-        made, real = gan.generate(state), update.batch.real[1]
-        seen = real if update.on == "real" else made
+        drawn, state = page.evaluate(LOOK), jax.tree.map(lambda leaf: leaf[1], states)
+        made, real = gan.generate(state), trace.batch.real[1]
+        seen = real if samples == "real" else made
         assert_draws(drawn["discriminator"], state.discriminator, seen)
         assert_draws(drawn["generator"], state.generator, None if seen is real else [0.5])
         np.testing.assert_allclose([drawn["made"], drawn["real"]], [made, real], atol=1e-4)
     page.keyboard.press("u")
     expect(pressed).to_have_text("After the step")
-    assert_shows(page, 1, film)
+    assert_shows(page, 1, trace)
     page.locator("#views button").first.click()
     expect(page.locator("#step")).to_have_text("step 20: update 1 of 3")
     page.locator("#speed").select_option("update by update")
@@ -333,11 +327,12 @@ def test_the_updates_are_highlighted_in_turn(open_page, film):
     expect(pressed).to_have_text(UPDATES[2])
 
 
-def test_one_record_has_its_updates_too_and_a_name_is_no_markup(open_page, film, tmp_path):
+@pytest.mark.slow
+def test_one_record_has_its_updates_too_and_a_name_is_no_markup(open_page, trace, tmp_path):
     one, name = tmp_path / "one.html", "<b></script>"
-    start = jax.tree.map(lambda leaf: leaf[:1], film)
-    method = gan.Method(penalty=Penalty(name, d=lambda round: 0.0, on="real"))
-    one.write_text(make_page(start, 17, gan.pattern_game("1010"), method, gan.Hyperparams()))
+    start = jax.tree.map(lambda leaf: leaf[:1], trace)
+    method = gan.Method(penalty=gan.Penalty(name, d=lambda ctx: 0.0, samples="real"))
+    one.write_text(make_page(start, 17, gan.Setup(method=method)))
     page = open_page(one)
     pressed = page.locator("#views button[aria-pressed=true]")
     for title in (*UPDATES, "After the step", UPDATES[0]):
@@ -350,7 +345,7 @@ def test_one_record_has_its_updates_too_and_a_name_is_no_markup(open_page, film,
     assert how in page.inner_text("main")
 
 
-def test_an_outcome_is_the_best_that_a_finite_state_has_come_to(film):
+def test_an_outcome_is_the_best_that_a_finite_state_has_come_to(trace):
     flags = {
         "in support": (True, True, True),
         "matches": (True, True, False),
@@ -358,10 +353,11 @@ def test_an_outcome_is_the_best_that_a_finite_state_has_come_to(film):
         "diverged": (False, False, False),
     }
     finite, matched, in_support = np.array([*flags.values()]).T
-    history = film.history._replace(finite=finite, matched=matched, in_support=in_support)
-    assert name_outcomes(history) == [*flags]
+    history = trace.history._replace(finite=finite, matched=matched, in_support=in_support)
+    assert _name_outcomes(history) == [*flags]
 
 
+@pytest.mark.slow
 def test_a_finger_drags_on_a_chart_and_scrolls_the_page(open_page):
     page = open_page(viewport=TELEPHONE, has_touch=True, is_mobile=True)
     touch = page.context.new_cdp_session(page)
@@ -382,6 +378,7 @@ def test_a_finger_drags_on_a_chart_and_scrolls_the_page(open_page):
             assert page.evaluate("record") == 0
 
 
+@pytest.mark.slow
 def test_it_is_readable_on_a_telephone_in_the_light_and_in_the_dark(open_page):
     for scheme, width in (("light", 360), ("dark", 320)):
         page = open_page(viewport=TELEPHONE | {"width": width}, color_scheme=scheme, has_touch=True)
@@ -436,13 +433,15 @@ def luminance(color):
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
+@pytest.mark.slow
 def test_a_page_is_small_and_the_same_for_the_same_run(path, tmp_path, monkeypatch):
     assert path.stat().st_size < 2e6 * RECORDS / 1000 + 1e5
     again = tmp_path / "again.html"
-    assert watch(f"--seed 17 --steps {STEPS} --out {again}", monkeypatch) == 0
+    assert run_program("watch", f"--seed 17 --steps {STEPS} --out {again}", monkeypatch) == 0
     assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_page_without_javascript_has_its_charts_and_says_so(open_page):
     page = open_page(java_script_enabled=False)
     expect(page.locator("noscript strong")).to_be_visible()
@@ -450,15 +449,16 @@ def test_a_page_without_javascript_has_its_charts_and_says_so(open_page):
     expect(page.locator("footer")).not_to_be_visible()
 
 
+@pytest.mark.slow
 def test_methods_and_patterns_are_shown_as_they_are(open_page, monkeypatch, tmp_path):
     options = "--seed 1 --steps 40 --pattern 110 --objective wasserstein --penalty wgan_gp"
-    options += " --schedule simultaneous --noise-std 0.1 --d-lr 0.05 --out"
+    options += " --update-order simultaneous --noise-std 0.1 --d-lr 0.05 --out"
     other = tmp_path / "other.html"
-    assert watch(f"{options} {other}", monkeypatch) == 0
+    assert run_program("watch", f"{options} {other}", monkeypatch) == 0
     page = open_page(other)
     assert page.title() == "Training a GAN to say 110: seed 1"
     text = page.inner_text("main")
-    how = "--objective wasserstein --schedule simultaneous --penalty wgan_gp --d-lr 0.05"
+    how = "--objective wasserstein --update-order simultaneous --penalty wgan_gp --d-lr 0.05"
     assert f"40 steps with {how} --noise-std 0.1, of which one in 10 is shown." in text
     assert "its score of what it sees" in text and "noise on it" in text and "belief" not in text
     titles = page.locator("#views button").all_text_contents()
@@ -477,10 +477,11 @@ def test_methods_and_patterns_are_shown_as_they_are(open_page, monkeypatch, tmp_
     assert np.abs(seen - np.array(drawn["made"])).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_shown(open_page, monkeypatch, tmp_path):
     other = tmp_path / "other.html"
     options = f"--steps 200 --record-every 20 --objective lsgan --d-lr 100 --out {other}"
-    assert watch(options, monkeypatch) == 0
+    assert run_program("watch", options, monkeypatch) == 0
     page = open_page(other)
     page.locator("#scrubber").fill("9")
     expect(page.locator("#step")).to_have_text("step 200: diverged")
@@ -490,22 +491,19 @@ def test_a_run_that_diverges_is_shown(open_page, monkeypatch, tmp_path):
 
 
 def test_a_belief_is_a_belief_only_under_a_proper_scoring_rule():
-    proper = {name for name, objective in OBJECTIVES.items() if gives_belief(objective)}
+    proper = {name for name, objective in OBJECTIVES.items() if _gives_belief(objective)}
     assert proper == {"mse", "minimax", "nonsaturating"}
-
-
-def say(method, player, on):
-    return describe(Update(player, on, None, None, {}), method)
 
 
 def test_an_update_is_described_as_it_is():
     d, g = "discriminator", "generator"
-    assert say(gan.Method(), d, "real")["caption"].startswith("D sees a real sample, and moves")
-    for on in ("real", "fake", "both"):
-        told = say(gan.Method(), d, on)
-        assert told["sees"] == on and told["moves"] == d
+    told = _describe(d, "real", gan.Method())
+    assert told["caption"].startswith("D sees a real sample, and moves")
+    for samples in ("real", "fake", "both"):
+        told = _describe(d, samples, gan.Method())
+        assert told["sees"] == samples and told["moves"] == d
         assert told["caption"].endswith("G is held still: no gradient reaches it.")
-    told = say(gan.Method(), g, "fake")
+    told = _describe(g, "fake", gan.Method())
     assert told == {
         "title": "G, through the new D",
         "caption": "G makes a sample, the new D judges it, and G moves towards what D calls real. "
@@ -513,37 +511,18 @@ def test_an_update_is_described_as_it_is():
         "sees": "fake",
         "moves": g,
     }
-    assert say(gan.Method(first=g), g, "fake")["title"] == "G, through D"
+    assert _describe(g, "fake", gan.Method(first=g))["title"] == "G, through D"
     # A penalty is told of where it counts, and nothing is said of gradients then.
     r1, consensus = (
         gan.Method(penalty="r1"),
-        gan.Method(schedule="alternating", penalty="consensus"),
+        gan.Method(update_order="alternating", penalty="consensus"),
     )
-    assert say(r1, d, "real")["caption"].endswith("The penalty r1 is part of the loss.")
-    for method, player, on in ((r1, d, "fake"), (r1, g, "fake")):
-        assert "penalty" not in say(method, player, on)["caption"]
-    for player, on in ((d, "both"), (g, "fake")):
-        caption = say(consensus, player, on)["caption"]
+    assert _describe(d, "real", r1)["caption"].endswith("The penalty r1 is part of the loss.")
+    for method, player, samples in ((r1, d, "fake"), (r1, g, "fake")):
+        assert "penalty" not in _describe(player, samples, method)["caption"]
+    for player, samples in ((d, "both"), (g, "fake")):
+        caption = _describe(player, samples, consensus)["caption"]
         assert "The penalty consensus" in caption and "no gradient" not in caption
-    for player, on in ((d, "both"), (g, "fake")):
-        caption = say(gan.Method(schedule="simultaneous"), player, on)["caption"]
+    for player, samples in ((d, "both"), (g, "fake")):
+        caption = _describe(player, samples, gan.Method(update_order="simultaneous"))["caption"]
         assert "Both move at once" in caption and "still" not in caption
-
-
-REFUSED = {
-    "--seed -1": "--seed must be a whole number from 0 to 4294967295; got -1",
-    "--seed one": "--seed must be a whole number; got 'one'",
-    "--steps 20000": "--record-every must be 20 or more for 20000 steps",
-    "--out page.txt": "--out must be the name of a file that ends in .html; got 'page.txt'",
-    "--pattern 12": "--pattern must be a string of 1 to 16 characters",
-    "--penalty r1 --penalty-weight -1": "--penalty-weight must be a finite number, zero or more",
-}
-
-
-@pytest.mark.parametrize("options", REFUSED)
-def test_bad_options_are_refused_in_one_sentence(options, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert watch(options, monkeypatch) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {REFUSED[options]}") and said.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []

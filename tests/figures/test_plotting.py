@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 import gan1010_jax as gan
-from gan1010_jax import store
-from gan1010_jax.diagrams import plot_phase_diagram, plot_spectrum
-from gan1010_jax.plotting import plot_losses, plot_population
+from gan1010_jax.figures import (
+    plot_losses,
+    plot_phase_diagram,
+    plot_population,
+    plot_spectrum,
+    write_figures,
+)
 
 NAMES = [
     "generator",
@@ -71,7 +75,7 @@ def test_figures_show_the_results(population):
 
 def test_the_losses_of_a_single_run_are_drawn_without_a_population():
     _, history = gan.train(jax.random.key(17), steps=200)
-    figure = plot_losses(history, gan.Method(), 17)
+    figure = plot_losses(history, 17)
     for axes, loss in zip(figure.axes, history.losses):
         of_seed, undecided = axes.lines
         np.testing.assert_array_equal(of_seed.get_ydata(), loss)
@@ -99,7 +103,7 @@ def test_nothing_is_cut_off(population):
 def test_identical_results_give_identical_files(population, tmp_path):
     for out in ("a", "b"):
         (tmp_path / out).mkdir()
-        store.write_figures(tmp_path / out, plot_population(population))
+        write_figures(tmp_path / out, plot_population(population))
     for name in NAMES:
         a, b = ((tmp_path / out / "figures" / f"{name}.png").read_bytes() for out in "ab")
         assert a == b, name
@@ -117,7 +121,7 @@ def test_the_users_own_style_changes_nothing(population):
 
 @pytest.mark.parametrize("pattern", ["0", "1111000011110000"])
 def test_the_narrowest_and_widest_patterns_are_drawn(short, pattern):
-    population = short(range(2), gan.pattern_game(pattern), engine="vmap")
+    population = short(range(2), gan.Setup(gan.pattern_game(pattern)), engine="vmap")
     for name, figure in plot_population(population).items():
         png(figure)
         assert_nothing_is_cut_off(name, figure)
@@ -146,7 +150,7 @@ def test_a_game_without_bits_is_labelled_by_its_numbers_and_drawn_by_its_sizes(s
         latent=gan.Uniform((-1.0,), (1.0,)),
         matched=reference.in_support,
     )
-    figures = plot_population(short(range(2), game, engine="vmap"))
+    figures = plot_population(short(range(2), gan.Setup(game), engine="vmap"))
     ticks = [label.get_text() for label in figures["outputs"].axes[0].get_xticklabels()]
     assert ticks == ["1", "2"]
     texts = [text.get_text() for text in figures["architecture"].axes[0].texts]
