@@ -11,9 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Column, Table
 from scipy import stats
+from tables import make_table
 
 import gan1010_jax as gan
 from gan1010_jax.cli import keep_compiled_programs, run
@@ -71,7 +70,12 @@ def main(options: Agreement) -> None:
         }
         write_json(options.out / "agreement.json", report)
         write_figures(options.out, {"agreement": plot_agreement(rows, TOLERANCES)})
-    print_report(report, options.out)
+    print(tabulate(report))
+    name, p = min(report["p_values"].items(), key=lambda item: item[1])
+    print(
+        f"{SEEDS:,} seeds against 400 runs: of {len(p_values)} p-values, {p:.2g} ({name}) is least"
+    )
+    print(f"written to {options.out}")
     if not report["agrees"]:
         print("it does not agree with the reference", file=sys.stderr)
         sys.exit(1)
@@ -100,24 +104,13 @@ def agrees(rows: list[dict], p_values: dict[str, float]) -> bool:
     return all(near) and all(p > SIGNIFICANCE for p in p_values.values())
 
 
-def print_report(report: dict, out: Path) -> None:
-    """Print the differences as a table on standard output, and the smallest p-value."""
-    table = Table(
-        "program",
-        "precision",
-        *(Column(name, justify="right") for name in QUANTITIES),
-        title="The largest difference from PyTorch, eight runs of 10,000 steps",
-    )
-    for row in report["runs"]:
-        table.add_row(row["program"], row["dtype"], *(f"{row[name]:.1e}" for name in QUANTITIES))
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    name, p = min(report["p_values"].items(), key=lambda item: item[1])
-    console.print(
-        f"{report['seeds']:,} seeds against 400 runs: of {len(report['p_values'])} p-values, the "
-        f"smallest is {p:.2g} ({name})"
-    )
-    console.print(f"written to {out}", soft_wrap=True)
+def tabulate(report: dict) -> str:
+    """The differences as a table in Markdown."""
+    rows = [
+        [f"`{row['program']}`, {row['dtype']}", *(f"{row[name]:.1e}" for name in QUANTITIES)]
+        for row in report["runs"]
+    ]
+    return make_table(["the largest difference", *QUANTITIES], rows)
 
 
 # Step by step

@@ -1,7 +1,6 @@
 """Measure how fast GANs are trained: PyTorch, plain JAX and every engine, side by side."""
 
 import importlib
-import math
 import multiprocessing
 import os
 import re
@@ -23,10 +22,8 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Column, Table
+from tables import make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
@@ -36,39 +33,36 @@ from gan1010_jax.environment import count_cores, describe_device, has_avx512, ve
 from gan1010_jax.figures import BLUE, GREEN, GREY, ORANGE, styled, write_figures
 from gan1010_jax.population import claim, write_json
 
-SIZES, QUICK_SIZES = (64, 1_024, 16_384, 131_072), (1_024, 16_384)
+QUICK = {"seeds": (1_024, 16_384), "repeats": 3, "seconds": 0.3}
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 MAX_SIZE, MAX_REPEATS, MAX_SECONDS = 2**20, 1_000, 3_600.0
 RECORD_EVERY, FULL_RUN = 10, 10_000  # steps
 # A call of a JAX program lasts at least this long for each seed, or it takes a full run: then the
 # costs of a run that do not grow with its steps, 8 µs a seed on 2 cores with AVX-512, weigh little.
 SECONDS_PER_SEED = 1e-4
-NOTES = (
-    "seed-steps/s: one seed advanced by one step (three updates), random draws included, "
-    "compilation left out; median of the repeats and their range. A record is kept every 10 "
-    "steps, except by PyTorch's compile(vmap).",
-    "compile: in a process of its own with nothing cached; starting the libraries is left out. "
-    "memory: the peak of this process, libraries included.",
-)
+RATE = "seed_steps_per_second"
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """Measure how fast 1010-GANs are trained: PyTorch, plain JAX and every engine, side by side.
 
-    Writes a directory: report.json (the numbers of the table printed at the end) and
-    figures/benchmark.png. The PyTorch rows need PyTorch: pip install torch.
+    Writes a directory: report.json and figures/benchmark.png. A seed-step is one seed advanced by
+    one step, its random draws and a record every 10 steps included (PyTorch's compile(vmap) keeps
+    none), and compilation left out. The report has the median and the range of the repeats, and
+    how long each program compiles, and the peak of its memory, in a process of its own with
+    nothing cached. The PyTorch rows need PyTorch: pip install torch.
     """
 
     quick: bool = False
-    """Fewer sizes, and fewer and shorter repeats: about two minutes on two cores."""
-    seeds: tuple[Annotated[int, number("seeds", int)], ...] = ()
-    """How many GANs to train at a time: one or more sizes; by default 64 1024 16384 131072, and
-    1024 16384 with --quick."""
-    repeats: Annotated[int, number("repeats", int)] | None = None
-    """How often each is measured; by default 5, and 3 with --quick."""
-    seconds: Annotated[float, number("seconds", float)] | None = None
-    """How long each measurement lasts at least; by default 1, and 0.3 with --quick."""
+    """By default fewer sizes, 1024 and 16384, 3 repeats and 0.3 seconds: two minutes on two
+    cores."""
+    seeds: tuple[Annotated[int, number("seeds", int)], ...] = (64, 1_024, 16_384, 131_072)
+    """How many GANs to train at a time: one or more sizes."""
+    repeats: Annotated[int, number("repeats", int)] = 5
+    """How often each is measured."""
+    seconds: Annotated[float, number("seconds", float)] = 1.0
+    """How long each measurement lasts at least."""
     programs: tuple[str, ...] = ()
     """The programs to measure; by default all: pytorch, torch_compile, vmap_scan and each
     engine_NAME."""
@@ -90,32 +84,33 @@ def main(options: Benchmark) -> None:
         }
         with end_processes():
             machine = start_process().submit(describe_machine).result()
-        rows = add_ratios(measure_all(options, machine["platform"]))
+        rows = measure_all(options, machine["platform"])
         torch = {"torch": metadata.version("torch")} if util.find_spec("torch") else {}
         report = {"machine": machine, "versions": versions() | torch, "rows": rows}
         write_json(options.out / "report.json", report)
         write_figures(options.out, {"benchmark": plot_benchmark(rows)})
-    print_report(report, options.out)
+    print(f"Millions of seed-steps per second, {describe(machine)}:\n\n{tabulate(rows)}\n")
+    for row in rows:
+        if row["unavailable"] or row["program"] == ONE_SEED:
+            print(f"{row['label']}: {row['unavailable'] or f'{row[RATE]:,.0f} a second'}")
+    print(f"written to {options.out}")
 
 
 def check(options: Benchmark) -> Benchmark:
     """The options with their defaults; raise `InvalidArgument` for the first that is not valid."""
-    sizes, repeats, seconds = (QUICK_SIZES, 3, 0.3) if options.quick else (SIZES, 5, 1.0)
-    sizes = options.seeds or sizes
-    repeats = repeats if options.repeats is None else options.repeats
-    seconds = seconds if options.seconds is None else options.seconds
-    for size in sizes:
+    for size in options.seeds:
         check_whole("seeds", size, 1, MAX_SIZE)
-    check_whole("repeats", repeats, 1, MAX_REPEATS)
-    if not 0 < seconds <= MAX_SECONDS:
+    check_whole("repeats", options.repeats, 1, MAX_REPEATS)
+    if not 0 < options.seconds <= MAX_SECONDS:
         allowed = f"a number above 0, {MAX_SECONDS:g} at most"
-        raise gan.InvalidArgument("seconds", seconds, allowed)
+        raise gan.InvalidArgument("seconds", options.seconds, allowed)
     for name in options.programs:
         if name not in PROGRAMS:
             raise gan.InvalidArgument("programs", name, f"some of {', '.join(PROGRAMS)}")
+    default = [name for name in QUICK if getattr(options, name) == getattr(Benchmark, name)]
+    quick = {name: QUICK[name] for name in default} if options.quick else {}
     programs = tuple(name for name in PROGRAMS if name in (options.programs or PROGRAMS))
-    sizes = tuple(dict.fromkeys(sizes))
-    return replace(options, seeds=sizes, repeats=repeats, seconds=seconds, programs=programs)
+    return replace(options, programs=programs, **quick)
 
 
 # The programs. Each is prepared for a number of seeds, in a process of its own, and returns a
@@ -124,49 +119,51 @@ def check(options: Benchmark) -> Benchmark:
 Call = Callable[[int], tuple[float, float]]
 
 
-def import_reference() -> Any:
-    """The reference GAN in PyTorch, which belongs to the tests."""
+def timed(function: Callable, *args: Any) -> tuple[Any, float]:
+    """The result of a call, and its seconds."""
+    started = time.perf_counter()
+    result = function(*args)
+    return result, time.perf_counter() - started
+
+
+def import_torch() -> tuple[Any, Any]:
+    """PyTorch, and the reference GAN in it, which belongs to the tests."""
     sys.path.append(str(Path(__file__).parent.parent / "tests" / "reference"))
-    return importlib.import_module("pytorch_gan")
+    return importlib.import_module("torch"), importlib.import_module("pytorch_gan")
 
 
 def prepare_pytorch(seeds: int) -> Call:
     """The reference in PyTorch, as it is written in textbooks: one seed, on one core."""
-    reference = import_reference()
-    importlib.import_module("torch").set_num_threads(1)
+    torch, reference = import_torch()
+    torch.set_num_threads(1)
 
-    def call(steps):
-        started = time.perf_counter()
+    def train(steps):
         players = reference.Discriminator(), reference.Generator()
         reference.train(*players, reference.draw_real(steps), RECORD_EVERY)
-        return time.perf_counter() - started, 0.0
 
-    return call
+    return lambda steps: (timed(train, steps)[1], 0.0)
 
 
 def prepare_torch_compile(seeds: int) -> Call:
     """The reference's step under `torch.func.vmap` and `torch.compile`, on all cores or the GPU."""
-    reference, torch = import_reference(), importlib.import_module("torch")
+    torch, reference = import_torch()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     # The first compilation of all also sets the C++ compiler up; this is left out, like imports.
     torch.compile(torch.sin)(torch.zeros(8, device=device))
     step = reference.compile_step()
 
     def advance(params, steps):
-        started = time.perf_counter()
         for _ in range(steps):
             params = step(*params)
-        wait()
-        return params, time.perf_counter() - started
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return params
 
-    @cache
-    def start():
-        return advance(reference.init_seeds(seeds, device), 1)  # compiles
+    compiled = cache(lambda: advance(reference.init_seeds(seeds, device), 1))
 
     def call(steps):
-        params, compile_seconds = start()
-        return advance(params, steps)[1], compile_seconds
+        params, compile_seconds = timed(compiled)
+        return timed(advance, params, steps)[1], compile_seconds
 
     return call
 
@@ -177,15 +174,12 @@ def prepare_vmap_scan(seeds: int) -> Call:
 
     @cache
     def compile_train(steps):
-        started = time.perf_counter()
         train = jax.vmap(partial(gan.train, steps=steps, record_every=RECORD_EVERY))
-        return jax.jit(train).lower(keys).compile(), time.perf_counter() - started
+        return jax.jit(train).lower(keys).compile()
 
     def call(steps):
-        program, compile_seconds = compile_train(steps)
-        started = time.perf_counter()
-        jax.block_until_ready(program(keys))
-        return time.perf_counter() - started, compile_seconds
+        program, compile_seconds = timed(compile_train, steps)
+        return timed(lambda: jax.block_until_ready(program(keys)))[1], compile_seconds
 
     return call
 
@@ -198,8 +192,7 @@ def prepare_engine(engine: str, seeds: int) -> Call:
     def call(steps):
         options = {"steps": steps, "record_every": RECORD_EVERY, "engine": engine}
         population = gan.train_population(range(seeds), **options)
-        compile_seconds = population.compile_seconds
-        return population.wall_seconds - compile_seconds, compile_seconds
+        return population.wall_seconds - population.compile_seconds, population.compile_seconds
 
     return call
 
@@ -216,7 +209,7 @@ class Program(NamedTuple):
     prepare: Callable[[int], Call]
 
 
-ONE_SEED, PLAIN = "pytorch", ("torch_compile", "vmap_scan")  # engines are compared with these
+ONE_SEED = "pytorch"  # trains one seed at a time, in a process on every core
 PROGRAMS = {
     "pytorch": Program("PyTorch, one seed a core", GREY, 2e3, prepare_pytorch),
     "torch_compile": Program("PyTorch, compile(vmap)", "black", 5e6, prepare_torch_compile),
@@ -330,17 +323,13 @@ class Measurement:
             started.result()
         if "torch" not in self.name:
             seconds = max(seconds, SECONDS_PER_SEED * self.seeds)
-        guess = self.fit(seconds * PROGRAMS[self.name].rate / self.seeds)
+        guess = fit(seconds * PROGRAMS[self.name].rate / self.seeds)
         first = self.submit(repeat, guess, 0.0)[0].result()
         self.row["compile_seconds"] = first["compile_seconds"]
         ratio = seconds / first["call_seconds"]
-        self.steps = guess if 1 / 4 < ratio < 4 else self.fit(guess * ratio)
+        self.steps = guess if 1 / 4 < ratio < 4 else fit(guess * ratio)
         if self.steps != guess:  # which needs another compilation
             self.submit(repeat, self.steps, 0.0)[0].result()
-
-    def fit(self, steps: float) -> int:
-        """The nearest number of steps that a call can take."""
-        return RECORD_EVERY * max(1, min(FULL_RUN, round(steps)) // RECORD_EVERY)
 
     def repeat(self, seconds: float) -> None:
         """Measure once, in all processes at the same time."""
@@ -350,11 +339,16 @@ class Measurement:
         self.row |= {
             "processes": len(answers),
             "steps": self.steps,
-            "seed_steps_per_second": statistics.median(rates),
+            RATE: statistics.median(rates),
             "slowest": min(rates),
             "fastest": max(rates),
             "memory_bytes": sum(answer["memory_bytes"] for answer in answers),
         }
+
+
+def fit(steps: float) -> int:
+    """The nearest number of steps that a call can take."""
+    return RECORD_EVERY * max(1, min(FULL_RUN, round(steps)) // RECORD_EVERY)
 
 
 def measure_all(options: Benchmark, platform: str) -> list[dict]:
@@ -383,62 +377,28 @@ def measure(names: Sequence[str], size: int, options: Benchmark) -> list[dict]:
 # Results
 
 
-def add_ratios(rows: list[dict]) -> list[dict]:
-    """The rows with the ratios of each to others: to PyTorch, and to those of its own size."""
-    rates = {(row["program"], row["seeds"]): row.get("seed_steps_per_second") for row in rows}
-    for row in rows:
-        if not row["unavailable"]:
-            for name, size in ((ONE_SEED, None), *((n, row["seeds"]) for n in PLAIN)):
-                other = rates.get((name, size))
-                row[f"times_{name}"] = other and row["seed_steps_per_second"] / other
-    return rows
+def tabulate(rows: Sequence[dict]) -> str:
+    """The throughput in millions of seed-steps per second: a line a size, a column a program."""
+    many = [row for row in rows if row["seeds"] and not row["unavailable"]]
+    rates = {(row["label"], row["seeds"]): row[RATE] / 1e6 for row in many}
+    labels = dict.fromkeys(row["label"] for row in many)
 
+    def show(rate):
+        return "–" if rate is None else f"{rate:.{2 if rate < 10 else 1 if rate < 100 else 0}f}"
 
-def print_report(report: dict, out: Path) -> None:
-    """Print the rows as a table on standard output, with its notes."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 140
-    console.print(make_table(report["rows"]))
-    machine = report["machine"]
-    cpu = f"{machine['cpu']}, {machine['cores']} cores{' with AVX-512' * machine['avx512']}"
-    lines = (f"machine: {cpu}; JAX runs on {machine['device']}", f"written to {out}")
-    for line in (*NOTES, *lines):
-        console.print(line)
-
-
-def make_table(rows: Sequence[dict]) -> Table:
-    """The rows as a table, a section for each size."""
-    right = partial(Column, justify="right", no_wrap=True)
-    ratios = {
-        "times_vmap_scan": "× vmap\n(scan)",
-        "times_pytorch": "× PyTorch,\none seed",
-        "times_torch_compile": "× PyTorch,\ncompiled",
-    }
-    table = Table(
-        right("seeds"),
-        Column("program", min_width=24),
-        *map(right, ("seed-steps\nper second", "slowest –\nfastest", *ratios.values())),
-        *map(right, ("compile", "peak\nmemory")),
-        title="Training many GANs",
+    return make_table(
+        ["seeds at a time", *labels],
+        [
+            [f"{seeds:,}", *(show(rates.get((label, seeds))) for label in labels)]
+            for seeds in sorted({row["seeds"] for row in many})
+        ],
     )
-    for place, row in enumerate(rows):
-        if place and row["seeds"] != rows[place - 1]["seeds"]:
-            table.add_section()
-        seeds = "any" if row["seeds"] is None else f"{row['seeds']:,}"
-        if row["unavailable"]:
-            table.add_row(seeds, f"{row['label']}: {row['unavailable']}")
-            continue
-        table.add_row(
-            seeds,
-            row["label"],
-            f"{row['seed_steps_per_second']:.2e}",
-            f"{row['slowest']:.2e} – {row['fastest']:.2e}",
-            *("–" if row[name] is None else f"{float(f'{row[name]:.2g}'):,g}" for name in ratios),
-            f"{row['compile_seconds']:.1f} s" if row["compile_seconds"] else "–",
-            f"{row['memory_bytes'] / 1e6:,.0f} MB",
-        )
-    return table
+
+
+def describe(machine: dict) -> str:
+    """The machine in words."""
+    vectors = " with AVX-512" if machine["avx512"] else ""
+    return f"{machine['cores']} cores ({machine['cpu']}{vectors})"
 
 
 @styled
@@ -449,21 +409,16 @@ def plot_benchmark(rows: Sequence[dict]) -> Figure:
     throughput, duration = figure.subplots(1, 2)
     measured = [row for row in rows if not row["unavailable"]]
     sizes = sorted({row["seeds"] for row in measured if row["seeds"]}) or [1, 1_000]
-    ends = {throughput: [], duration: []}
     for name in dict.fromkeys(row["program"] for row in measured):
         own = [row for row in measured if row["program"] == name]
-        marker = "o" if name != ONE_SEED or len(sizes) == 1 else ""
         if name == ONE_SEED:  # one seed after another, however many
             own = [own[0] | {"seeds": size} for size in sizes]
-        keys = ("seeds", "slowest", "seed_steps_per_second", "fastest", "compile_seconds")
+        keys = ("seeds", "slowest", RATE, "fastest", "compile_seconds")
         seeds, low, rate, high, compiling = np.array([[row[key] for row in own] for key in keys])
         color = PROGRAMS[name].color
         throughput.fill_between(seeds, low, high, color=color, alpha=0.2, lw=0)
-        seconds = compiling + seeds * FULL_RUN / rate
-        for axes, values in ((throughput, rate), (duration, seconds)):
-            axes.plot(seeds, values, color=color, marker=marker, ms=4, lw=1.5)
-            ends[axes].append((values[-1], own[0]["label"], seeds[-1], color))
-
+        throughput.plot(seeds, rate, "o-", color=color, ms=4, lw=1.5, label=own[0]["label"])
+        duration.plot(seeds, compiling + seeds * FULL_RUN / rate, "o-", color=color, ms=4, lw=1.5)
     throughput.set(title="Throughput", ylabel="seed-steps per second")
     duration.set(title="Time for 10,000 steps each", ylabel="seconds, compilation included")
     for axes in (throughput, duration):
@@ -471,19 +426,8 @@ def plot_benchmark(rows: Sequence[dict]) -> Figure:
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=9)
         axes.minorticks_off()
         axes.grid(axis="y", color=GREY, alpha=0.2, lw=0.8)
-        label_ends(axes, ends[axes])
+    figure.legend(loc="outside right center")
     return figure
-
-
-def label_ends(axes: Axes, ends: Sequence[tuple[float, str, float, str]]) -> None:
-    """Write each line's name beside its right end, lifted where it would lie on another's."""
-    low, high = np.log(axes.get_ylim())
-    place = -math.inf
-    for value, label, seeds, color in sorted(ends):
-        place = max((np.log(value) - low) / (high - low), place + 0.065)
-        where = {"xytext": (1.03, place), "textcoords": "axes fraction", "va": "center"}
-        style = {"color": color, "fontsize": 9, "annotation_clip": False}
-        axes.annotate(label, (seeds, value), **where, **style)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from rich.console import Console
+from tables import make_table
 
 import gan1010_jax as gan
 from gan1010_jax.cli import check_number, keep_compiled_programs, number, progress_bar, run
@@ -53,14 +53,13 @@ def main(options: CompareMethods) -> None:
     keep_compiled_programs()
     with claim(options.out, resume=False):
         report = compare(options)
-        table = write_markdown(report).encode()
+        table = tabulate(report)
         write_json(options.out / "compare_methods.json", report)
-        write_file(options.out / "compare_methods.md", table)
+        write_file(options.out / "compare_methods.md", f"{table}\n".encode())
         figure = plot_methods(early_and_late(report), (EARLY, LATE))
         write_figures(options.out, {"compare_methods": figure})
-    console = Console(highlight=False, markup=False)
-    console.print(table.decode(), soft_wrap=True)
-    console.print(f"written to {options.out}", soft_wrap=True)
+    print(table)
+    print(f"written to {options.out}")
 
 
 def compare(options: CompareMethods) -> dict[str, Any]:
@@ -113,16 +112,15 @@ def early_and_late(report: dict[str, Any]) -> dict[str, dict[str, tuple[float, f
     return methods
 
 
-def write_markdown(report: dict[str, Any]) -> str:
+def tabulate(report: dict[str, Any]) -> str:
     """The comparison as a table in Markdown, in percent of the seeds."""
-    titles = [name.replace("_", " ") for name in COLUMNS]
-    lines = [["objective", "penalty", "optimiser", *titles, *titles], ["---"] * 3 + ["--:"] * 8]
+    titles, rows = [name.replace("_", " ") for name in COLUMNS], []
     for row in report["methods"]:
         cells = (row[str(step)][name] for step in (EARLY, LATE) for name in COLUMNS)
         percents = [f"{100 * cell['fraction']:.1f}" for cell in cells]
         method = [row["objective"], row["penalty"], f"{row['optimizer']} {row['lr']:g}"]
-        lines.append(method + percents)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        rows.append(method + percents)
+    return make_table(["objective", "penalty", "optimiser", *titles, *titles], rows, left=3)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Column, Table
+from tables import make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
@@ -74,8 +72,8 @@ class Dirac:
 
     Reproduces the comparison of Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do
     actually Converge?" (ICML 2018), for simultaneous and alternating gradient descent. Steps are
-    taken in expectation, with instance noise integrated and not drawn. Writes dirac.json, the
-    numbers of the table printed at the end, and figures/dirac.png. Exit code 1 if a verdict
+    taken in expectation, with instance noise integrated and not drawn. Writes dirac.json, which
+    also has the distances at the end, and figures/dirac.png. Exit code 1 if a verdict
     differs from the paper's.
     """
 
@@ -90,7 +88,7 @@ class Dirac:
 
 
 def main(options: Dirac) -> None:
-    """Run every method in both update orders, draw and print the runs, compare the verdicts."""
+    """Run every method in both update orders, draw the runs, compare the verdicts."""
     check_whole("steps", options.steps, 1, 10**6)
     check_whole("starts", options.starts, 1, 10**5)
     check_number("lr", options.lr, "d_lr")
@@ -106,7 +104,8 @@ def main(options: Dirac) -> None:
             panels[f"{case.title}\n{mark}"] = panel
         write_json(options.out / "dirac.json", rows)
         write_figures(options.out, {"dirac": plot_dirac(panels, bound=2.0)})
-    print_table(rows, options.out)
+    print(tabulate(rows))
+    print(f"written to {options.out}")
     differ = [row for row in rows if row["converges"] != row["paper"]]
     for row in differ:
         print(f"not as in the paper: {row['method']}, {row['update_order']}", file=sys.stderr)
@@ -171,32 +170,16 @@ def sample_field(case: Case) -> np.ndarray:
     return np.stack([theta, psi, *velocities])
 
 
-def print_table(rows: list[dict], out: Path) -> None:
-    """Print the rows on standard output."""
-    titles = ("spectral\nradius", "end, from\n(1, 1)", "end, the\nfarthest")
-    table = Table(
-        Column("method", no_wrap=True),
-        Column("descent", no_wrap=True),
-        *(Column(title, justify="right") for title in titles),
-        "con-\nverges",
-        "paper",
-        box=box.SIMPLE_HEAD,
-        title="The distance from the equilibrium",
-        caption="none: WGAN-GP's penalty is not differentiable there, so there is no Jacobian",
-    )
-    for row in rows:
-        radius = row["spectral_radius"]
-        distances = (row["distance_from_start"], row["distance_from_starts_max"])
-        table.add_row(
-            row["method"],
-            row["update_order"],
-            "none" if radius is None else f"{radius:.5f}",
-            *(f"{distance:.1e}" for distance in distances),
-            *("yes" if row[key] else "no" for key in ("converges", "paper")),
-        )
-    console = Console(highlight=False, markup=False, width=max(92, Console().width))
-    console.print(table)
-    console.print(f"written to {out}", soft_wrap=True)
+def tabulate(rows: list[dict]) -> str:
+    """The verdicts as a table in Markdown, a line for the two update orders of each method."""
+    lines = []
+    for pair in zip(rows[::2], rows[1::2]):
+        radii = (row["spectral_radius"] for row in pair)
+        cells = ["not differentiable" if radius is None else f"{radius:.5f}" for radius in radii]
+        verdicts = (all(row[key] for row in pair) for key in ("converges", "paper"))
+        lines.append([pair[0]["method"], *cells, *("yes" if yes else "no" for yes in verdicts)])
+    radii = ["spectral radius, simultaneous", "alternating"]
+    return make_table(["method", *radii, "converges", "in the paper"], lines)
 
 
 if __name__ == "__main__":

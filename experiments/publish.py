@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import agreement
+import benchmark
+import dirac
 import numpy as np
+import spectrum
 import tyro
+from tables import in_percent, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.cli import run
@@ -212,18 +216,6 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds > 180 else f"{seconds / 60:.1f} minutes"
 
 
-def make_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown, its first column on the left, the others on the right."""
-    lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def percents(row: dict, digits: int) -> list[str]:
-    """A fraction, and its interval."""
-    fraction, low, high = (f"{100 * row[k]:.{digits}f}" for k in ("fraction", "ci_low", "ci_high"))
-    return [f"{fraction} %", f"{low} – {high} %"]
-
-
 def make_first_table() -> str:
     """The output of the first command, except for its speed."""
     printed = (RESULTS / "first.txt").read_text(encoding="utf-8")
@@ -234,7 +226,7 @@ def make_first_table() -> str:
 def of_million(report: dict) -> dict[str, str]:
     """How often, and when, a million seeds converge."""
     rows = [
-        [name.replace("_", " "), f"{report[name]['count']:,}", *percents(report[name], 4)]
+        [name.replace("_", " "), f"{report[name]['count']:,}", *in_percent(report[name], 4)]
         for name in OUTCOMES
     ]
     titles = [f"of {report['seeds']:,} seeds", "seeds", "fraction", "95 % interval"]
@@ -252,7 +244,7 @@ def of_long_run(curves: dict) -> dict[str, str]:
     for step in sorted({10_000, 20_000, 50_000, steps[worst], 100_000, 150_000, 250_000}):
         place = steps.index(step)
         both = (proportion(x[place], seeds)._asdict() for x in (matched, inside))
-        rows.append([f"{step:,}", *(cell for one in both for cell in percents(one, 2))])
+        rows.append([f"{step:,}", *(cell for one in both for cell in in_percent(one, 2))])
     interval = "95 % interval"
     return {
         "table": make_table(["after step", "matched", interval, "in support", interval], rows),
@@ -277,71 +269,22 @@ def of_compare_methods(report: dict) -> dict[str, str]:
     return {"table": make_table(titles, [[name, *cells] for name, cells in rows.items()])}
 
 
-def of_spectrum(report: dict) -> dict[str, str]:
-    """The spectra of steps: of all seeds, and of two groups where they differ."""
-    rows = []
-    for row in report["stops"]:
-        shown = ("in support", "out of support") if row["step"] == 70_000 else ("all",)
-        if row["group"] in shown:
-            numbers = ((row["field"], 1, 3), (row["radius_minus_1"], 1e-5, 1))
-            cells = [
-                f"{q['p50'] / unit:.{d}f} ({q['p5'] / unit:.{d}f} – {q['p95'] / unit:.{d}f})"
-                for q, unit, d in numbers
-            ]
-            rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
-    titles = ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"]
-    return {"table": make_table(titles, rows)}
-
-
-def of_dirac(report: list) -> dict[str, str]:
-    """Which methods converge on the Dirac-GAN."""
-    rows = []
-    for pair in zip(report[::2], report[1::2]):
-        radii = (row["spectral_radius"] for row in pair)
-        cells = ["not differentiable" if radius is None else f"{radius:.5f}" for radius in radii]
-        verdicts = (all(row[key] for row in pair) for key in ("converges", "paper"))
-        rows.append([pair[0]["method"], *cells, *("yes" if yes else "no" for yes in verdicts)])
-    radii = ["spectral radius, simultaneous", "alternating"]
-    return {"table": make_table(["method", *radii, "converges", "in the paper"], rows)}
-
-
 def of_agreement(report: dict) -> dict[str, str]:
     """The differences between this GAN and the reference program."""
-    quantities = ["outputs", "losses", "parameters"]
-    rows = [
-        [f"`{row['program']}`, {row['dtype']}", *(f"{row[name]:.1e}" for name in quantities)]
-        for row in report["runs"]
-    ]
-    table = make_table(["the largest difference", *quantities], rows)
-    return {"table": table, "least_p": f"{min(report['p_values'].values()):.2g}"}
+    least = min(report["p_values"].values())
+    return {"table": agreement.tabulate(report), "least_p": f"{least:.2g}"}
 
 
 def of_benchmark(report: dict) -> dict[str, str]:
-    """The throughput of every program, in millions of seed-steps per second."""
-    rates = {
-        (row["program"], row["seeds"]): row["seed_steps_per_second"] / 1e6
-        for row in report["rows"]
-        if not row["unavailable"]
-    }
-    programs = {
-        "torch_compile": "PyTorch, `compile(vmap)`",
-        "vmap_scan": "JAX, `jit(vmap(scan))`",
-        "engine_vmap": "engine `vmap`",
-        "engine_fused": "engine `fused`",
-    }
-    sizes = sorted({seeds for _, seeds in rates if seeds})
-    rows = []
-    for seeds in sizes:
-        values = [rates[program, seeds] for program in programs]
-        cells = [f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}" for x in values]
-        rows.append([f"{seeds:,}", *cells])
-    one, machine = rates["pytorch", None], report["machine"]
-    times = [rates["engine_fused", seeds] / one / 1e3 for seeds in sizes if seeds >= 1024]
-    vectors = " with AVX-512" if machine["avx512"] else ""
+    """The throughput of every program."""
+    rates = {(row["program"], row["seeds"]): row.get(benchmark.RATE) for row in report["rows"]}
+    one = rates["pytorch", None]
+    sizes = [size for name, size in rates if name == "engine_fused" and size >= 1024]
+    times = [rates["engine_fused", size] / one / 1e3 for size in sizes]
     return {
-        "table": make_table(["seeds at a time", *programs.values()], rows),
-        "machine": f"{machine['cores']} cores ({machine['cpu']}{vectors})",
-        "pytorch": f"{one:.2g}",
+        "table": benchmark.tabulate(report["rows"]),
+        "machine": benchmark.describe(report["machine"]),
+        "pytorch": f"{one / 1e6:.2g}",
         "times": f"{min(times):.0f},000 to {max(times):.0f},000",
     }
 
@@ -350,8 +293,8 @@ VALUES = {
     "million": of_million,
     "long_run": of_long_run,
     "compare_methods": of_compare_methods,
-    "spectrum": of_spectrum,
-    "dirac": of_dirac,
+    "spectrum": lambda report: {"table": spectrum.tabulate(report)},
+    "dirac": lambda report: {"table": dirac.tabulate(report)},
     "agreement": of_agreement,
     "benchmark": of_benchmark,
 }

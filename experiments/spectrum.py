@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from rich.console import Console
-from rich.table import Column, Table
+from tables import in_units, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
@@ -75,7 +74,8 @@ def main(options: Spectrum) -> None:
             "the equilibria near them": chosen["eigenvalues_there"],
         }
         write_figures(options.out, {"spectrum": plot_spectrum(spectra)})
-    print_report(report, options.out)
+    print("Medians, and 5 – 95 % of the seeds.", tabulate(report), sep="\n\n", end="\n\n")
+    print(tabulate_equilibria(report), f"written to {options.out}", sep="\n\n")
 
 
 def check(options: Spectrum) -> None:
@@ -235,45 +235,40 @@ def quantiles(values: np.ndarray) -> dict[str, float | None]:
     return {key: float(x) if np.isfinite(x) else None for key, x in zip(PERCENTS, found)}
 
 
-def print_report(report: dict, out: Path) -> None:
-    """Print the report as three tables on standard output."""
+def tabulate(report: dict[str, Any]) -> str:
+    """The spectra of the seeds' states; in two groups where most are out of support."""
+    rows = []
+    for row in choose_groups(report):
+        cells = in_units(row["field"], 1, 3), in_units(row["radius_minus_1"], 1e-5, 1)
+        rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
+    titles = ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"]
+    return make_table(titles, rows)
 
-    def show(quantiles, unit, form=".1f"):
-        values = [quantiles[key] for key in ("p50", "p5", "p95")]
-        median, low, high = ("–" if x is None else format(x / unit, form) for x in values)
-        return f"{median} ({low}, {high})"
 
-    def table(title, *names):
-        left = ("seeds",)
-        columns = [Column(name, justify="left" if name in left else "right") for name in names]
-        return Table(*columns, title=title)
-
-    states = table(
-        "The seeds' states: median (5 %, 95 %); fields in 10⁻³, radii in 10⁻⁵",
-        *("step", "seeds", "number", "field", "radius - 1"),
-    )
-    equilibria = table(
-        "The equilibria near them; radii in 10⁻⁵, periods in 1,000 steps",
-        *("step", "seeds", "distance", "radius - 1", "period"),
-    )
-    begun = table(
-        f"Begun at the equilibria near the states after {report['begun_at_equilibria_of']:,}",
-        *("steps", "matched", "in support", "D's output weights"),
-    )
-    for row in report["stops"]:
-        if row["group"] == "all" or row["seeds"] < report["seeds"]:
-            start = f"{row['step']:,}", row["group"]
-            cells = show(row["field"], 1e-3, ".0f"), show(row["radius_minus_1"], 1e-5)
-            states.add_row(*start, str(row["seeds"]), *cells)
-            cells = show(row["distance"], 1), show(row["radius_there_minus_1"], 1e-5)
-            equilibria.add_row(*start, *cells, show(row["period_there"], 1e3, ".0f"))
+def tabulate_equilibria(report: dict[str, Any]) -> str:
+    """The equilibria near the states, and the runs that begin there, as two tables."""
+    near, begun = [], []
+    for row in choose_groups(report):
+        radius, period = row["radius_there_minus_1"], row["period_there"]
+        cells = in_units(row["distance"], 1, 1), in_units(radius, 1e-5, 1), in_units(period, 1e3, 0)
+        near.append([f"{row['step']:,}", row["group"], *cells])
     for row in report["begun_at_equilibria"]:
         cells = f"{row['matched']:.1%}", f"{row['in_support']:.1%}"
-        begun.add_row(f"{row['step']:,}", *cells, show(row["d_output_weights"], 1, ".3f"))
-    console = Console(highlight=False, markup=False)
-    for one in (states, equilibria, begun):
-        console.print(one)
-    console.print(f"written to {out}", soft_wrap=True)
+        begun.append([f"{row['step']:,}", *cells, in_units(row["d_output_weights"], 1, 3)])
+    near_titles = ["near step", "seeds", "distance", "radius - 1, in 10⁻⁵", "period, in 1,000"]
+    begun_titles = ["steps from there", "matched", "in support", "D's output weights"]
+    return f"{make_table(near_titles, near)}\n\n{make_table(begun_titles, begun)}"
+
+
+def choose_groups(report: dict[str, Any]) -> list[dict]:
+    """The rows of all seeds at each stop, or of two groups where most are out of support."""
+    numbers = {(row["step"], row["group"]): row["seeds"] for row in report["stops"]}
+
+    def is_shown(row):
+        split = 2 * numbers.get((row["step"], "out of support"), 0) > report["seeds"]
+        return row["group"] in (("in support", "out of support") if split else ("all",))
+
+    return [row for row in report["stops"] if is_shown(row)]
 
 
 if __name__ == "__main__":
