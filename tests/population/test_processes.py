@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 import gan1010_jax as gan
-from gan1010_jax import processes
+from gan1010_jax.population import processes
 
-PROGRAM = str(Path(__file__).parent.parent / "experiments" / "train.py")
-GAME = gan.pattern_game("10")
+PROGRAM = str(Path(__file__).parents[2] / "experiments" / "train.py")
+SETUP = gan.Setup(gan.pattern_game("10"))
 SMALL = "--steps 40 --record-every 20 --pattern 10 --no-figures"
+pytestmark = pytest.mark.slow
 LIMIT = 90  # seconds that a process may take
 
 
@@ -42,7 +43,7 @@ def run_program(options, cache, log, devices, cwd):
 def launch(compilation_cache, tmp_path_factory):
     """Start the program; each time a new process, of a server that has imported the package."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gan1010_jax.plotting", "gan1010_jax.command_line"])
+    context.set_forkserver_preload(["gan1010_jax.cli"])
     logs, started = tmp_path_factory.mktemp("logs"), []
 
     def start(options, devices=None, cwd="."):
@@ -91,7 +92,7 @@ def wait_for_parts(out, count, process):
 def train(seeds, out, engine="vmap", **options):
     """What the program does, undisturbed."""
     setting = {"steps": 40, "record_every": 20, "engine": engine}
-    gan.train_population(range(seeds), GAME, out=out, **setting, **options)
+    gan.train_population(range(seeds), SETUP, out=out, **setting, **options)
 
 
 def test_a_run_that_is_killed_twenty_times_loses_and_repeats_nothing(launch, tmp_path):
@@ -107,7 +108,7 @@ def test_a_run_that_is_killed_twenty_times_loses_and_repeats_nothing(launch, tmp
             time.sleep(random.uniform(0, 0.01))
         kill(process)
         if parts(out):
-            assert gan.load_population(out).tally.seeds == 10 * len(parts(out))
+            assert gan.load_population(out).counts.seeds == 10 * len(parts(out))
     assert 20 < len(parts(out)) < 250
     finish(launch(go_on))
     train(2500, tmp_path / "undisturbed", chunk=10)
@@ -169,7 +170,7 @@ def test_when_one_of_two_processes_dies_the_other_finishes_its_share_and_says_so
     assert files(out) == files(tmp_path / "one")
 
 
-def test_what_the_first_process_refuses_ends_all(launch, tmp_path):
+def test_an_error_of_the_first_process_ends_all(launch, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     first, second = start_two(launch, f"{SMALL} --engine vmap --seeds 10 --out {tmp_path}")
     for process, code in ((first, 2), (second, 1)):
@@ -180,7 +181,7 @@ def test_what_the_first_process_refuses_ends_all(launch, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_of_two_runs_into_one_directory_the_second_is_refused(launch, tmp_path):
+def test_of_two_runs_into_one_directory_the_second_is_rejected(launch, tmp_path):
     out = tmp_path / "run"
     first = launch(f"{SMALL} --engine vmap --seeds 30000 --chunk 10 --workers 1 --out {out}")
     wait_for_parts(out, 2, first)
@@ -208,7 +209,7 @@ def test_a_stopped_run_says_how_to_go_on(launch, tmp_path, stop, code):
     assert f"to go on: python {PROGRAM} --resume {out}" in said
     assert not list(out.rglob("*.tmp"))
     finish(launch(f"--resume {out} --no-figures"))
-    assert gan.load_population(out).tally.seeds == 2000
+    assert gan.load_population(out).counts.seeds == 2000
 
 
 def test_a_terminated_process_is_missed_at_once_and_nobody_needs_to_say_where(launch, tmp_path):
