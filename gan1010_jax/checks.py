@@ -63,7 +63,7 @@ def _as_float(name: str, value: Any, seeds: int | None) -> jax.Array | np.ndarra
         array = as_hyperparam(name, value)
     if array.shape not in ((), (seeds,)):
         each = "" if seeds is None else f", or one for each of the {seeds} seeds"
-        raise InvalidArgument(name, value, f"a scalar{each}")
+        raise InvalidArgument(name, describe_array(value), f"a scalar{each}")
     return array
 
 

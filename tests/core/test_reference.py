@@ -1,21 +1,20 @@
 """The reference's own program in PyTorch: it gives the same runs, and the same population.
 
-What it gave is in `reference/*.npz`, which `reference/generate.py` makes, and is compared by
+Its results are in `reference/*.npz`, which `reference/generate.py` makes, and are compared by
 `experiments/agreement.py`; with PyTorch installed it runs here too.
 """
 
 import dataclasses
-from pathlib import Path
 from types import SimpleNamespace
 
+import agreement
 import jax
 import numpy as np
+import optax
 import pytest
 from agreement import (
-    FLOAT32_TOLERANCE,
-    FLOAT64_TOLERANCE,
-    GAME,
     SIGNIFICANCE,
+    TOLERANCES,
     agrees,
     compare_populations,
     differences,
@@ -27,13 +26,13 @@ from agreement import (
     train_all,
 )
 from flax import linen as nn
-from gan1010_jax.updates import descend
+from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax import models, training
 from gan1010_jax.engines import ENGINES
 
-REFERENCE = Path(__file__).parent / "reference"
+FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = TOLERANCES.values()
 
 
 @pytest.fixture(scope="module")
@@ -84,39 +83,43 @@ def test_the_program_says_whether_all_of_it_agrees():
 # What these tests must not miss
 
 
-def swapped_updates(state, batch, game, method, hyperparams):
+def swapped_updates(state, batch, setup):
     """`train_step` with D's two updates in the wrong order."""
-    rules = (game, method, hyperparams)
-    state, (_, d_fake) = gan.discriminator_update(state, batch, *rules, on="fake")
-    state, (d_real, _) = gan.discriminator_update(state, batch, *rules, on="real")
-    state, g = gan.generator_update(state, batch, *rules)
-    return state, gan.Losses(d_real, d_fake, g)
+    state, d_fake = gan.discriminator_update(state, batch, setup, samples="fake")
+    state, d_real = gan.discriminator_update(state, batch, setup, samples="real")
+    state, g = gan.generator_update(state, batch, setup)
+    return state, gan.StepInfo(gan.Losses(**d_real, **d_fake, **g), ())
 
 
-def g_before_d(state, batch, game, method, hyperparams):
+def g_before_d(state, batch, setup):
     """`train_step` with G moving before D sees a fake sample."""
-    rules = (game, method, hyperparams)
-    state, (d_real, _) = gan.discriminator_update(state, batch, *rules, on="real")
-    state, g = gan.generator_update(state, batch, *rules)
-    state, (_, d_fake) = gan.discriminator_update(state, batch, *rules, on="fake")
-    return state, gan.Losses(d_real, d_fake, g)
+    state, d_real = gan.discriminator_update(state, batch, setup, samples="real")
+    state, g = gan.generator_update(state, batch, setup)
+    state, d_fake = gan.discriminator_update(state, batch, setup, samples="fake")
+    return state, gan.StepInfo(gan.Losses(**d_real, **d_fake, **g), ())
 
 
-def no_stop_gradient(state, batch, game, method, hyperparams):
+def no_stop_gradient(state, batch, setup):
     """`train_step` in which the gradient of D's loss on a fake sample reaches G, and moves it."""
-    rules = (game, method, hyperparams)
-    state, (d_real, _) = gan.discriminator_update(state, batch, *rules, on="real")
+    game = setup.game
+    state, d_real = gan.discriminator_update(state, batch, setup, samples="real")
 
     def g_loss(g_params):
         fake = game.generator.apply({"params": g_params}, batch.latent)
         logit = game.discriminator.apply({"params": state.discriminator.params}, fake)
-        return method.objective.d_fake(logit)
+        return setup.method.objective.d_fake(logit)
 
     leaked = jax.grad(g_loss)(state.generator.params)
-    state, (_, d_fake) = gan.discriminator_update(state, batch, *rules, on="fake")
-    generator = descend(state.generator, leaked, method.optimizer(hyperparams.g_lr))
-    state, g = gan.generator_update(state._replace(generator=generator), batch, *rules)
-    return state, gan.Losses(d_real, d_fake, g)
+    state, d_fake = gan.discriminator_update(state, batch, setup, samples="fake")
+    moved = optax.tree.add_scale(state.generator.params, -setup.hyperparams.g_lr, leaked)
+    state = state._replace(generator=state.generator._replace(params=moved))
+    state, g = gan.generator_update(state, batch, setup)
+    return state, gan.StepInfo(gan.Losses(**d_real, **d_fake, **g), ())
+
+
+def renamed(name):
+    """The reference game by another name, for which it is compiled anew."""
+    return dataclasses.replace(gan.pattern_game("1010"), name=name)
 
 
 @pytest.mark.parametrize("wrong_step", [swapped_updates, g_before_d, no_stop_gradient])
@@ -124,15 +127,15 @@ def test_a_wrong_step_is_noticed(runs, monkeypatch, wrong_step):
     """The outputs are then 5e-4, 6e-4 and 0.3 apart."""
     monkeypatch.setattr(training, "train_step", wrong_step)
     # By another name it is compiled anew, and what was compiled right is not touched.
-    game = dataclasses.replace(GAME, name=wrong_step.__name__)
-    states, histories = train_all(runs, game=game)
+    setup = gan.Setup(renamed(wrong_step.__name__))
+    states, histories = train_all(runs, setup=setup)
     assert differences(runs, states, histories).min() > 10 * FLOAT32_TOLERANCE
 
 
 @pytest.mark.parametrize("rates", [(0.0101, 0.01), (0.01, 0.0101), (0.0101, 0.0101)])
 def test_a_learning_rate_of_0_0101_is_noticed(runs, rates):
     """The outputs are then 2e-2, 2e-3 and 2e-2 apart."""
-    wrong = train_all(runs, hyperparams=gan.Hyperparams(*rates))
+    wrong = train_all(runs, setup=gan.Setup(hyperparams=gan.Hyperparams(*rates)))
     assert differences(runs, *wrong).min() > 10 * FLOAT32_TOLERANCE
 
 
@@ -177,10 +180,8 @@ def test_a_loss_that_is_not_a_number_is_noticed_in_a_population(pytorchs):
 def test_another_initialiser_is_noticed(pytorchs, monkeypatch):
     """Flax's default one, `lecun_normal` and biases of zero."""
     monkeypatch.setattr(models, "Linear", nn.Dense)
-    game = dataclasses.replace(GAME, name="flax's default initialiser")
-    p_values = compare_populations(
-        gan.train_population(range(4096), gan.Setup(game)).columns, pytorchs
-    )
+    setup = gan.Setup(renamed("flax's default initialiser"))
+    p_values = compare_populations(gan.train_population(range(4096), setup).columns, pytorchs)
     assert p_values["settled_step"] < SIGNIFICANCE, p_values
 
 
@@ -192,7 +193,7 @@ def pytorch():
     """PyTorch, the program and the script that ran it."""
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(REFERENCE)
+        patch.syspath_prepend(agreement.REFERENCE)
         import generate
         import pytorch_gan
     return SimpleNamespace(torch=torch, gan=pytorch_gan, generate=generate)
@@ -268,7 +269,7 @@ def test_parameters_go_to_pytorch_and_back_bit_for_bit(pytorch):
     again = gan.params_from_torch(*[dict(network.named_parameters()) for network in networks])
     jax.tree.map(np.testing.assert_array_equal, again, state)
     half = {k: v.bfloat16() for k, v in networks[0].state_dict().items()}
-    with pytest.raises(ValueError, match=r"must be float32\[3\]; got 'torch.bfloat16\[3\]'"):
+    with rejects("d_state_dict['model.0.bias']", "torch.bfloat16[3]"):
         gan.params_from_torch(half, networks[1].state_dict())
 
 
@@ -277,7 +278,7 @@ def test_samples_may_be_tensors(pytorch):
     _, expected = gan.train_on(state, samples.numpy())
     for tensor in (samples, samples.clone().requires_grad_(), samples.T.contiguous().T):
         jax.tree.map(np.testing.assert_array_equal, gan.train_on(state, tensor)[1], expected)
-    with pytest.raises(ValueError, match=r"real must be .*got 'torch.bfloat16\[20, 4\]'"):
+    with rejects("real", "torch.bfloat16[20, 4]"):
         gan.train_on(state, samples.bfloat16())
 
 

@@ -36,7 +36,8 @@ def test_the_updates_of_a_trace_lead_from_each_state_to_the_next(name):
     chex.assert_trees_all_close(second.batch, batch, atol=1e-7)
     stepped, info = gan.train_step(second.updates[0], batch, setup)
     chex.assert_trees_all_close(stepped, second.state, atol=1e-6)
-    chex.assert_trees_all_close(info, (second.history.losses, second.updates), atol=1e-6)
+    expected = gan.StepInfo(second.history.losses, second.updates)
+    chex.assert_trees_all_close(info, expected, atol=1e-6)
 
     moved, losses = {}, {}
     updates = itertools.zip_longest(setup.method.updates, second.updates, second.updates[1:])

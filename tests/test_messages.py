@@ -1,0 +1,102 @@
+"""The wording of every kind of rejection, in messages.txt; other tests assert name and value alone.
+
+To accept new wording: python tests/test_messages.py
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import gan1010_jax as gan
+from gan1010_jax.figures import check_movie
+from gan1010_jax.games import find_game
+from gan1010_jax.population import seed_range
+
+MESSAGES = Path(__file__).parent / "messages.txt"
+KEY = jax.random.key(0)
+STATE, BATCH = gan.init(KEY), gan.draw_batch(KEY)
+
+
+def with_hyperparams(**values):
+    return gan.Setup(hyperparams=gan.Hyperparams(**values))
+
+
+def population(seeds=range(3), **options):
+    return gan.train_population(seeds, steps=10, **options)
+
+
+REJECTED = [
+    # Games
+    lambda: gan.pattern_game("12"),
+    lambda: find_game("12"),
+    lambda: gan.dirac_game(start=1.0),
+    lambda: gan.dirac_game(tolerance=0.0),
+    lambda: gan.Game("own", gan.Discriminator(), gan.Generator(), *[[]] * 4),
+    # Methods
+    lambda: gan.Method("foo"),
+    lambda: gan.Method(update_order="foo"),
+    lambda: gan.Method(penalty="r3"),
+    lambda: gan.Method(d_steps=0),
+    lambda: gan.Method(first="both"),
+    lambda: gan.Method(optimizer=0.01),
+    lambda: gan.Method(penalty="wgan_gp", update_order="alternating"),
+    lambda: gan.Method("wasserstein", penalty="wgan_gp"),
+    lambda: gan.Method(update_order="simultaneous", d_steps=2),
+    lambda: gan.Penalty("own", samples="all"),
+    lambda: gan.Penalty("own", hyperparams=("clip",)),
+    lambda: gan.Penalty(7),
+    lambda: gan.Hyperparams(d_lr=-1.0),
+    lambda: gan.Hyperparams(clip=0),
+    lambda: gan.Setup(game="1010"),
+    lambda: with_hyperparams(target_norm=1.0),
+    # One run
+    lambda: gan.train(17),
+    lambda: gan.train(KEY, gan.pattern_game()),
+    lambda: gan.train(KEY, with_hyperparams(g_lr=np.ones(3))),
+    lambda: gan.train(KEY, steps=0),
+    lambda: gan.train(KEY, steps=15),
+    lambda: gan.train(KEY, steps=10**6, record_every=1),
+    lambda: gan.train_on(STATE, np.zeros((10, 3))),
+    lambda: gan.train_on(gan.init(KEY, gan.Setup(gan.pattern_game("1"))), np.zeros((10, 4))),
+    lambda: gan.train_on(STATE, np.zeros((10, 4)), gan.Setup(method=gan.Method(d_steps=2))),
+    lambda: gan.discriminator_update(STATE, BATCH, samples="all"),
+    lambda: gan.params_from_torch({}, {}),
+    lambda: gan.step_spectrum(STATE, order=0),
+    lambda: gan.step_spectrum(STATE, order=33),
+    lambda: gan.wilson_interval(1, 0),
+    lambda: gan.wilson_interval(2, 1),
+    lambda: gan.wilson_interval(1, 2, confidence=1.0),
+    # Many seeds
+    lambda: population([]),
+    lambda: population([-1]),
+    lambda: population(chunk=0),
+    lambda: population(engine="foo"),
+    lambda: population(grid={"speed": [1.0]}),
+    lambda: population(grid={"d_lr": 0.1}),
+    lambda: population(grid={"d_lr": [0.1, 0.1]}),
+    lambda: population(resume=True),
+    lambda: population([0, 2], out="out"),
+    lambda: gan.replay(-1),
+    lambda: seed_range(0),
+    lambda: check_movie("avi"),
+]
+
+
+def messages():
+    for call in REJECTED:
+        try:
+            call()
+        except gan.InvalidArgument as error:
+            yield str(error)
+        else:
+            raise AssertionError("a bad argument was accepted")
+
+
+def test_the_wording_of_rejections(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert list(messages()) == MESSAGES.read_text(encoding="utf-8").splitlines()
+
+
+if __name__ == "__main__":
+    MESSAGES.write_text("\n".join(messages()) + "\n", encoding="utf-8")
