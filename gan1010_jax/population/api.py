@@ -16,7 +16,7 @@ from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Method
 from gan1010_jax.population.manifest import read_manifest, settings_of
 from gan1010_jax.population.results import Population
-from gan1010_jax.population.runner import Finish, Totals, train_in_memory, train_into
+from gan1010_jax.population.runner import Finish, Stored, train_in_memory, train_into
 from gan1010_jax.population.settings import MAX_SEED, Grid, Progress, RunSettings, check_settings
 from gan1010_jax.training import History
 
@@ -133,11 +133,11 @@ def load_population(
     out = Path(out)
     manifest = read_manifest(out)
     settings = settings_of(manifest, game, method)
-    totals = Totals(settings)
-    totals.read(out, manifest)
-    if not totals.parts:
+    stored = Stored(out, settings)
+    stored.read(manifest)
+    if not stored.parts:
         raise BadFile(out, "has no trained seeds yet")
-    return totals.stored_population(out, settings, manifest)
+    return stored.population(manifest, settings)
 
 
 def replay(
@@ -152,13 +152,6 @@ def replay(
 
     `train(jax.random.key(seed), ...)` is another program, and gives the same to rounding. The other
     arguments are those of `train_population` for a single seed.
-
-    Args:
-      seed: a whole number from 0 to 2³²-1.
-      setup: what is trained; its hyperparameters are scalars.
-      steps: how many steps.
-      record_every: the number of steps from record to record.
-      engine: the engine.
 
     Returns:
       The `History`, as NumPy arrays.

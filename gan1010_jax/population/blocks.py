@@ -26,6 +26,7 @@ from gan1010_jax.engines import (
 from gan1010_jax.environment import enable_x64
 from gan1010_jax.gan import Setup
 from gan1010_jax.population.columns import Results, record_columns
+from gan1010_jax.population.settings import RunSettings
 from gan1010_jax.training import History
 
 
@@ -58,12 +59,15 @@ class Program(NamedTuple):
         return self.devices * self.engine.block
 
 
-def compile_setup(setup: Setup, steps: int, record_every: int, engine: str) -> Program:
-    """Compile an engine for a setup; `"auto"` falls back to a supported engine."""
+def compile_run(settings: RunSettings) -> Program:
+    """Compile the engine of a run; `"auto"` falls back to a supported engine."""
+    setup, steps, record_every = settings.float_setup, settings.steps, settings.record_every
     structure, dtype = jax.tree.structure(setup), setup.hyperparams.d_lr.dtype
-    return compile_with_fallback(
-        engine, setup, lambda one: compile_program(one, structure, steps, record_every, dtype)
-    )
+
+    def compile_with(engine):
+        return compile_program(engine, structure, steps, record_every, dtype)
+
+    return compile_with_fallback(settings.engine, setup, compile_with)
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,7 +18,8 @@ from gan1010_jax.convergence import (
 )
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Hyperparams
-from gan1010_jax.population.settings import count_cells, shortest
+from gan1010_jax.population.columns import Results, no_history
+from gan1010_jax.population.settings import RunSettings, count_cells, shortest
 from gan1010_jax.training import History
 
 
@@ -100,6 +101,23 @@ class Population:
         """What was trained, in a few words."""
         game = self.setup.game.name
         return f"{self.counts.seeds:,} GANs of the game {game!r}, {self.steps:,} steps each"
+
+
+def make_population(
+    settings: RunSettings, results: Results, counts: Counts, first_row: int = 0, **facts: Any
+) -> Population:
+    """The population of all results from a row on; `facts` are its other fields."""
+    shared = ("setup", "steps", "record_every", "engine", "grid")
+    steps = settings.record_steps
+    return Population(
+        **{name: getattr(settings, name) for name in shared},
+        columns=results.columns,
+        curves={"step": steps, **results.curves},
+        history=results.history or no_history(settings.setup, len(steps)),
+        counts=counts,
+        first_seed=settings.first_seed + first_row // count_cells(settings.grid),
+        **facts,
+    )
 
 
 def convergence_curves(population: Population) -> dict[str, Proportion]:

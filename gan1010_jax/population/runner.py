@@ -17,40 +17,20 @@ from gan1010_jax.convergence import Counts, add_counts, count_rows
 from gan1010_jax.environment import count_cores, describe_device, versions
 from gan1010_jax.errors import InvalidArgument, UnfinishedRun
 from gan1010_jax.gan import Setup
-from gan1010_jax.population.blocks import Program, compile_setup, run_block, share_precision
-from gan1010_jax.population.columns import Results, join_histories, join_results, no_history
+from gan1010_jax.population import manifest, store
+from gan1010_jax.population.blocks import Program, compile_run, run_block, share_precision
+from gan1010_jax.population.columns import Results, join_histories, join_results
 from gan1010_jax.population.files import claim, is_empty, write_json
-from gan1010_jax.population.manifest import (
-    MANIFEST,
-    REPORT,
-    check_same,
-    configure,
-    is_begun,
-    read_manifest,
-    settings_of,
-    write_manifest,
-)
 from gan1010_jax.population.processes import decided_by_first, is_first, wait_for_all
-from gan1010_jax.population.results import Population, convergence_report
+from gan1010_jax.population.results import Population, convergence_report, make_population
 from gan1010_jax.population.settings import (
     RunSettings,
     cell_columns,
     count_cells,
     with_hyperparams,
 )
-from gan1010_jax.population.store import (
-    Part,
-    Parts,
-    clean,
-    cut,
-    find_gaps,
-    list_parts,
-    read_chunks,
-    read_report,
-    write_chunk,
-)
 from gan1010_jax.population.tables import MAIN_TABLE, StoredColumns, make_tables, read_tables
-from gan1010_jax.training import History, record_steps
+from gan1010_jax.training import History
 
 KEPT_HISTORIES = 1024
 # About 1 s of work on 2 cores: an interruption loses little, and there are few files.
@@ -58,104 +38,93 @@ DEFAULT_CHUNK = 8192
 # Seconds that a shared file system may delay until other hosts' files become visible.
 FILE_SYSTEM_DELAY = 60
 
-TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
+_TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
 
 # Called with the population and its report.
 Finish = Callable[[Population, dict[str, Any]], object]
-
-
-class Totals:
-    """What a population keeps of its chunks, which are added in any order.
-
-    Attributes:
-      steps: those of the records, int32 [records].
-      counts: of all rows, or None before the first chunk.
-      curves: how many rows have each property at every record, [records].
-      parts: of each chunk in a directory, by its first row.
-    """
-
-    def __init__(self, settings: RunSettings):
-        """Start with no chunk."""
-        self.steps = record_steps(settings.steps, settings.record_every)
-        self.counts: Counts | None = None
-        self.curves: dict[str, np.ndarray] = {}
-        self.parts: dict[int, Parts] = {}
-        self._histories: dict[int, History | None] = {}
-
-    def add(self, rows: range, results: Results, parts: Parts | None = None) -> None:
-        """Add a chunk and, in a directory, its parts; one that was added before is left out."""
-        if rows.start in self._histories:
-            return
-        counts = count_rows(results.columns, self.steps)
-        self.counts = add_counts(self.counts, counts) if self.counts else counts
-        self.curves = {
-            name: curve + self.curves.get(name, 0) for name, curve in results.curves.items()
-        }
-        self._histories[rows.start] = results.history
-        if parts is not None:
-            self.parts[rows.start] = parts
-
-    def read(self, out: Path, manifest: Mapping[str, Any], repair: bool = False) -> None:
-        """Add, read and check the chunks of a directory that were not added yet."""
-        for parts, tables in read_chunks(out, manifest, self.main_parts, repair):
-            self.add(parts[MAIN_TABLE].rows, read_tables(tables, len(self.steps)), parts)
-
-    @property
-    def main_parts(self) -> list[Part]:
-        """The parts of the population, in the order of their rows."""
-        return [parts[MAIN_TABLE] for _, parts in sorted(self.parts.items())]
-
-    def stored_population(
-        self, out: Path, settings: RunSettings, manifest: Mapping[str, Any], **session: Any
-    ) -> Population:
-        """The population in a directory; `session` is known of a training that has just ended."""
-        report = read_report(out)
-        times = {name: report[name] for name in TIMES if _is_number(report.get(name))}
-        facts = {"device": manifest["device"], **times, **session}
-        return self.population(
-            settings,
-            StoredColumns([out / MAIN_TABLE / part.name for part in self.main_parts]),
-            platform=manifest["configuration"]["platform"],
-            versions=manifest["versions"],
-            **facts,
-        )
-
-    def population(
-        self, settings: RunSettings, columns: Mapping[str, np.ndarray], **facts: Any
-    ) -> Population:
-        """The population of all chunks; `facts` are its other fields."""
-        place = min(self._histories) // count_cells(settings.grid)  # of the first seed
-        kept = [h for _, h in sorted(self._histories.items()) if h is not None]
-        return Population(
-            setup=settings.setup,
-            steps=settings.steps,
-            record_every=settings.record_every,
-            engine=settings.engine,
-            columns=columns,
-            curves={"step": self.steps, **self.curves},
-            history=join_histories(kept) if kept else no_history(settings.setup, len(self.steps)),
-            counts=self.counts,
-            first_seed=settings.first_seed + place,
-            grid=settings.grid,
-            **facts,
-        )
 
 
 def train_in_memory(settings: RunSettings) -> Population:
     """Train a population, and keep it in memory."""
     started = time.perf_counter()
     settings.progress(0, settings.rows)
-    program = _compile(settings)
-    settings = settings._replace(engine=program.engine.name)
+    program = compile_run(settings)
     compiled = time.perf_counter()
-    chunks = cut(range(settings.rows), settings.chunk or _default_chunk(program))
+    chunks = store.cut(range(settings.rows), settings.chunk or _default_chunk(program))
     found: dict[range, Results] = {}
-    _run_chunks(program, settings, chunks, found.__setitem__, settings.progress)
+    _run_chunks(program, settings, chunks, found.__setitem__)
     times = _times(started, compiled, settings.rows * settings.steps)
-    results, totals = join_results([*found.values()]), Totals(settings)
-    totals.add(range(settings.rows), results)
-    facts = {"device": describe_device(), "versions": versions(), **times}
-    return totals.population(settings, results.columns, platform=jax.default_backend(), **facts)
+    results = join_results([*found.values()])
+    return make_population(
+        settings._replace(engine=program.engine.name),
+        results,
+        count_rows(results.columns, settings.record_steps),
+        platform=jax.default_backend(),
+        device=describe_device(),
+        versions=versions(),
+        **times,
+    )
+
+
+class Stored:
+    """The chunks of a directory, added up as they are written or read, in any order.
+
+    Attributes:
+      parts: of each chunk, by its first row.
+    """
+
+    def __init__(self, out: Path, settings: RunSettings):
+        """Start with no chunk."""
+        self.parts: dict[int, store.Parts] = {}
+        self._out, self._steps = out, settings.record_steps
+        self._counts: Counts | None = None
+        self._curves: dict[str, np.ndarray] = {}
+        self._histories: dict[int, History | None] = {}
+
+    def add(self, parts: store.Parts, results: Results) -> None:
+        """Add a chunk, unless it was added before."""
+        first = parts[MAIN_TABLE].rows.start
+        if first in self.parts:
+            return
+        counts = count_rows(results.columns, self._steps)
+        self._counts = add_counts(self._counts, counts) if self._counts else counts
+        self._curves = {name: x + self._curves.get(name, 0) for name, x in results.curves.items()}
+        self._histories[first] = results.history
+        self.parts[first] = parts
+
+    def write(self, configuration: Mapping[str, Any], rows: range, results: Results) -> None:
+        """Write a chunk, and add it."""
+        tables = make_tables(results, self._steps)
+        self.add(store.write_chunk(self._out, rows, configuration, tables), results)
+
+    def read(self, stated: Mapping[str, Any], repair: bool = False) -> None:
+        """Read, check and add the chunks that were not added yet, with the manifest at hand."""
+        for parts, tables in store.read_chunks(self._out, stated, self.main_parts, repair):
+            self.add(parts, read_tables(tables, len(self._steps)))
+
+    @property
+    def main_parts(self) -> list[store.Part]:
+        """The parts of the population, in the order of their rows."""
+        return [parts[MAIN_TABLE] for _, parts in sorted(self.parts.items())]
+
+    def population(
+        self, stated: Mapping[str, Any], settings: RunSettings, **session: Any
+    ) -> Population:
+        """The population of all chunks; `session` is known of a training that has just ended."""
+        columns = StoredColumns([self._out / MAIN_TABLE / part.name for part in self.main_parts])
+        kept = [history for _, history in sorted(self._histories.items()) if history is not None]
+        report = store.read_report(self._out)
+        times = {name: report[name] for name in _TIMES if _is_number(report.get(name))}
+        facts = {"device": stated["device"], **times, **session}
+        return make_population(
+            settings,
+            Results(columns, self._curves, join_histories(kept) if kept else None),
+            self._counts,
+            min(self.parts),
+            platform=stated["configuration"]["platform"],
+            versions=stated["versions"],
+            **facts,
+        )
 
 
 def train_into(
@@ -170,104 +139,93 @@ def train_into(
     if not isinstance(seeds, range) or (len(seeds) > 1 and seeds.step != 1):
         allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
         raise InvalidArgument("seeds", seeds, allowed)
-    totals = Totals(settings)
+    stored = Stored(out, settings)
     with ExitStack() as lock:
-        plan = decided_by_first(lambda: _open(out, settings, resume, repair, totals, lock))
+        plan = decided_by_first(lambda: _open(out, settings, resume, repair, stored, lock))
         settings = settings._replace(engine=plan["engine"], chunk=plan["chunk"])
         missing = [range(*rows) for rows in plan["missing"]]
+        rows = sum(map(len, missing))
         if missing:
-            rows = sum(map(len, missing))
             settings.progress(settings.rows - rows, settings.rows)
-            program = _compile(settings)
+            program = compile_run(settings)
             compiled = time.perf_counter()
             chunk = settings.chunk or _default_chunk(program)
             settings = settings._replace(engine=program.engine.name, chunk=chunk)
             decided_by_first(lambda: _begin(out, settings))
-            chunks = [part for gap in missing for part in cut(gap, chunk)]
-            _train_share(out, settings, program, chunks, totals)
+            _train_share(out, settings, program, missing, stored)
         dead = wait_for_all()
         if missing:
-            times = _times(started, compiled, rows * settings.steps)
-            session = {"device": describe_device(), **times}
+            session = _times(started, compiled, rows * settings.steps)
+            session["device"] = describe_device()
         if not is_first():
             return None
         _check_complete(out, settings.rows, dead)
-        manifest = read_manifest(out)
-        totals.read(out, manifest)  # the chunks that other processes wrote
-        settings = settings_of(manifest, settings.setup.game, settings.setup.method)
-        population = totals.stored_population(out, settings, manifest, **session)
+        stated = manifest.read_manifest(out)
+        stored.read(stated)  # the chunks that other processes wrote
+        setup = settings.setup
+        settings = manifest.settings_of(stated, setup.game, setup.method)
+        population = stored.population(stated, settings, **session)
         report = convergence_report(population)
-        clean(out, totals.parts.values())
-        write_json(out / REPORT, report)
+        store.clean(out, stored.parts.values())
+        write_json(out / manifest.REPORT, report)
         if finish is not None:
             finish(population, report)
         return population
 
 
 def _open(
-    out: Path, settings: RunSettings, resume: bool, repair: bool, totals: Totals, lock: ExitStack
+    out: Path, settings: RunSettings, resume: bool, repair: bool, stored: Stored, lock: ExitStack
 ) -> dict[str, Any]:
     """Lock a directory, read the chunks in it, and plan the rest.
 
     Returns:
       The `missing` rows, the `engine` and the `chunk` to train them with, as JSON.
     """
-    configuration = configure(settings)  # raises before anything is made
+    configuration = manifest.configure(settings)  # raises before anything is made
     lock.enter_context(claim(out, resume))
     if is_empty(out):
         return {"missing": [[0, settings.rows]], "engine": settings.engine, "chunk": settings.chunk}
-    manifest = read_manifest(out)
-    begun = manifest["configuration"]
+    stated = manifest.read_manifest(out)
+    begun = stated["configuration"]
     engine = begun["engine"] if settings.engine == "auto" else settings.engine
-    check_same(out / MANIFEST, begun, configuration | {"engine": engine})
-    if settings.seeds < manifest["seeds"]:
-        allowed = f"{manifest['seeds']} or more, the number begun in {out}"
+    manifest.check_same(out / manifest.MANIFEST, begun, configuration | {"engine": engine})
+    if settings.seeds < stated["seeds"]:
+        allowed = f"{stated['seeds']} or more, the number begun in {out}"
         raise InvalidArgument("seeds", settings.seeds, allowed)
-    totals.read(out, manifest, repair)
-    if settings.seeds > manifest["seeds"]:  # even if this is interrupted, the run has these seeds
-        write_manifest(out, manifest | {"seeds": settings.seeds})
-    gaps = find_gaps(totals.main_parts, settings.rows)
-    return {
-        "missing": [[gap.start, gap.stop] for gap in gaps],
-        "engine": engine,
-        "chunk": settings.chunk or manifest["chunk"],
-    }
+    stored.read(stated, repair)
+    if settings.seeds > stated["seeds"]:  # even if this is interrupted, the run has these seeds
+        manifest.write_manifest(out, stated | {"seeds": settings.seeds})
+    gaps = store.find_gaps(stored.main_parts, settings.rows)
+    chunk = settings.chunk or stated["chunk"]
+    return {"missing": [[x.start, x.stop] for x in gaps], "engine": engine, "chunk": chunk}
 
 
 def _begin(out: Path, settings: RunSettings) -> None:
     """Write the manifest, unless the run was begun before."""
-    if not is_begun(out):
-        manifest = {
+    if not manifest.is_begun(out):
+        stated = {
             "seeds": settings.seeds,
             "chunk": settings.chunk,
-            "configuration": configure(settings),
+            "configuration": manifest.configure(settings),
             "device": describe_device(),
             "versions": versions(),
         }
-        write_manifest(out, manifest)
+        manifest.write_manifest(out, stated)
 
 
 def _train_share(
-    out: Path, settings: RunSettings, program: Program, chunks: list[range], totals: Totals
+    out: Path, settings: RunSettings, program: Program, missing: list[range], stored: Stored
 ) -> None:
-    """Train this process's share of the chunks, and write each as it is done."""
-    configuration, written = configure(settings), set()
+    """Train this process's share of the missing rows, and write each chunk as it is done."""
+    chunks = [chunk for rows in missing for chunk in store.cut(rows, settings.chunk)]
     share = chunks[jax.process_index() :: jax.process_count()]
     before = settings.rows - sum(map(len, chunks))
-    total = before + sum(map(len, share))
-
-    def use(rows: range, results: Results) -> None:
-        parts = write_chunk(out, rows, configuration, make_tables(results, totals.steps))
-        written.add(rows)
-        totals.add(rows, results, parts)
-
-    def progress(done: int, _: int) -> None:
-        settings.progress(before + done, total)
-
+    write = partial(stored.write, manifest.configure(settings))
     try:
-        _run_chunks(program, settings, share, use, progress)
+        _run_chunks(program, settings, share, write, before)
     except BaseException as error:
-        kept = before + sum(map(len, written))
+        kept = before + sum(len(rows) for rows in share if rows.start in stored.parts)
+        total = before + sum(map(len, share))
         error.add_note(f"{kept:,} of {total:,} GANs are kept in {out}")
         raise
 
@@ -277,28 +235,27 @@ def _run_chunks(
     settings: RunSettings,
     chunks: list[range],
     use: Callable[[range, Results], object],
-    progress: Callable[[int, int], object],
+    before: int = 0,
 ) -> None:
     """Run chunks of rows, and use the results of each, in their order, while the next are run.
 
-    On an interrupt, the chunks that are complete are used before it is raised again.
+    Progress counts from `before`. On an interrupt, the chunks that are complete are used before it
+    is raised again.
     """
-    total, done = sum(map(len, chunks)), 0
+    done, total = before, before + sum(map(len, chunks))
     workers = settings.workers or _default_workers(program)
     waiting: deque[tuple[range, list[Future[Results]]]] = deque()
 
     def use_first() -> None:
         nonlocal done
         rows, blocks = waiting[0]
-        results = []
         for block in blocks:
-            results.append(block.result())
-            done += len(results[-1].columns["seed"])
-            progress(done, total)
-        use(rows, join_results(results))
+            done += len(block.result().columns["seed"])
+            settings.progress(done, total)
+        use(rows, join_results([block.result() for block in blocks]))
         waiting.popleft()
 
-    progress(0, total)
+    settings.progress(done, total)
     run = share_precision(partial(_run_rows, program, settings, settings.float_setup))
     pool = ThreadPoolExecutor(workers)
     try:
@@ -333,21 +290,11 @@ def _run_rows(program: Program, settings: RunSettings, setup: Setup, rows: range
     return results._replace(columns=results.columns | varied)
 
 
-def _compile(settings: RunSettings) -> Program:
-    """The program of a run."""
-    steps, record_every = settings.steps, settings.record_every
-    return compile_setup(settings.float_setup, steps, record_every, settings.engine)
-
-
 def _check_complete(out: Path, total: int, dead: set[int]) -> None:
-    """Raise if a directory lacks rows, once the file system has had the time to show them.
-
-    Raises:
-      UnfinishedRun: (a `RuntimeError`) if it does.
-    """
+    """Raise `UnfinishedRun` if a directory lacks rows that the file system had time to show."""
     is_shared = jax.process_count() > 1 and not dead
     patience = time.monotonic() + (FILE_SYSTEM_DELAY if is_shared else 0)
-    while gaps := find_gaps(list_parts(out, total), total):
+    while gaps := store.find_gaps(store.list_parts(out, total), total):
         if time.monotonic() > patience:
             died = f"process {', '.join(map(str, sorted(dead)))} ended early, and " if dead else ""
             missing = sum(map(len, gaps))
@@ -357,12 +304,8 @@ def _check_complete(out: Path, total: int, dead: set[int]) -> None:
 
 def _times(started: float, compiled: float, seed_steps: int) -> dict[str, float]:
     """The durations of a training that ends now."""
-    finished = time.perf_counter()
-    return {
-        "wall_seconds": finished - started,
-        "compile_seconds": compiled - started,
-        "seed_steps_per_second": seed_steps / (finished - compiled),
-    }
+    ended = time.perf_counter()
+    return dict(zip(_TIMES, (ended - started, compiled - started, seed_steps / (ended - compiled))))
 
 
 def _is_number(value: object) -> bool:

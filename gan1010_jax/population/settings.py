@@ -13,6 +13,7 @@ from gan1010_jax.engines import choose_engine
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import HYPERPARAMS
+from gan1010_jax.training import record_steps
 
 MAX_SEED = 2**32 - 1
 MAX_WORKERS = 1024
@@ -24,18 +25,9 @@ Progress = Callable[[int, int], object]
 
 
 class RunSettings(NamedTuple):
-    """What a run trains, and how; the arguments of `train_population`.
+    """The arguments of `train_population`; of a manifest, without `workers` and `progress`.
 
-    Attributes:
-      seed_list: the seeds.
-      setup: what is trained; a hyperparameter of the grid has its first value.
-      steps: how many steps.
-      record_every: the number of steps from record to record.
-      grid: the values [values] of each hyperparameter that is varied, by name.
-      engine: its name.
-      workers: how many blocks run at a time, or None for the default.
-      chunk: the number of rows that are written at once, or None for the default.
-      progress: called after every block, or None.
+    When validated, a hyperparameter of the grid has its first value in the setup.
     """
 
     seed_list: Any
@@ -62,6 +54,11 @@ class RunSettings(NamedTuple):
     def rows(self) -> int:
         """The number of rows: one for each seed and cell of the grid."""
         return self.seeds * count_cells(self.grid)
+
+    @property
+    def record_steps(self) -> np.ndarray:
+        """The steps at which there is a record, int32 [records]."""
+        return record_steps(self.steps, self.record_every)
 
     @property
     def float_setup(self) -> Setup:
