@@ -1,0 +1,114 @@
+"""The command `gan1010`: its subcommands, its help, and that a wheel brings all of it."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from gan1010_jax.cli import MethodOptions, main
+from gan1010_jax.methods import HYPERPARAMS, Hyperparams
+
+ROOT = Path(__file__).parents[2]
+
+
+def gan1010(words, monkeypatch):
+    """Run the command in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/gan1010", *words.split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
+
+
+def test_help_names_the_programs_and_each_has_its_own(monkeypatch, capsys):
+    assert gan1010("--help", monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert all(f"• {name}" in printed for name in ("train", "watch", "sweep"))
+    for name, option in (("train", "--animate"), ("watch", "--seed"), ("sweep", "--methods")):
+        assert gan1010(f"{name} --help", monkeypatch) == 0
+        printed = capsys.readouterr().out
+        assert option in printed and "--penalty" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("", "Missing subcommand"),
+        ("paint", "Unrecognized options"),
+        ("train --seeds ten", "error: --seeds must be a whole number; got 'ten'\n"),
+        ("watch --seed -1", "error: --seed must be a whole number from 0 to 4294967295; got -1\n"),
+        ("sweep --x speed=1", "error: --x must be NAME=log:LOW:HIGH:COUNT"),
+    ],
+)
+def test_bad_input_is_an_error_with_exit_code_2(words, error, monkeypatch, capsys):
+    assert gan1010(words, monkeypatch) == 2
+    assert error in capsys.readouterr().err
+
+
+def test_a_hyperparameter_is_an_option_by_its_field_alone():
+    options = {field.name: field for field in dataclasses.fields(MethodOptions)}
+    for name in HYPERPARAMS:
+        assert options[name].default == getattr(Hyperparams(), name)
+    numbers = dict.fromkeys(HYPERPARAMS, 0.5)
+    assert MethodOptions(**numbers).hyperparams() == Hyperparams(**numbers)
+
+
+NEW_OBJECTIVE = """
+import sys
+from gan1010_jax.methods import OBJECTIVES, Objective
+OBJECTIVES["mine"] = Objective("mine", abs, abs, abs)
+from gan1010_jax.cli import main
+sys.argv = ["gan1010", "train", "--help"]
+main()
+"""
+
+
+def test_a_new_objective_is_in_the_help():
+    command = [sys.executable, "-c", NEW_OBJECTIVE]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "hinge or mine" in " ".join(process.stdout.replace("│", " ").split())
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_the_command_and_all_that_it_needs(tmp_path, compilation_cache):
+    """In an environment of its own, which has this one's packages but for `gan1010_jax`."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True)
+    (wheel,) = tmp_path.glob("gan1010_jax-*.whl")
+    home = tmp_path / "environment"
+    venv.create(home)
+    (site,) = home.glob("lib/python*/site-packages")
+    python, pipes = home / "bin" / "python", {"capture_output": True, "text": True}
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
+    # A directory named by a .pth file has its own .pth files, such as this checkout's, not read.
+    (site / "others.pth").write_text("\n".join(p for p in sys.path if p.endswith("-packages")))
+    assert (site / "gan1010_jax" / "py.typed").is_file()
+
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": compilation_cache}
+    environment |= {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(command):
+        return subprocess.run(command.split(), cwd=tmp_path, env=environment, **pipes)
+
+    script = "import gan1010_jax as gan; print(gan.__file__)"
+    found = subprocess.run([python, "-c", script], cwd=tmp_path, **pipes)
+    assert found.stdout.startswith(str(site)), found.stderr
+    for command, written in (
+        ("train --seeds 4 --steps 20 --pattern 10 --engine vmap --out run", "run/report.json"),
+        ("watch --steps 20 --pattern 10 --out page.html", "page.html"),
+        ("sweep --x d_lr=0.1,1 --seeds 2 --steps 20 --game 10 --out grid", "grid/cells.parquet"),
+    ):
+        process = run(f"gan1010 {command}")
+        assert process.returncode == 0, process.stderr
+        assert "written to" in process.stdout and (tmp_path / written).stat().st_size > 1000
+    assert (tmp_path / "page.html").read_text().count("<svg") >= 3
+    assert len([*(tmp_path / "run" / "figures").glob("*.png")]) == 7
+
+    (part,) = (tmp_path / "run" / "population").glob("part-*")
+    part.write_bytes(b"")
+    process = run("gan1010 train --resume run")
+    assert process.returncode == 2
+    assert "\ngan1010 train --resume run --repair trains its seeds again" in process.stderr

@@ -1,0 +1,97 @@
+"""`experiments/sweep.py`: the cells that it writes, how it goes on, and the input it rejects."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from programs import EXPERIMENTS, run_program
+
+import gan1010_jax as gan
+
+SWEEP = (
+    "--x d_lr=0.1,0.5 --y g_lr=log:0.1:10:3 --seeds 5 --steps 100 --game 10 --engine vmap".split()
+)
+
+
+def test_a_sweep_writes_each_cells_statistics_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    methods = "--methods mse,hinge+r1 --penalty-weight 0.5 --out run".split()
+    assert run_program("sweep", [*SWEEP, *methods], monkeypatch) == 0
+    table = pq.read_table(tmp_path / "run" / "cells.parquet")
+    assert table["method"].to_pylist() == ["mse"] * 6 + ["hinge+r1"] * 6
+    assert table["g_lr"].to_pylist()[:3] == [0.1, 1.0, 10.0]
+    cell = table.slice(10, 1).to_pylist()[0]
+    assert (cell["d_lr"], cell["g_lr"]) == (0.5, 1.0)
+    setup = gan.Setup(
+        gan.pattern_game("10"), gan.Method("hinge", penalty="r1"), gan.Hyperparams(0.5, 1.0, 0.5)
+    )
+    alone = gan.train_population(range(5), setup, steps=100, engine="vmap")
+    assert cell["matched_count"] == alone.columns["matched"].sum()
+    assert cell["settled_p50"] == gan.convergence_report(alone)["settled_step"]["p50"]
+    assert (tmp_path / "run" / "figures" / "phase_diagram.png").stat().st_size > 10_000
+    assert "hinge+r1" in capsys.readouterr().out
+
+    more = [*SWEEP, *methods, "--seeds", "7", "--resume"]
+    assert run_program("sweep", more, monkeypatch) == 0
+    table = pq.read_table(tmp_path / "run" / "cells.parquet")
+    assert set(table["seeds"].to_pylist()) == {7}
+    capsys.readouterr()
+    fewer = [*SWEEP, "--methods", "mse", "--out", "run", "--resume"]
+    assert run_program("sweep", fewer, monkeypatch) == 2
+    assert "--methods must be at least those begun in run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, compilation_cache):
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": compilation_cache}
+    command = [sys.executable, str(EXPERIMENTS / "sweep.py"), *SWEEP, "--seeds", "100000"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    while not any(tmp_path.glob("runs/*/mse/population/part-*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "of 600,000 GANs are kept in runs/sweep-" in printed
+    assert "to go on: python" in printed and printed.rstrip().endswith("--resume")
+
+
+BAD_SWEEPS = {
+    "--x speed=1,2": "--x must be NAME=log:LOW:HIGH:COUNT",
+    "--x d_lr": "--x must be NAME=log:LOW:HIGH:COUNT",
+    "--x d_lr=log:0:1:3": "--x must be NAME=log:LOW:HIGH:COUNT",
+    "--x d_lr=log:1e-3:1": "--x must be NAME=log:LOW:HIGH:COUNT",
+    "--x d_lr=linear:0:1:0": "--x must be NAME=log:LOW:HIGH:COUNT",
+    "--x d_lr=-1,2": "--x must be a list of values for d_lr, each a finite number, zero or more",
+    "--x d_lr=log:1:inf:3": "--x must be a list of values for d_lr",
+    "--x clip=0,1": "--x must be a list of values for clip, each a finite number, above zero",
+    "--x=": "--x must be NAME=log:LOW:HIGH:COUNT",
+    "--x d_lr=1 --y d_lr=2": "--y must be another hyperparameter than d_lr",
+    "--x d_lr=1 --methods mse,foo": "--methods must be some of mse, lsgan",
+    "--x d_lr=1 --methods mse+foo": "--methods must be some of mse, lsgan",
+    "--x d_lr=1 --methods mse --penalty r1": "--penalty must be left out with --methods",
+    "--x penalty_weight=1,2 --methods mse+r1,mse": "--penalty-weight must be None",
+    "--x d_lr=1 --methods mse+wgan_gp --update-order alternating": "--objective must be one of w",
+    "--x penalty_weight=1,2": "--penalty-weight must be None, since the penalty none",
+    "--x d_lr=1 --game 12": "--game must be dirac, or a string of 1 to 16 characters",
+    "--x d_lr=1 --resume": "--resume must be given with --out",
+    "--x d_lr=1 --resume --out run": "--out must be a directory that a sweep was begun in",
+    "--x d_lr=1 --repair": "--repair must be given with --resume",
+    "--x d_lr=1 --steps 15": "--steps must be a multiple of the record interval",
+    "--x d_lr=1 --optimizer lion": "--optimizer must be one of sgd, adam, rmsprop",
+}
+
+
+@pytest.mark.parametrize("options", BAD_SWEEPS)
+def test_a_bad_sweep_is_rejected_in_one_sentence(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_program("sweep", options, monkeypatch) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {BAD_SWEEPS[options]}") and printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
