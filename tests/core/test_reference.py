@@ -58,13 +58,17 @@ def test_a_run_of_50_000_steps_agrees_too():
     assert differences(run, *train_all(run)).max() < FLOAT32_TOLERANCE
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "pallas")) for name in ENGINES],
+)
 def test_every_engine_gives_pytorchs_run(runs, engine):
     """The engines draw their own samples; here they take one step at a time, of those given."""
     states, histories = run_on(engine, runs)
     assert differences(runs, last(states), histories).max() < FLOAT32_TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_gives_it_to_1e_10_in_double_precision(runs, engine, x64):
     states, histories = run_on(engine, runs, np.float64)
@@ -199,6 +203,7 @@ def pytorch():
     return SimpleNamespace(torch=torch, gan=pytorch_gan, generate=generate)
 
 
+@pytest.mark.slow
 def test_pytorch_repeats_what_it_gave(runs, pytorch):
     """A tenth of a run; to a rounding, should another release of PyTorch add in another order."""
     players, samples = pytorch.generate.start(1010), pytorch.gan.draw_real(10_000)
@@ -232,6 +237,7 @@ def live(pytorch, request):
     return {name: np.stack([array] * 8) for name, array in arrays.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["train_on", *ENGINES])
 def test_side_by_side_every_record_agrees_parameters_too(live, program, request):
     dtype, tolerance = live["samples"].dtype, FLOAT32_TOLERANCE
@@ -258,6 +264,7 @@ def train_every_record(arrays, dtype):
     return jax.vmap(train)(first_states(arrays, dtype), arrays["samples"])
 
 
+@pytest.mark.slow
 def test_parameters_go_to_pytorch_and_back_bit_for_bit(pytorch):
     state = gan.init(jax.random.key(3))
     networks = pytorch.gan.Discriminator(), pytorch.gan.Generator()
@@ -273,6 +280,7 @@ def test_parameters_go_to_pytorch_and_back_bit_for_bit(pytorch):
         gan.params_from_torch(half, networks[1].state_dict())
 
 
+@pytest.mark.slow
 def test_samples_may_be_tensors(pytorch):
     state, samples = gan.init(jax.random.key(3)), pytorch.gan.draw_real(20)
     _, expected = gan.train_on(state, samples.numpy())
@@ -282,6 +290,7 @@ def test_samples_may_be_tensors(pytorch):
         gan.train_on(state, samples.bfloat16())
 
 
+@pytest.mark.slow
 def test_the_benchmarks_pytorch_step_of_many_seeds_is_that_of_one(pytorch):
     players, steps = [pytorch.generate.start(seed) for seed in range(3)], 5
     stacked = [
@@ -298,6 +307,7 @@ def test_the_benchmarks_pytorch_step_of_many_seeds_is_that_of_one(pytorch):
                 np.testing.assert_allclose(params[name][seed], value, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pytorch_draws_samples_and_parameters_from_the_games_ranges(pytorch):
     real = pytorch.gan.draw_real(1_000).numpy()
     np.testing.assert_allclose(real.min(axis=0), [0.8, 0, 0.8, 0], atol=0.01)

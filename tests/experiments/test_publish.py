@@ -1,4 +1,4 @@
-"""README and the results that it shows agree, and what it points to is there."""
+"""README and the results that it shows agree, and its links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import publish
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experiments/README.md")]
 
 
@@ -16,16 +16,37 @@ def test_a_page_has_the_numbers_of_the_kept_results(page):
     assert publish.insert(text) == text, "python experiments/publish.py inserts them"
 
 
+def test_a_changed_number_is_noticed():
+    page = publish.PAGES[0].read_text(encoding="utf-8")
+    for value in ("million.table", "million.p50", "dirac.seconds"):
+        begin = page.index(f"<!-- {value} -->")
+        number = re.search(r"\d[\d.,]*", page[begin:].partition("-->")[2])[0]
+        changed = page[:begin] + page[begin:].replace(number, "12.345", 1)
+        assert changed != page and publish.insert(changed) == page
+
+
+def test_a_value_within_a_line_does_not_begin_it():
+    """A line that begins with a comment is HTML, in which Markdown is not read."""
+    for page in publish.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"^ {0,3}<!-- [\w.]+ -->.", text, flags=re.MULTILINE)
+
+
 def test_every_result_that_is_shown_was_made_by_the_command_beside_it():
-    runs = publish.read_json(publish.RUNS)
+    runs = publish.read_json("runs")
+    pages = "".join(page.read_text(encoding="utf-8") for page in publish.PAGES)
     assert {name: run["command"] for name, run in runs.items()} == {
         name: show.command for name, show in publish.SHOWS.items()
     }
-    kept = {file for show in publish.SHOWS.values() for file in (*show.kept, show.output) if file}
-    kept |= {"results/runs.json"}
+    for name, show in publish.SHOWS.items():
+        assert show.command in pages and f"<!-- {name}.seconds -->" in pages
+
+
+def test_every_kept_file_is_of_a_run():
+    kept = {file for show in publish.SHOWS.values() for file in show.sources()}
     there = (publish.HERE / folder for folder in ("figures", "results"))
     names = {str(file.relative_to(publish.HERE)) for folder in there for file in folder.iterdir()}
-    assert names == kept
+    assert names == kept | {"results/runs.json"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -39,10 +60,3 @@ def test_a_pages_links_lead_somewhere(page):
             assert link[1:] in anchors, link
         elif not link.startswith("https://"):
             assert (page.parent / link).exists(), link
-
-
-def test_a_changed_number_is_noticed():
-    page = publish.PAGES[0].read_text(encoding="utf-8")
-    block = page[page.index("<!-- million -->") : page.index("<!-- /million -->")]
-    number = re.search(r"\d\d\.\d+", block)[0]
-    assert publish.insert(page.replace(number, "12.345")) == page

@@ -1,0 +1,96 @@
+"""The studies that the README reports: their numbers, tables and verdicts."""
+
+import json
+
+import compare_methods
+import dirac
+import numpy as np
+import pytest
+from programs import EXPERIMENTS, run_program
+
+from gan1010_jax.figures import plot_agreement, plot_methods
+
+
+@pytest.mark.slow
+def test_the_dirac_gan_agrees_with_the_paper(tmp_path, monkeypatch, capsys):
+    options = f"--steps 900 --starts 8 --out {tmp_path}/run"
+    assert run_program("dirac", options, monkeypatch) == 0
+    rows = json.loads((tmp_path / "run" / "dirac.json").read_text())
+    assert len(rows) == 16
+    assert {row["update_order"] for row in rows} == {"simultaneous", "alternating"}
+    for row in rows:
+        converges = row["method"].startswith(("R1", "instance", "consensus"))
+        assert row["converges"] == row["paper"] == converges, row["method"]
+        if row["spectral_radius"] is not None:
+            assert (row["spectral_radius"] < 1 - 1e-5) == converges, row["method"]
+    assert (tmp_path / "run" / "figures" / "dirac.png").stat().st_size > 50_000
+    assert "| R1, nonsaturating |" in capsys.readouterr().out
+
+
+def test_a_verdict_that_differs_from_the_papers_is_exit_code_1(tmp_path, monkeypatch, capsys):
+    wrong = next(case for case in dirac.CASES if case.title == "minimax")._replace(converges=True)
+    monkeypatch.setattr(dirac, "CASES", (wrong,))
+    with pytest.raises(SystemExit) as end:
+        dirac.main(dirac.Dirac(steps=10, starts=2, out=tmp_path / "run"))
+    assert end.value.code == 1
+    assert "not as in the paper: minimax, simultaneous" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_spectra_of_two_seeds_are_written_with_the_equilibria_near(tmp_path, monkeypatch):
+    options = f"--seeds 2 --stops 10000 --begin-at 10000 --out {tmp_path}/run"
+    assert run_program("spectrum", options, monkeypatch) == 0
+    report = json.loads((tmp_path / "run" / "spectrum.json").read_text())
+    everyone = report["stops"][0]
+    assert (everyone["step"], everyone["group"], everyone["seeds"]) == (10_000, "all", 2)
+    assert everyone["equilibria_found"] == 2 and everyone["field"]["p50"] > 1e-3
+    assert 0 < everyone["radius_minus_1"]["p50"] < 1e-3
+    assert len(report["begun_at_equilibria"]) == 10
+    assert (tmp_path / "run" / "figures" / "spectrum.png").stat().st_size > 10_000
+
+
+def test_the_comparison_counts_what_the_curves_say(population):
+    matched = np.asarray(population.history.matched)
+    for step in (4000, 10_000):
+        record = step // 10 - 1
+        counts = compare_methods.count_at(population, step)
+        ever, now = matched[:, : record + 1].any(axis=1), matched[:, record]
+        settled = matched[:, record:].all(axis=1)
+        for name, expected in {"matched": now, "forgot": ever & ~now, "settled": settled}.items():
+            assert counts[name]["count"] == expected.sum(), name
+
+
+@pytest.fixture
+def comparison():
+    return json.loads((EXPERIMENTS / "results" / "compare_methods.json").read_text())
+
+
+def test_the_kept_comparison_is_what_the_program_writes_of_its_numbers(comparison):
+    kept = (EXPERIMENTS / "results" / "compare_methods.md").read_text()
+    assert compare_methods.tabulate(comparison) + "\n" == kept
+
+
+def test_the_comparison_is_drawn_from_its_numbers(comparison):
+    methods = compare_methods.early_and_late(comparison)
+    assert len(methods) == 12 and all(list(one) == ["none", "r1"] for one in methods.values())
+    figure = plot_methods(methods, (10_000, 50_000))
+    (axes,) = figure.axes
+    drawn = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    for row in comparison["methods"]:
+        ends = tuple(row[step]["in_support"]["fraction"] for step in ("10000", "50000"))
+        assert ends in drawn
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(methods)
+    figure.draw_without_rendering()
+
+
+def test_the_differences_from_pytorch_are_drawn():
+    rows = [
+        {"program": program, "dtype": dtype, "outputs": x, "losses": 2 * x, "parameters": 3 * x}
+        for program in ("train_on", "fused")
+        for dtype, x in (("float32", 1e-7), ("float64", 1e-16))
+    ]
+    (axes,) = plot_agreement(rows, {"float32": 1e-5, "float64": 1e-10}).axes
+    for line, times in zip(axes.lines, (1, 2, 3)):
+        assert list(line.get_xdata()) == [times * x for x in (1e-7, 1e-16)] * 2
+        assert list(line.get_ydata()) == [0, 0, 1, 1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["train_on", "fused"]
