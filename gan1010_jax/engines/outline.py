@@ -18,8 +18,8 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from gan1010_jax.engines.rules import scan_sizes
-from gan1010_jax.engines.scalarize import ELEMENTWISE, as_closed, bind, input_values
+from gan1010_jax.engines.rules import ELEMENTWISE, scan_sizes
+from gan1010_jax.engines.scalarize import as_closed, bind, input_values
 
 # Operations that cost no more than reading their operand.
 _FREE = frozenset(["bitcast_convert_type", "broadcast_in_dim", "imag", "real"])

@@ -17,7 +17,6 @@ from gan1010_jax.engines.scalarize import (
     RULES,
     Lanes,
     UnsupportedPrimitive,
-    apply_elementwise,
     arrange,
     as_closed,
     as_lanes,
@@ -48,6 +47,31 @@ def defined(function: Callable) -> Callable:
     return evaluate
 
 
+# Functions of numbers, which are the same on lane vectors.
+ELEMENTWISE = frozenset(
+    """abs acos acosh add and asin asinh atan atan2 atanh cbrt ceil
+    clamp clz convert_element_type cos cosh digamma div eq erf erf_inv erfc exp exp2
+    expm1 floor ge gt integer_pow le lgamma log log1p log2 logistic lt max min mul ne neg
+    nextafter not one_minus_square or population_count pow reduce_precision rem round rsqrt
+    select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub
+    tan tanh xor""".split()
+)
+
+
+@rule(*ELEMENTWISE)
+def apply_elementwise(equation, *operands):
+    function = on_vectors(partial(equation.primitive.bind, **equation.params))
+    if not any(is_key(variable.aval) for variable in equation.invars):
+        return elementwise(function, *operands)
+    if equation.primitive is not lax.select_n_p:
+        raise UnsupportedPrimitive(f"the primitive {equation.primitive.name!r} of keys")
+
+    def select(which, *keys):
+        return tuple(function(which, *words) for words in zip(*keys))
+
+    return elementwise(select, *operands)
+
+
 # Pallas lacks these two on a GPU. `add_any` adds gradients.
 rule("add_any")(defined(lax.add))
 rule("is_finite")(defined(lambda x: lax.abs(x) < np.inf))
@@ -58,14 +82,6 @@ def bitcast_convert_type(equation, operand):
     if equation.invars[0].aval.shape != equation.outvars[0].aval.shape:
         raise UnsupportedPrimitive("the primitive 'bitcast_convert_type' between widths")
     return apply_elementwise(equation, operand)
-
-
-@rule("select_n")
-def select_key(equation, which, *keys):
-    def select(which, *keys):
-        return tuple(on_vectors(lax.select_n)(which, *words) for words in zip(*keys))
-
-    return elementwise(select, which, *keys)
 
 
 # Elements that only move

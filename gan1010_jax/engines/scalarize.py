@@ -30,7 +30,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import chex
@@ -147,16 +146,6 @@ def scalarize(fn: Callable, *example_args: Any) -> Callable:
 
 # The interpreter. A value is a `Lanes`, or an array that all lanes share.
 
-# Functions of numbers, which are the same on lane vectors.
-ELEMENTWISE = frozenset(
-    """abs acos acosh add and asin asinh atan atan2 atanh cbrt ceil
-    clamp clz convert_element_type cos cosh digamma div eq erf erf_inv erfc exp exp2
-    expm1 floor ge gt integer_pow le lgamma log log1p log2 logistic lt max min mul ne neg
-    nextafter not one_minus_square or population_count pow reduce_precision rem round rsqrt
-    select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub
-    tan tanh xor""".split()
-)
-
 # Functions within the function, and the parameter of the equation that holds each.
 CALLS = {
     "jit": "jaxpr",
@@ -220,8 +209,6 @@ def _apply(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
         return interpret(as_closed(equation.params[CALLS[name]]), operands)
     if not any(map(is_lanes, operands)):
         return _apply_shared(equation, operands)
-    if name in ELEMENTWISE and not any(is_key(variable.aval) for variable in equation.invars):
-        return [apply_elementwise(equation, *map(as_lanes, operands))]
     if name not in RULES:
         raise UnsupportedPrimitive(f"the primitive {name!r}")
     return RULES[name](equation, *operands)
@@ -311,8 +298,3 @@ def elementwise(function: Callable, *operands: Lanes) -> Lanes:
     arrays = np.broadcast_arrays(*(operand.elements for operand in operands))
     rows = zip(*(array.flat for array in arrays))
     return Lanes(arrange(itertools.starmap(function, rows), arrays[0].shape))
-
-
-def apply_elementwise(equation: jex.core.JaxprEqn, *operands: Lanes) -> Lanes:
-    """The result of an equation whose primitive is elementwise."""
-    return elementwise(on_vectors(partial(equation.primitive.bind, **equation.params)), *operands)

@@ -1,4 +1,4 @@
-"""Outlining: the same function, in which what is read more than once is computed once."""
+"""Outlining: the same function, in which a value that is read more than once is computed once."""
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def test_an_outlined_function_is_the_function(function):
 
 
 def test_two_words_in_one_array_keep_every_bit():
-    """Also those that, as floating-point numbers, are not numbers."""
+    """Also bit patterns that are NaN as floating-point numbers."""
 
     def twice(*words):
         return threefry2x32(*threefry2x32(*words), *words[2:])
@@ -75,7 +75,7 @@ def test_two_words_in_one_array_keep_every_bit():
     assert not_numbers > 100
 
 
-def test_what_is_read_more_than_once_is_a_function_of_its_own():
+def test_a_value_that_is_read_more_than_once_is_a_function():
     def function(x):
         once = x * 3 + 1
         many = jnp.exp(once) * 2

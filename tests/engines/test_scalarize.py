@@ -1,5 +1,7 @@
-"""`scalarize`: on lanes, every primitive and what is built of them give what `vmap` gives."""
+"""`scalarize`: on lanes, each primitive and functions built of them return what `vmap` returns."""
 
+import doctest
+import sys
 from functools import partial
 
 import flax.linen as nn
@@ -17,10 +19,11 @@ from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.engines import RULES, Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
-from gan1010_jax.engines.scalarize import CALLS, ELEMENTWISE, one_lane
+from gan1010_jax.engines.scalarize import CALLS, arrange, one_lane
 from gan1010_jax.environment import enable_x64
 
 LANES = 32
+KEY = jax.random.key(11)
 # Sums of a few terms in another order, and multiply-adds that XLA contracts in one program and
 # not in the other, differ by some roundings. Everything else is compared to the bit.
 ROUNDINGS = 8
@@ -30,7 +33,7 @@ ROUNDINGS = 8
 
 
 def words(tree):
-    """Typed keys [..., lanes] as their words [..., words, lanes], like `from_lanes` gives them."""
+    """Typed keys [..., lanes] as their words [..., words, lanes], as `from_lanes` returns them."""
 
     def unwrap(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -40,12 +43,12 @@ def words(tree):
     return jax.tree.map(unwrap, tree)
 
 
-# Compiling is most of what these tests do, so that LLVM is asked for no effort.
+# Compiling takes most of the time, so LLVM does not optimise.
 compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def on_lanes_and_by_vmap(fn, args, shared=()):
-    """What the scalarised function and `vmap` give, from one compiled program.
+    """The results of the scalarised function and of `vmap`, from one compiled program.
 
     `args` is a tuple of pytrees [..., lanes], `shared` one of pytrees that all lanes share.
     """
@@ -131,6 +134,8 @@ PAIR = (floats(2), floats(2, seed=1))
 INTEGER_PAIR = (integers(2), integers(2, seed=1))
 WORD_PAIR = (integers(2, dtype=np.uint32), integers(2, seed=1, dtype=np.uint32))
 BOOL_PAIR = (bools(2), bools(2, seed=1))
+PAIRS = (PAIR, INTEGER_PAIR, WORD_PAIR, BOOL_PAIR)
+SEVENS = jnp.full((3, LANES), 7, np.int32)
 
 
 # One function and its arguments for every primitive that there is a rule for
@@ -145,40 +150,26 @@ def each(function, *pairs):
     return apply, pairs
 
 
-def unary(name):
-    return each(getattr(lax, name), (floats(2),))
-
-
-def binary(name, *pairs):
+def of_lax(name, *pairs):
     return each(getattr(lax, name), *pairs)
 
 
-def comparison(name):
-    return binary(name, PAIR, INTEGER_PAIR, WORD_PAIR, BOOL_PAIR)
+def along(name, options, *arguments):
+    """A function of `lax`, with each of some options."""
+
+    def apply(*arguments):
+        return [getattr(lax, name)(x, **option) for x in arguments for option in options]
+
+    return apply, arguments
 
 
 def reduction(name, *arguments):
-    def reduce_all(*arguments):
-        return [
-            [function(argument) for argument in arguments]
-            for function in (
-                partial(getattr(lax, name), axes=axes) for axes in ((0,), (1,), (0, 2), (0, 1, 2))
-            )
-        ]
-
-    return reduce_all, arguments
+    return along(name, [{"axes": axes} for axes in ((0,), (1,), (0, 2), (0, 1, 2))], *arguments)
 
 
 def cumulative(name, *arguments):
-    def accumulate(*arguments):
-        function = getattr(lax, name)
-        return [
-            function(argument, axis=axis, reverse=reverse)
-            for argument in arguments
-            for axis, reverse in ((0, False), (1, True))
-        ]
-
-    return accumulate, arguments
+    options = [{"axis": 0, "reverse": False}, {"axis": 1, "reverse": True}]
+    return along(name, options, *arguments)
 
 
 @jax.custom_vjp
@@ -189,36 +180,34 @@ def doubled(x):
 doubled.defvjp(lambda x: (doubled(x), x), lambda x, g: (g * x,))
 
 SIGNED = (integers(2, 2, 3), normals(2, 2, 3))
+EDGES = (floats(2, 2, 3), integers(2, 2, 3))
+BITS = (bools(2, 2, 3), integers(2, 2, 3))
 FLOAT_UNARY = """acosh asinh asin acos atan atanh cbrt ceil cos cosh digamma erf erf_inv erfc exp
     exp2 expm1 floor lgamma log log1p logistic rsqrt sin sinh sqrt tan tanh""".split()
 
+SIGNED_UNARY = ("abs", "neg", "sign", "square")
+SHIFTS = ("shift_left", "shift_right_logical", "shift_right_arithmetic")
+
 CASES = {
-    **{name: unary(name) for name in FLOAT_UNARY},
-    **{name: comparison(name) for name in ("eq", "ge", "gt", "le", "lt", "ne")},
-    **{name: binary(name, PAIR, INTEGER_PAIR, WORD_PAIR) for name in ("add", "sub", "mul")},
-    **{name: binary(name, PAIR, INTEGER_PAIR) for name in ("max", "min")},
-    "div": binary("div", PAIR, (integers(3), jnp.full((3, LANES), 7, np.int32))),
-    "rem": binary("rem", PAIR, (integers(3), jnp.full((3, LANES), 7, np.int32))),
+    **{name: of_lax(name, (floats(2),)) for name in FLOAT_UNARY},
+    **{name: of_lax(name, *PAIRS) for name in ("eq", "ge", "gt", "le", "lt", "ne")},
+    **{name: of_lax(name, PAIR, INTEGER_PAIR, WORD_PAIR) for name in ("add", "sub", "mul")},
+    **{name: of_lax(name, PAIR, INTEGER_PAIR) for name in ("max", "min")},
+    **{name: of_lax(name, PAIR, (integers(3), SEVENS)) for name in ("div", "rem")},
     "pow": each(lax.pow, (jnp.abs(PAIR[0]), PAIR[1])),
-    "atan2": binary("atan2", PAIR),
-    "nextafter": binary("nextafter", PAIR),
-    "and": each(lax.bitwise_and, INTEGER_PAIR, WORD_PAIR, BOOL_PAIR),
-    "or": each(lax.bitwise_or, INTEGER_PAIR, WORD_PAIR, BOOL_PAIR),
-    "xor": each(lax.bitwise_xor, INTEGER_PAIR, WORD_PAIR, BOOL_PAIR),
+    **{name: of_lax(name, PAIR) for name in ("atan2", "nextafter")},
+    **{
+        name: each(getattr(lax, f"bitwise_{name}"), INTEGER_PAIR, WORD_PAIR, BOOL_PAIR)
+        for name in ("and", "or", "xor")
+    },
     "not": each(lax.bitwise_not, (integers(3),), (bools(3),), (integers(3, dtype=np.uint32),)),
-    "shift_left": binary("shift_left", (integers(3), abs(integers(3, seed=2)) % 40)),
-    "shift_right_logical": binary(
-        "shift_right_logical", (integers(3), abs(integers(3, seed=2)) % 40)
-    ),
-    "shift_right_arithmetic": binary(
-        "shift_right_arithmetic", (integers(3), abs(integers(3, seed=2)) % 40)
-    ),
+    **{name: of_lax(name, (integers(3), abs(integers(3, seed=2)) % 40)) for name in SHIFTS},
     "clz": each(lax.clz, (integers(3),), (integers(3, dtype=np.uint8),)),
     "population_count": each(lax.population_count, (integers(3, dtype=np.uint32),)),
-    "abs": each(lax.abs, (floats(3),), (integers(3),)),
-    "neg": each(lax.neg, (floats(3),), (integers(3),)),
-    "sign": each(lax.sign, (floats(3),), (integers(3),)),
-    "square": each(lax.square, (floats(3),), (integers(3),)),
+    **{
+        name: of_lax(name, (floats(3),), (integers(3),))
+        for name in ("abs", "neg", "sign", "square")
+    },
     "is_finite": each(lax.is_finite, (floats(3),)),
     "log2": each(jnp.log2, (floats(3),)),
     "one_minus_square": each(jax.grad(jnp.tanh), (floats(),)),
@@ -347,26 +336,19 @@ CASES = {
         (normals(3, 4), normals(3, 4, seed=1), integers(3)),
     ),
     # Elements together
-    "reduce_sum": reduction("reduce_sum", *SIGNED),
-    "reduce_prod": reduction("reduce_prod", *SIGNED),
-    "reduce_max": reduction("reduce_max", floats(2, 2, 3), integers(2, 2, 3)),
-    "reduce_min": reduction("reduce_min", floats(2, 2, 3), integers(2, 2, 3)),
-    "reduce_and": reduction("reduce_and", bools(2, 2, 3), integers(2, 2, 3)),
-    "reduce_or": reduction("reduce_or", bools(2, 2, 3), integers(2, 2, 3)),
-    "reduce_xor": reduction("reduce_xor", bools(2, 2, 3), integers(2, 2, 3)),
-    "cumsum": cumulative("cumsum", normals(3, 4), integers(3, 4)),
-    "cumprod": cumulative("cumprod", normals(3, 4), integers(3, 4)),
-    "cummax": cumulative("cummax", floats(3, 4), integers(3, 4)),
-    "cummin": cumulative("cummin", floats(3, 4), integers(3, 4)),
+    **{name: reduction(name, *SIGNED) for name in ("reduce_sum", "reduce_prod")},
+    **{name: reduction(name, *EDGES) for name in ("reduce_max", "reduce_min")},
+    **{name: reduction(name, *BITS) for name in ("reduce_and", "reduce_or", "reduce_xor")},
+    **{name: cumulative(name, normals(3, 4), integers(3, 4)) for name in ("cumsum", "cumprod")},
+    **{name: cumulative(name, floats(3, 4), integers(3, 4)) for name in ("cummax", "cummin")},
     "cumlogsumexp": cumulative("cumlogsumexp", normals(3, 4)),
-    "argmax": (
-        lambda *xs: [jnp.argmax(x, axis) for x in xs for axis in (0, 1, None)],
-        (floats(3, 4), integers(3, 4), bools(3, 4)),
-    ),
-    "argmin": (
-        lambda *xs: [jnp.argmin(x, axis) for x in xs for axis in (0, 1, None)],
-        (floats(3, 4), integers(3, 4), bools(3, 4)),
-    ),
+    **{
+        name: (
+            lambda *xs, name=name: [getattr(jnp, name)(x, a) for x in xs for a in (0, 1, None)],
+            (floats(3, 4), integers(3, 4), bools(3, 4)),
+        )
+        for name in ("argmax", "argmin")
+    },
     "dot_general": (
         lambda x, y, i, b: [
             x @ y,
@@ -449,24 +431,27 @@ CASES = {
     ),
 }
 
-# What only some of the supported versions of JAX have.
+# Primitives that only some of the supported versions of JAX have.
 OF_SOME_VERSIONS = {"log2", "one_minus_square", "stack", "unstack", "tile", "gather"}
 
 
 def test_every_rule_has_a_case():
-    assert {*ELEMENTWISE, *CALLS, *RULES} == set(CASES)
+    assert {*CALLS, *RULES} == set(CASES)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_primitive_on_lanes_is_its_vmap(name):
     function, arguments = CASES[name]
-    lanes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype), arguments)
     if name not in OF_SOME_VERSIONS:
-        assert name in primitives(jax.make_jaxpr(function)(*lanes).jaxpr)
+        assert name in primitives(jax.make_jaxpr(function)(*one_lane(arguments)).jaxpr)
     check(function, *arguments)
 
 
 # Lanes and what goes in and out
+
+
+def test_the_module_shows_an_array_becoming_lanes():
+    assert doctest.testmod(sys.modules[scalarize.__module__]) == (0, 5)
 
 
 TREE = {
@@ -516,21 +501,14 @@ def test_the_steps_that_a_scan_stacks_come_first():
 
 def test_lane_vectors_may_have_any_shape():
     x = normals(2).reshape(2, 4, LANES // 4)
-    (y,) = scalarize(lambda x: (jnp.sin(x) @ x,), normals(2)[:, 0])(Lanes(to_lanes_of(x)))
-    expected = jnp.sum(jnp.sin(x) * x, 0)
-    assert_same(y.elements[()], expected)
+    (y,) = scalarize(lambda x: (jnp.sin(x) @ x,), normals(2)[:, 0])(Lanes(arrange(x, (2,))))
+    assert_same(y.elements[()], jnp.sum(jnp.sin(x) * x, 0))
 
 
-def to_lanes_of(x):
-    elements = np.empty(len(x), object)
-    elements[:] = list(x)
-    return elements
+# Functions of lanes and of shared values
 
 
-# Functions of lanes and of what all lanes share
-
-
-def test_lanes_and_what_they_share_mix():
+def test_lanes_and_shared_values_mix():
     def mixed(x, table, number, flag, key, count):
         y = jnp.where(flag, x @ table, number) + table[1] * count
         z = jax.random.uniform(jax.random.fold_in(key, count), (2,))
@@ -551,7 +529,7 @@ def test_python_numbers_are_arguments_that_lanes_share():
     assert_same(count, jnp.full(LANES, 3))
 
 
-def test_what_no_lane_changes_is_computed_once():
+def test_shared_values_are_computed_once():
     def count_sines(fn, *arguments):
         return str(jax.make_jaxpr(fn)(*arguments)).count(" sin ")
 
@@ -662,9 +640,6 @@ def test_a_scan_carries_scans_and_stacks_keys():
     check(lambda x, key: walk(key, jax.random.split(key, 3), x), normals(), shared=(KEY,))
 
 
-KEY = jax.random.key(11)
-
-
 def test_loops_nest():
     def nested(x, y):
         def inner(c, y):
@@ -710,7 +685,7 @@ def test_a_draw_on_lanes_is_the_draw_of_its_key(name):
     check(DRAWS[name], keys())
 
 
-def test_keys_of_another_generator_are_refused_by_name():
+def test_keys_of_another_generator_are_rejected_by_name():
     def draw(key, x):
         return jax.random.uniform(key) + x
 
@@ -729,13 +704,13 @@ def test_keys_of_another_generator_are_refused_by_name():
 # What is not supported
 
 
-def refused(x):
+def sorting(x):
     return jnp.sort(x)
 
 
 def test_an_unsupported_primitive_is_named_with_its_function():
-    with pytest.raises(UnsupportedPrimitive, match=r"refused.*'sort'"):
-        scalarize(refused, jnp.zeros(3))(to_lanes(normals(3)))
+    with pytest.raises(UnsupportedPrimitive, match=r"sorting.*'sort'"):
+        scalarize(sorting, jnp.zeros(3))(to_lanes(normals(3)))
     with pytest.raises(NotImplementedError, match=r"<lambda>.*'while'"):
         fn = lambda x: lax.while_loop(lambda c: c < 3, lambda c: c + 1, x)  # noqa: E731
         scalarize(fn, 1.0)(to_lanes(normals()))
@@ -750,13 +725,13 @@ def test_an_unsupported_primitive_is_named_with_its_function():
 
 def test_an_unsupported_primitive_within_other_functions_is_named():
     def outer(x):
-        return lax.fori_loop(0, 2, lambda i, c: jax.jit(refused)(c), x)
+        return lax.fori_loop(0, 2, lambda i, c: jax.jit(sorting)(c), x)
 
     with pytest.raises(UnsupportedPrimitive, match=r"outer.*'sort'"):
         scalarize(outer, jnp.zeros(3))(to_lanes(normals(3)))
 
 
-def test_an_unsupported_primitive_of_what_lanes_share_is_supported():
+def test_an_unsupported_primitive_of_shared_values_is_supported():
     check(lambda x, y: x + jnp.sort(y), normals(3), shared=(np.array([3, 1, 2], np.float32),))
     check(lambda x: x + jnp.sort(jnp.array([3.0, 1.0, 2.0])), normals(3))
 
@@ -790,7 +765,7 @@ def test_float64_is_carried():
 
 
 class ResidualMLP(nn.Module):
-    """A small network with what small networks are made of."""
+    """A small network with the usual layers."""
 
     activations: tuple
 
@@ -849,7 +824,7 @@ def test_the_reference_draws():
 
 
 def test_the_gradient_of_a_gradient():
-    """A penalty on the slope of D, as many methods have it."""
+    """A penalty on the gradient of D."""
     game = gan.pattern_game()
 
     def penalty(params, sample):
@@ -887,11 +862,11 @@ def test_an_optimizer_takes_two_steps(name):
 
         return lax.fori_loop(0, 2, step, (params, optimizer.init(params)))
 
-    # Adam divides what may cancel by its own size, and so makes roundings larger.
+    # Adam divides sums that may cancel by their own size, and so makes roundings larger.
     check(descend, {"w": normals(2), "b": normals()}, normals(2, seed=3), roundings=64, scale=1e-5)
 
 
-# Any function of these
+# Random programs
 
 
 UNARY = [jnp.sin, jnp.tanh, jax.nn.relu, jax.nn.sigmoid, jnp.negative, jnp.abs, jnp.square]
