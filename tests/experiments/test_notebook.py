@@ -1,7 +1,7 @@
 """The notebook runs from top to bottom, and shows what running it gives.
 
-`python tests/test_notebook.py` runs it in place. That is what `jupyter execute --inplace` does, but
-for the times of day, which the latter writes into every cell.
+`python tests/experiments/test_notebook.py` runs it in place. That is what
+`jupyter execute --inplace` does, but for the times of day, which the latter writes into every cell.
 """
 
 import base64
@@ -20,9 +20,9 @@ from filelock import FileLock
 from matplotlib.image import imread
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parent.parent / "experiments" / "colab.ipynb"
+NOTEBOOK = Path(__file__).parent.parent.parent / "experiments" / "colab.ipynb"
 COMMITTED = nbformat.read(NOTEBOOK, as_version=4)
-TO_RENEW = "python tests/test_notebook.py runs the notebook in place"
+TO_RENEW = "python tests/experiments/test_notebook.py runs the notebook in place"
 
 # Another version of JAX or another kind of processor takes a few of 4,096 seeds over a threshold.
 NUMBER, ROUNDING, CHANGED_BY_FEW = re.compile(r"\d[\d,]*(?:\.\d+)?"), 1, 0.005
@@ -45,7 +45,7 @@ def execute(notebook, directory, environment):
     return client.execute(env=environment)
 
 
-# What the kernel does before the first cell: it notes who is called.
+# The kernel runs this before the first cell, to record calls.
 WATCH = """
 import os, sys
 
@@ -125,12 +125,14 @@ def mean_colours(picture):
     return inside.reshape(rows, SQUARE, columns, SQUARE, 3).mean(axis=(1, 3))
 
 
+@pytest.mark.slow
 def test_every_cell_was_run_once_and_in_order(executed):
     for notebook in (COMMITTED, executed[0]):
         counts = [cell.execution_count for cell in code_cells(notebook)]
         assert counts == list(range(1, 1 + len(counts))), TO_RENEW
 
 
+@pytest.mark.slow
 def test_it_says_what_it_says_when_it_is_run(executed):
     for shown, now in zip(code_cells(COMMITTED), code_cells(executed[0])):
         old, new = texts(shown), texts(now)
@@ -143,6 +145,7 @@ def test_it_says_what_it_says_when_it_is_run(executed):
             assert (abs(new_numbers - old_numbers) <= 1.001 * allowed).all(), said
 
 
+@pytest.mark.slow
 def test_it_draws_what_it_draws_when_it_is_run(executed):
     assert sum(len(pictures(cell)) for cell in COMMITTED.cells if cell.cell_type == "code") > 9
     for shown, now in zip(code_cells(COMMITTED), code_cells(executed[0])):
@@ -153,6 +156,7 @@ def test_it_draws_what_it_draws_when_it_is_run(executed):
             assert abs(a - b).max() <= SHIFTED_BY_A_PIXEL, drawn
 
 
+@pytest.mark.slow
 def test_nothing_is_installed_and_no_network_is_used_where_nothing_is_missing(executed):
     _, calls = executed
     assert calls == ""
@@ -215,12 +219,14 @@ def run_first_cell(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_first_cell_installs_the_checkout_around_it_and_imports_it(run_first_cell, tmp_path):
     ran = run_first_cell(requires=[])
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == str(tmp_path / "installed/absent_package/__init__.py")
 
 
+@pytest.mark.slow
 def test_the_first_cell_leaves_jax_as_it_is_or_says_why_it_cannot(run_first_cell, tmp_path):
     ran = run_first_cell(requires=["Requires-Dist: jax<0.7"])
     assert ran.returncode == 1 and not (tmp_path / "installed").exists()
