@@ -23,7 +23,6 @@ from gan1010_jax.engines import (
     compiler_options,
     init_block,
 )
-from gan1010_jax.environment import enable_x64
 from gan1010_jax.gan import Setup
 from gan1010_jax.population.columns import Results, record_columns
 from gan1010_jax.population.settings import RunSettings
@@ -127,11 +126,11 @@ def compile_program(
     setup = jax.tree.unflatten(structure, [lanes(dtype)] * structure.num_leaves)
     init_devices, run_devices = on_each_device(init_block), on_each_device(run_and_judge)
     carries, data_keys = jax.eval_shape(init_devices, seeds, setup)
-    lowered = [
+    lowered = (
         init_devices.lower(seeds, setup),
         run_devices.lower(carries, data_keys, live, setup),
-    ]
-    with ThreadPoolExecutor(len(lowered)) as pool:
+    )
+    with ThreadPoolExecutor(2) as pool:
         init_program, loop_program = pool.map(lambda program: program.compile(), lowered)
 
     def run(seeds, live, setup):
@@ -152,13 +151,8 @@ def _properties(history: History) -> dict[str, jax.Array]:
 def run_block(program: Program, seeds: np.ndarray, setup: Setup, kept: int) -> Results:
     """Run up to `program.width` rows, and keep the history of the first `kept`.
 
-    Padding lanes repeat the last row; their results are discarded.
-
-    Args:
-      program: the compiled engine.
-      seeds: [rows].
-      setup: each leaf [rows].
-      kept: how many histories to keep.
+    The seeds, and each leaf of the setup, are [rows]. Padding lanes repeat the last row; their
+    results are discarded.
     """
     live = np.arange(program.width) < len(seeds)
 
@@ -184,15 +178,3 @@ def run_block(program: Program, seeds: np.ndarray, setup: Setup, kept: int) -> R
         curves={name: curve.sum(axis=0) for name, curve in jax.device_get(results.curves).items()},
         history=first_lanes(results.history, kept) if kept else None,
     )
-
-
-def share_precision(fn: Callable) -> Callable:
-    """The same function for other threads: in this one's x64 mode, which is each thread's own."""
-    x64 = jax.config.jax_enable_x64
-
-    @functools.wraps(fn)
-    def call(*args):
-        with enable_x64(x64):
-            return fn(*args)
-
-    return call

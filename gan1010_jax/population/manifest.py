@@ -28,6 +28,8 @@ FORMAT = 3
 _KEYS = {"checksum", "seeds", "chunk", "configuration", "device", "versions"}
 # The other `versions()` do not change a row.
 _VERSIONS = ("gan1010_jax", "jax", "jaxlib", "flax", "optax")
+# Described by their names alone, since a lambda's code depends on Python's version.
+_BUILT_IN = (*OBJECTIVES.values(), *PENALTIES.values())
 
 
 def configure(settings: RunSettings) -> dict[str, Any]:
@@ -65,9 +67,9 @@ def configure(settings: RunSettings) -> dict[str, Any]:
 def describe(value: Any) -> Any:
     """A game, a method, or a part of one as JSON.
 
-    A dataclass, as a Flax module is, becomes its type and its fields, an array its digest, and a
-    function its name and the values that it holds; a lambda also its code. Two functions that
-    differ in none of these count as the same.
+    A dataclass, as a Flax module is, becomes its type and its fields, or its name if it is a
+    built-in objective or penalty, an array its digest, and a function its name and the values that
+    it holds; a lambda also its code. Two functions that differ in none of these count as the same.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -87,10 +89,10 @@ def describe(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         unnamed = {"parent", "name"} if isinstance(value, nn.Module) else set()
         names = [field.name for field in dataclasses.fields(value) if field.name not in unnamed]
-        return {
-            "type": _full_name(type(value)),
-            **describe({name: getattr(value, name) for name in names}),
-        }
+        if value in _BUILT_IN:
+            names = ["name"]
+        parts = describe({name: getattr(value, name) for name in names})
+        return {"type": _full_name(type(value)), **parts}
     if callable(value) and hasattr(value, "__qualname__"):
         return {"function": _full_name(value), **describe(_held_by(value))}
     text = repr(value)

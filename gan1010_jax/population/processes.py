@@ -1,7 +1,7 @@
 """Several processes that work on one population, joined by `jax.distributed`.
 
-They share out the chunks at the start and wait for each other at the end; in between they do not
-talk. `jax.distributed` watches whether they live.
+They divide the chunks at the start and wait for each other at the end, with no communication in
+between. `jax.distributed` detects processes that die.
 """
 
 import json
@@ -26,8 +26,8 @@ def join_processes(
     """Join the processes of a job, before JAX is used otherwise.
 
     `jax.distributed.initialize` with its arguments, which it finds by itself under SLURM, MPI,
-    Kubernetes and on TPU pods. A process that dies is missed after 100 seconds, and the others go
-    on with their own shares; unless it is the first, which ends them all.
+    Kubernetes and on TPU pods. A process that dies is detected after 100 s, and the others go on
+    with their own shares; the death of the first ends all.
 
     Raises:
       InvalidArgument: (a `ValueError`) if the arguments are not found, or not right.
@@ -46,7 +46,7 @@ def join_processes(
             f"--coordinator HOST:PORT, --num-processes and --process-id ({error})"
         )
         raise InvalidArgument("distributed", True, allowed) from error
-    signal.signal(signal.SIGTERM, on_termination)  # which JAX would keep to itself
+    signal.signal(signal.SIGTERM, on_termination)  # JAX replaces it
 
 
 def is_first() -> bool:
@@ -55,28 +55,28 @@ def is_first() -> bool:
 
 
 def decided_by_first(decide: Callable[[], Any]) -> Any:
-    """What a function returns in the first process, as JSON can say it, in every process.
+    """In every process, the JSON value that a function returns in the first one.
 
     Raises:
-      UnfinishedRun: in the others, if it raises an error in the first, which has that error.
+      UnfinishedRun: in the others, if the function raises an error in the first.
     """
     if jax.process_count() == 1:
         return decide()
     if not is_first():
-        answer = broadcast(None)
+        answer = _broadcast(None)
         if "error" in answer:
             raise UnfinishedRun(f"the first process did not go on: {answer['error']}")
         return answer["value"]
     try:
         value = decide()
     except Exception as error:
-        broadcast({"error": str(error)})
+        _broadcast({"error": str(error)})
         raise
-    return broadcast({"value": value})["value"]
+    return _broadcast({"value": value})["value"]
 
 
-def broadcast(value: Any) -> Any:
-    """The first process' value, as JSON can say it, in every process."""
+def _broadcast(value: Any) -> Any:
+    """The first process's JSON value, in every process."""
     data = np.frombuffer(json.dumps(value).encode(), np.uint8)
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     data = multihost_utils.broadcast_one_to_all(np.resize(data, length))
@@ -84,18 +84,18 @@ def broadcast(value: Any) -> Any:
 
 
 def wait_for_all() -> set[int]:
-    """Wait until every process has come here or has died; which have died."""
+    """Wait until every process has called this or has died; those that have died."""
     everyone = range(jax.process_count())
     if len(everyone) == 1:
         return set()
-    # JAX's public form of this, `multihost_utils.live_devices`, is new and still changes its shape.
+    # The public form of this, `multihost_utils.live_devices`, is new, and its signature changes.
     return set(everyone) - set(distributed.global_state.client.get_live_nodes([*everyone]))
 
 
 def leave(wait: bool) -> None:
-    """End this process' part in a job, of which the others then know at once.
+    """Leave the job, which the other processes then know at once.
 
-    The first process is needed until all have left, which it may wait for.
+    The first process has to stay until all others have left, and waits for that if `wait`.
     """
     if not jax.distributed.is_initialized():
         return

@@ -14,11 +14,11 @@ import jax
 import numpy as np
 
 from gan1010_jax.convergence import Counts, add_counts, count_rows
-from gan1010_jax.environment import count_cores, describe_device, versions
+from gan1010_jax.environment import count_cores, describe_device, enable_x64, versions
 from gan1010_jax.errors import InvalidArgument, UnfinishedRun
 from gan1010_jax.gan import Setup
 from gan1010_jax.population import manifest, store
-from gan1010_jax.population.blocks import Program, compile_run, run_block, share_precision
+from gan1010_jax.population.blocks import Program, compile_run, run_block
 from gan1010_jax.population.columns import Results, join_histories, join_results
 from gan1010_jax.population.files import claim, is_empty, write_json
 from gan1010_jax.population.processes import decided_by_first, is_first, wait_for_all
@@ -256,7 +256,8 @@ def _run_chunks(
         waiting.popleft()
 
     settings.progress(done, total)
-    run = share_precision(partial(_run_rows, program, settings, settings.float_setup))
+    x64, setup = jax.config.jax_enable_x64, settings.float_setup
+    run = partial(_run_rows, program, settings, setup, x64)
     pool = ThreadPoolExecutor(workers)
     try:
         for rows in chunks:
@@ -278,7 +279,9 @@ def _run_chunks(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_rows(program: Program, settings: RunSettings, setup: Setup, rows: range) -> Results:
+def _run_rows(
+    program: Program, settings: RunSettings, setup: Setup, x64: bool, rows: range
+) -> Results:
     """Train some rows: seed by seed, and of each seed cell by cell."""
     places, cells = np.divmod(np.asarray(rows), count_cells(settings.grid))
     first, last = int(places[0]), int(places[-1])
@@ -286,7 +289,8 @@ def _run_rows(program: Program, settings: RunSettings, setup: Setup, rows: range
     setup = jax.tree.map(lambda leaf: np.broadcast_to(leaf, settings.seeds)[places], setup)
     varied = cell_columns(settings.grid, cells)
     kept = 0 if settings.grid else max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
-    results = run_block(program, seeds, with_hyperparams(setup, **varied), kept)
+    with enable_x64(x64):  # each thread has its own mode
+        results = run_block(program, seeds, with_hyperparams(setup, **varied), kept)
     return results._replace(columns=results.columns | varied)
 
 

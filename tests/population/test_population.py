@@ -128,6 +128,7 @@ def test_a_cell_of_a_grid_is_a_plain_population_to_the_bit(short):
             np.testing.assert_array_equal(grid.columns[name][cell], column, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_row_of_a_grid_is_replayed(short):
     each = at(clip=[0.1, 0.2, 0.4])  # of every seed, in all cells
     grid = short(range(3), each, grid=RATES)
@@ -135,6 +136,7 @@ def test_a_row_of_a_grid_is_replayed(short):
         assert_leads_to_row(gan.replay_row(grid, row), grid.columns, row)
 
 
+@pytest.mark.slow
 def test_a_grid_varies_what_is_absent_otherwise(short):
     grid = short(range(4), grid={"noise_std": [0.0, 0.5]})
     quiet = short(range(4), setup=at(noise_std=0.0))
