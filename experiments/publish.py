@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import agreement
 import benchmark
@@ -33,22 +33,6 @@ RESULTS = HERE / "results"
 PAGES = (HERE.parent / "README.md", HERE / "README.md")
 RUNS = RESULTS / "runs.json"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-class Show(NamedTuple):
-    """A run that the pages show: its command, as they have it, and the files that are kept of it.
-
-    Each is a name here, and after `=` its source, a name in the run's directory or one of `MAKERS`;
-    without one, the names are the same.
-    """
-
-    command: str
-    kept: str = ""
-
-    def sources(self) -> dict[str, str]:
-        """The sources of the kept files."""
-        pairs = (word.partition("=") for word in self.kept.split())
-        return {kept: source or kept for kept, _, source in pairs}
 
 
 def find_browser() -> str | None:
@@ -81,52 +65,25 @@ def sample_curves(out: Path) -> bytes:
 
 
 MAKERS = {"screenshot": take_screenshot, "curves": sample_curves}
-TRAIN, SWEEP = "python experiments/train.py", "python experiments/sweep.py"
-AXES = "--x d_lr=log:1e-3:{0} --y g_lr=log:1e-3:{0}"
-SHOWS = {
-    "first": Show(
-        f"{TRAIN} --seeds 64 --animate",
-        "results/first.txt=../../stdout.txt figures/training.gif figures/generator.png "
-        "figures/losses.png figures/convergence.png figures/outputs.png figures/architecture.png",
-    ),
-    "watch": Show(
-        "python experiments/watch.py --seed 17 --out runs/watch.html",
-        "figures/watch.png=screenshot",
-    ),
-    "million": Show(
-        f"{TRAIN} --seeds 1000000 --out runs/million",
-        "results/million.json=report.json figures/million.png=figures/convergence.png "
-        "figures/settling.png",
-    ),
-    "long_run": Show(
-        f"{TRAIN} --seeds 4096 --steps 250000 --record-every 50",
-        "results/long_run.json=curves figures/long_run.png=figures/convergence.png "
-        "figures/forgetting.png",
-    ),
-    "phase_diagram": Show(f"{SWEEP} {AXES.format('1.25893:32')}", "figures/phase_diagram.png"),
-    "methods": Show(
-        f"{SWEEP} {AXES.format('1:31')} --seeds 64 \\\n"
-        "    --methods mse,nonsaturating,wasserstein,mse+r1",
-        "figures/methods.png=figures/phase_diagram.png",
-    ),
-    "compare_methods": Show(
-        "python experiments/compare_methods.py",
-        "results/compare_methods.json=compare_methods.json figures/compare_methods.png "
-        "results/compare_methods.md=compare_methods.md",
-    ),
-    **{
-        name: Show(
-            f"python experiments/{name}.py",
-            f"results/{name}.json={report}.json figures/{name}.png",
-        )
-        for name, report in {
-            "spectrum": "spectrum",
-            "dirac": "dirac",
-            "agreement": "agreement",
-            "benchmark": "report",
-        }.items()
-    },
-    "notebook": Show("python tests/experiments/test_notebook.py"),  # which runs it in place
+# The files that are kept of each run that the pages show. After `=` stands a file's source, a name
+# in the run's directory or one of `MAKERS`; without one, the names are the same.
+KEPT = {
+    "first": "results/first.txt=../../stdout.txt figures/training.gif figures/generator.png "
+    "figures/losses.png figures/convergence.png figures/outputs.png figures/architecture.png",
+    "watch": "figures/watch.png=screenshot",
+    "million": "results/million.json=report.json figures/million.png=figures/convergence.png "
+    "figures/settling.png",
+    "long_run": "results/long_run.json=curves figures/long_run.png=figures/convergence.png "
+    "figures/forgetting.png",
+    "phase_diagram": "figures/phase_diagram.png",
+    "methods": "figures/methods.png=figures/phase_diagram.png",
+    "compare_methods": "results/compare_methods.json=compare_methods.json "
+    "results/compare_methods.md=compare_methods.md figures/compare_methods.png",
+    "spectrum": "results/spectrum.json=spectrum.json figures/spectrum.png",
+    "dirac": "results/dirac.json=dirac.json figures/dirac.png",
+    "agreement": "results/agreement.json=agreement.json figures/agreement.png",
+    "benchmark": "results/benchmark.json=report.json figures/benchmark.png",
+    "notebook": "",  # which runs in place
 }
 
 
@@ -146,38 +103,48 @@ class Publish:
 
 def main(options: Publish) -> None:
     """Run the commands of these names, and insert the numbers."""
-    names = SHOWS if options.names == ("all",) else options.names
+    names = KEPT if options.names == ("all",) else options.names
     for name in names:
-        if name not in SHOWS:
-            raise gan.InvalidArgument("names", name, f"all, or some of {', '.join(SHOWS)}")
+        if name not in KEPT:
+            raise gan.InvalidArgument("names", name, f"all, or some of {', '.join(KEPT)}")
+    commands = dict(find_commands())
     for name in names:
-        print(f"$ {SHOWS[name].command}", flush=True)
-        perform(name, SHOWS[name])
+        print(f"$ {commands[name]}", flush=True)
+        perform(name, commands[name])
     for page in PAGES:
         write_file(page, insert(page.read_text(encoding="utf-8")).encode())
 
 
-def perform(name: str, show: Show) -> None:
+def find_commands() -> list[tuple[str, str]]:
+    """The commands that the pages show, each after the name of its run."""
+    command = r"(?:```bash\n|`)(python [^`]*?)(?:\n```\n\n\(|`<br>)<!-- (\w+)\.seconds -->"
+    pages = [page.read_text(encoding="utf-8") for page in reversed(PAGES)]
+    return [(name, shown) for page in pages for shown, name in re.findall(command, page)]
+
+
+def perform(name: str, command: str) -> None:
     """Run a command; keep the files that the pages show, and its duration."""
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         for part in ("experiments", "tests"):
             (place / part).symlink_to(HERE.parent / part)
-        _, *arguments = shlex.split(show.command.replace("\\\n", ""))
+        _, *arguments = shlex.split(command.replace("\\\n", ""))
         # As for a newcomer, with nothing compiled yet.
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(place / "compiled")}
         with (place / "stdout.txt").open("w") as stdout:
             started = time.perf_counter()
-            command = [sys.executable, *arguments]
-            subprocess.run(command, cwd=place, env=environment, check=True, stdout=stdout)
+            program = [sys.executable, *arguments]
+            subprocess.run(program, cwd=place, env=environment, check=True, stdout=stdout)
             seconds = time.perf_counter() - started
         out = next(iter([*place.glob("runs/*"), place]))
-        for kept, source in show.sources().items():
-            maker = MAKERS.get(source, lambda out, source=source: (out / source).read_bytes())
-            write_file(HERE / kept, maker(out))
+        for kept, _, source in (word.partition("=") for word in KEPT[name].split()):
+            if source in MAKERS:
+                write_file(HERE / kept, MAKERS[source](out))
+            else:
+                write_file(HERE / kept, (out / (source or kept)).read_bytes())
     runs = read_json("runs") if RUNS.exists() else {}
-    runs[name] = {"command": show.command, "seconds": round(seconds, 1), "versions": versions()}
-    write_json(RUNS, {name: runs[name] for name in SHOWS if name in runs})
+    runs[name] = {"command": command, "seconds": round(seconds, 1), "versions": versions()}
+    write_json(RUNS, {name: runs[name] for name in KEPT if name in runs})
 
 
 # The numbers and tables of the pages, each made of kept results

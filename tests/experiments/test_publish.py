@@ -34,16 +34,14 @@ def test_a_value_within_a_line_does_not_begin_it():
 
 def test_every_result_that_is_shown_was_made_by_the_command_beside_it():
     runs = publish.read_json("runs")
-    pages = "".join(page.read_text(encoding="utf-8") for page in publish.PAGES)
-    assert {name: run["command"] for name, run in runs.items()} == {
-        name: show.command for name, show in publish.SHOWS.items()
-    }
-    for name, show in publish.SHOWS.items():
-        assert show.command in pages and f"<!-- {name}.seconds -->" in pages
+    shown = publish.find_commands()
+    assert {name for name, _ in shown} == set(runs) == set(publish.KEPT)
+    for name, command in shown:
+        assert runs[name]["command"] == command
 
 
 def test_every_kept_file_is_of_a_run():
-    kept = {file for show in publish.SHOWS.values() for file in show.sources()}
+    kept = {word.partition("=")[0] for words in publish.KEPT.values() for word in words.split()}
     there = (publish.HERE / folder for folder in ("figures", "results"))
     names = {str(file.relative_to(publish.HERE)) for folder in there for file in folder.iterdir()}
     assert names == kept | {"results/runs.json"}
