@@ -39,8 +39,8 @@ def configure(settings: RunSettings) -> dict[str, Any]:
       InvalidArgument: (a `ValueError`) for hyperparameters that are not scalars, and for a game or
         a method that cannot be described.
     """
-    setup, grid = check_setup(settings.setup), settings.grid
-    found = versions()
+    setup, grid, found = check_setup(settings.setup), settings.grid, versions()
+    plain = ("first_seed", "steps", "record_every", "engine")
     try:
         described = {"game": describe(setup.game), "method": describe(setup.method)}
     except RecursionError as error:
@@ -54,11 +54,8 @@ def configure(settings: RunSettings) -> dict[str, Any]:
             if number is not None and name not in grid
         },
         "grid": {name: list(map(shortest, values)) for name, values in grid.items()},
-        "first_seed": settings.first_seed,
-        "steps": settings.steps,
-        "record_every": settings.record_every,
+        **{name: getattr(settings, name) for name in plain},
         "dtype": setup.hyperparams.d_lr.dtype.name,
-        "engine": settings.engine,
         "platform": jax.default_backend(),
         "versions": {name: found[name] for name in _VERSIONS},
     }
@@ -229,15 +226,14 @@ def settings_of(
 
 def _find_game(configuration: Mapping[str, Any], game: Game | None) -> Game:
     """The game of a configuration: the one given, or the built-in one of its recipe."""
-    described = configuration["game"]
-    if game is None and described["recipe"] is not None:
-        name, arguments = described["recipe"]
-        if name in GAMES:
-            game = GAMES[name](*arguments)
-    if describe(game) != described:
-        name = described["name"]
-        raise InvalidArgument("game", game, f"the Game that was played, of the name {name!r}")
-    return game
+    described, found = configuration["game"], game
+    name, arguments = described["recipe"] or (None, ())
+    if game is None and name in GAMES:
+        found = GAMES[name](*arguments)
+    if found is None or describe(found) != described:
+        allowed = f"the Game that was played, of the name {described['name']!r}"
+        raise InvalidArgument("game", game, allowed)
+    return found
 
 
 def _find_method(configuration: Mapping[str, Any], method: Method | None) -> Method:
@@ -252,15 +248,12 @@ def _find_method(configuration: Mapping[str, Any], method: Method | None) -> Met
 
 
 def _make_method(described: Mapping[str, Any]) -> Method | None:
-    """The method of a description, if all its parts are of this package or optax."""
-    objective, penalty = described["objective"]["name"], described["penalty"]["name"]
-    known, of = {str(describe(one)): one for one in OPTIMIZERS.values()}, described["optimizer"]
-    optimizers = tuple(known.get(str(one)) for one in (of if isinstance(of, list) else [of]))
-    if objective not in OBJECTIVES or penalty not in PENALTIES or None in optimizers:
+    """The method of a description, if its parts are built in and its optimisers `OPTIMIZERS`."""
+    known, given = {str(describe(one)): one for one in OPTIMIZERS.values()}, described["optimizer"]
+    pair = [known.get(str(one)) for one in (given if isinstance(given, list) else [given])]
+    parts = {name: described[name]["name"] for name in ("objective", "penalty")}
+    parts |= {name: described[name] for name in ("update_order", "d_steps", "first")}
+    try:
+        return Method(**parts, optimizer=tuple(pair) if len(pair) == 2 else pair[0])
+    except InvalidArgument:  # for a name or an optimiser that is not built in
         return None
-    return Method(
-        objective,
-        penalty=penalty,
-        optimizer=optimizers if isinstance(of, list) else optimizers[0],
-        **{name: described[name] for name in ("update_order", "d_steps", "first")},
-    )

@@ -89,8 +89,7 @@ def read_chunks(
 
     Args:
       out: the directory.
-      manifest: its manifest. `seeds` is the number of seeds, and the `configuration`'s
-        `first_seed` the seed of the first rows, as many as its `grid` has cells.
+      manifest: its manifest.
       known: parts of the population whose chunks are left out.
       repair: whether a bad file, with the part of the population that needs it, is moved to
         `OUT/set-aside/` instead of raising an error.
