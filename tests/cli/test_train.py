@@ -329,11 +329,13 @@ def test_a_finished_run_is_animated_without_the_figures(train, workplace):
         shutil.rmtree("LATER")
 
 
-def test_an_mp4_without_ffmpeg_is_rejected_before_training(train, tmp_path):
-    process = train("--animate --movie mp4 --out run".split(), tmp_path, PATH=str(tmp_path))
-    assert process.returncode == 2
-    assert process.stdout == "" and not list(tmp_path.iterdir())
-    assert process.stderr == (
+def test_an_mp4_without_ffmpeg_is_rejected_before_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_program("train", "--animate --movie mp4 --out run", monkeypatch) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and not list(tmp_path.iterdir())
+    assert printed.err == (
         "error: --movie must be gif, since ffmpeg, which mp4 takes, is not installed; got 'mp4'\n"
     )
 
@@ -404,11 +406,11 @@ def test_a_name_like_markup_and_an_ascii_terminal_are_no_trouble(train, tmp_path
     assert (tmp_path / "ü[/red]" / "report.json").is_file()
 
 
-def test_help_names_every_option_and_the_cache(train, tmp_path):
-    process = train(["--help"], tmp_path)
-    assert process.returncode == 0
+def test_help_names_every_option_and_the_cache(monkeypatch, capsys):
+    assert run_program("train", "--help", monkeypatch) == 0
+    printed = capsys.readouterr().out
     for option in ("seeds", "first-seed", "steps", "record-every", "pattern", *HYPERPARAMS):
-        assert f"--{option.replace('_', '-')}" in process.stdout
+        assert f"--{option.replace('_', '-')}" in printed
     for text in (
         "--engine",
         "--out",
@@ -420,7 +422,7 @@ def test_help_names_every_option_and_the_cache(train, tmp_path):
         "cache directory",
         *(*OBJECTIVES, *UPDATE_ORDERS, *PENALTIES, *OPTIMIZERS, *ENGINES),
     ):
-        assert text in process.stdout
+        assert text in printed
 
 
 @pytest.mark.slow
