@@ -99,7 +99,8 @@ def _on_elements(function: Callable) -> Callable:
     """The rule that rearranges elements by a function of NumPy arrays and parameters."""
 
     def rearrange(equation, *operands):
-        return Lanes(function(*(operand.elements for operand in operands), **equation.params))
+        results = function(*(operand.elements for operand in operands), **equation.params)
+        return [*map(Lanes, results)] if isinstance(results, list) else Lanes(results)
 
     return rearrange
 
@@ -109,6 +110,10 @@ def _broadcast(x, shape, broadcast_dimensions, **_):
     return np.broadcast_to(np.expand_dims(x, added), shape)
 
 
+def _unstack(x, axis, **_):
+    return [part.squeeze(axis) for part in np.split(x, x.shape[axis], axis)]
+
+
 def _slice(x, start_indices, limit_indices, strides):
     return x[tuple(map(slice, start_indices, limit_indices, strides or itertools.repeat(None)))]
 
@@ -116,6 +121,11 @@ def _slice(x, start_indices, limit_indices, strides):
 rule("reshape")(_on_elements(lambda x, new_sizes, **_: x.reshape(new_sizes)))
 rule("squeeze")(_on_elements(lambda x, dimensions: x.squeeze(dimensions)))
 rule("transpose")(_on_elements(lambda x, permutation: x.transpose(permutation)))
+rule("rev")(_on_elements(lambda x, dimensions: np.flip(x, dimensions)))
+rule("tile")(_on_elements(lambda x, reps: np.tile(x, reps)))
+rule("split")(_on_elements(lambda x, sizes, axis: np.split(x, np.cumsum(sizes)[:-1], axis)))
+rule("stack")(_on_elements(lambda *xs, axis: np.stack(xs, axis)))
+rule("unstack")(_on_elements(_unstack))
 rule("concatenate")(_on_elements(lambda *xs, dimension: np.concatenate(xs, dimension)))
 rule("broadcast_in_dim")(_on_elements(_broadcast))
 rule("slice")(_on_elements(_slice))
@@ -125,7 +135,7 @@ rule("slice")(_on_elements(_slice))
 _MOVED = {"dynamic_slice": [0], "dynamic_update_slice": [0, 1], "gather": [0], "scatter": [0, 2]}
 
 
-@rule("rev", "split", "tile", "stack", "unstack", "pad", *_MOVED)
+@rule("pad", *_MOVED)
 def move(equation, *operands):
     """Apply the primitive to the elements' numbers, to see where they move."""
     primitive = equation.primitive
@@ -141,11 +151,10 @@ def move(equation, *operands):
     inputs = [x.reshape(operand.elements.shape) for x, operand in zip(inputs, operands)]
     fill = {"fill_value": -1} if primitive.name == "gather" else {}
     with jax.ensure_compile_time_eval():
-        results = primitive.bind(*inputs, **equation.params | fill)
-    places = [*map(np.asarray, results if primitive.multiple_results else [results])]
-    if any((array < 0).any() for array in places):
+        places = np.asarray(primitive.bind(*inputs, **equation.params | fill))
+    if (places < 0).any():
         raise UnsupportedPrimitive(f"the primitive {primitive.name!r} at places out of bounds")
-    return [Lanes(arrange((elements[i] for i in array.flat), array.shape)) for array in places]
+    return Lanes(arrange((elements[place] for place in places.flat), places.shape))
 
 
 def _known_places(equation: jex.core.JaxprEqn, operand: Lanes) -> np.ndarray:

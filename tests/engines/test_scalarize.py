@@ -777,6 +777,7 @@ class ResidualMLP(nn.Module):
         return jnp.tanh(nn.softmax(x)), nn.log_softmax(nn.RMSNorm()(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "activations",
     [(nn.relu, nn.gelu), (nn.softplus, nn.leaky_relu), (nn.silu, nn.elu)],
@@ -920,6 +921,7 @@ def build(program):
     return run
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @hypothesis.given(programs())
 def test_a_function_on_lanes_is_its_vmap(program):
