@@ -1,8 +1,8 @@
 """The public functions: train a population, open one, replay one of its rows."""
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,7 @@ def replay_row(population: Population, row: int) -> History:
     check_whole("row", row, 0, population.counts.seeds - 1)
     again = train_population(
         population.columns["seed"][[row]],
-        dataclasses.replace(population.setup, hyperparams=population.hyperparams_of(row)),
+        replace(population.setup, hyperparams=population.hyperparams_of(row)),
         steps=population.steps,
         record_every=population.record_every,
         engine=population.engine,

@@ -33,12 +33,7 @@ _BUILT_IN = (*OBJECTIVES.values(), *PENALTIES.values())
 
 
 def configure(settings: RunSettings) -> dict[str, Any]:
-    """Everything that a row depends on beside its number; equal values give the same bits.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for hyperparameters that are not scalars, and for a game or
-        a method that cannot be described.
-    """
+    """Everything that a row depends on beside its number; equal values give the same bits."""
     setup, grid, found = check_setup(settings.setup), settings.grid, versions()
     plain = ("first_seed", "steps", "record_every", "engine")
     try:
@@ -118,11 +113,7 @@ def _full_name(value: Any) -> str:
 
 
 def check_same(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Raise unless a configuration equals that of a manifest.
-
-    Raises:
-      BadFile: (a `ValueError`) that names the first field that differs.
-    """
+    """Raise `BadFile` for the first field in which a configuration differs from a manifest's."""
     theirs, ours = dict(_flatten(there)), dict(_flatten(here))
     for field in theirs | ours:
         if theirs.get(field) != ours.get(field):
@@ -155,12 +146,7 @@ def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(out: Path) -> dict[str, Any]:
-    """Read a manifest.
-
-    Raises:
-      BadFile: (a `ValueError`) if there is none, it is not a manifest, it was changed, or it is
-        of another format than this version of the package knows.
-    """
+    """Read a manifest; raise `BadFile` if there is none that is whole and of this format."""
     path = out / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
@@ -205,11 +191,7 @@ def read_run(out: Path) -> RunSettings:
 def settings_of(
     manifest: Mapping[str, Any], game: Game | None = None, method: Method | None = None
 ) -> RunSettings:
-    """The settings that a manifest states; a game or method of one's own has to be given.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for another game or method than was used.
-    """
+    """The settings that a manifest states; a game or method of one's own has to be given."""
     configuration = manifest["configuration"]
     grid, first_seed = configuration["grid"], configuration["first_seed"]
     first_cell = {name: values[0] for name, values in grid.items()}

@@ -23,12 +23,7 @@ from gan1010_jax.population.columns import Results, join_histories, join_results
 from gan1010_jax.population.files import claim, is_empty, write_json
 from gan1010_jax.population.processes import decided_by_first, is_first, wait_for_all
 from gan1010_jax.population.results import Population, convergence_report, make_population
-from gan1010_jax.population.settings import (
-    RunSettings,
-    cell_columns,
-    count_cells,
-    with_hyperparams,
-)
+from gan1010_jax.population.settings import RunSettings, select_rows
 from gan1010_jax.population.tables import MAIN_TABLE, StoredColumns, make_tables, read_tables
 from gan1010_jax.training import History
 
@@ -282,15 +277,11 @@ def _run_chunks(
 def _run_rows(
     program: Program, settings: RunSettings, setup: Setup, x64: bool, rows: range
 ) -> Results:
-    """Train some rows: seed by seed, and of each seed cell by cell."""
-    places, cells = np.divmod(np.asarray(rows), count_cells(settings.grid))
-    first, last = int(places[0]), int(places[-1])
-    seeds = np.asarray(settings.seed_list[first : last + 1], np.uint32)[places - first]
-    setup = jax.tree.map(lambda leaf: np.broadcast_to(leaf, settings.seeds)[places], setup)
-    varied = cell_columns(settings.grid, cells)
+    """Train some rows."""
     kept = 0 if settings.grid else max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
     with enable_x64(x64):  # each thread has its own mode
-        results = run_block(program, seeds, with_hyperparams(setup, **varied), kept)
+        seeds, setup, varied = select_rows(settings, setup, rows)
+        results = run_block(program, seeds, setup, kept)
     return results._replace(columns=results.columns | varied)
 
 

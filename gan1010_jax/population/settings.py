@@ -67,11 +67,7 @@ class RunSettings(NamedTuple):
 
 
 def check_settings(settings: RunSettings) -> RunSettings:
-    """Validate the arguments of `train_population`; the settings with complete values.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for a value outside its limits.
-    """
+    """Validate the arguments of `train_population`; the settings with complete values."""
     seeds = _check_seeds(settings.seed_list)
     setup = check_setup(settings.setup, len(seeds))
     check_steps(settings.steps, settings.record_every, MAX_STEPS // setup.method.d_steps)
@@ -79,7 +75,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
     for name, most in (("workers", MAX_WORKERS), ("chunk", MAX_CHUNK)):
         if getattr(settings, name) is not None:
             check_whole(name, getattr(settings, name), 1, most, ", or None")
-    grid = as_grid({} if settings.grid is None else settings.grid)
+    grid = _as_grid({} if settings.grid is None else settings.grid)
     first_cell = {name: values[0] for name, values in grid.items()}
     return settings._replace(
         seed_list=seeds,
@@ -118,13 +114,8 @@ def seed_range(seeds: int, first_seed: int = 0) -> range:
     return range(first_seed, first_seed + seeds)
 
 
-def as_grid(grid: Grid) -> dict[str, np.ndarray]:
-    """A grid in JAX's default float type, in the order of `HYPERPARAMS`.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for another name, or anything but a list of different
-        allowed numbers.
-    """
+def _as_grid(grid: Grid) -> dict[str, np.ndarray]:
+    """Validate a grid; its values in JAX's default float type, in the order of `HYPERPARAMS`."""
     if not isinstance(grid, Mapping) or not set(grid) <= set(HYPERPARAMS):
         allowed = f"lists of values by name, among {', '.join(HYPERPARAMS)}"
         raise InvalidArgument("grid", grid, allowed)
@@ -145,13 +136,22 @@ def count_cells(grid: Grid) -> int:
     return math.prod(map(len, grid.values()))
 
 
-def cell_columns(grid: Grid, cells: np.ndarray) -> dict[str, np.ndarray]:
-    """The hyperparameters of some cells; those of the last name change fastest."""
-    columns = {}
-    for name, values in reversed(grid.items()):
-        cells, places = np.divmod(cells, len(values))
-        columns[name] = values[places]
-    return {name: columns[name] for name in grid}
+def select_rows(
+    settings: RunSettings, setup: Setup, rows: range
+) -> tuple[np.ndarray, Setup, dict[str, np.ndarray]]:
+    """The seeds, the setup and the grid's hyperparameters of some rows, each leaf [rows].
+
+    The rows are sorted by seed, then by cell; the values of the grid's last name change fastest.
+    """
+    places, cells = np.divmod(np.asarray(rows), count_cells(settings.grid))
+    first, last = int(places[0]), int(places[-1])
+    seeds = np.asarray(settings.seed_list[first : last + 1], np.uint32)[places - first]
+    setup = jax.tree.map(lambda leaf: np.broadcast_to(leaf, settings.seeds)[places], setup)
+    varied = {}
+    for name, values in reversed(settings.grid.items()):
+        cells, indices = np.divmod(cells, len(values))
+        varied[name] = values[indices]
+    return seeds, with_hyperparams(setup, **varied), {name: varied[name] for name in settings.grid}
 
 
 def with_hyperparams(setup: Setup, **hyperparams: Any) -> Setup:

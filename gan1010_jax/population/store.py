@@ -85,17 +85,10 @@ def write_part(
 def read_chunks(
     out: Path, manifest: Mapping[str, Any], known: Iterable[Part] = (), repair: bool = False
 ) -> Iterator[tuple[Parts, dict[str, pa.Table]]]:
-    """Read the parts and tables of every chunk, in order, and check them.
+    """Read and check the parts and tables of every chunk, in order, but the `known` parts'.
 
-    Args:
-      out: the directory.
-      manifest: its manifest.
-      known: parts of the population whose chunks are left out.
-      repair: whether a bad file, with the part of the population that needs it, is moved to
-        `OUT/set-aside/` instead of raising an error.
-
-    Raises:
-      BadFile: (a `ValueError`) for the first bad file.
+    A bad file raises `BadFile` or, with `repair`, is moved to `OUT/set-aside/` together with the
+    part of the population that needs it.
     """
     known = set(known)
     cells = count_cells(manifest["configuration"]["grid"])
