@@ -231,7 +231,7 @@ def prepare(name: str, seeds: int) -> Call:
 
 
 def start_program(name: str, seeds: int) -> None:
-    """Import and start what a program needs."""
+    """Prepare a program, and return nothing, which can be sent to the other process."""
     prepare(name, seeds)
 
 

@@ -92,7 +92,7 @@ class Publish:
     """Insert the kept results' numbers into README.md and experiments/README.md.
 
     With names, those runs come first: each command as the pages have it, in an empty directory,
-    and of what it writes the pages' figures and numbers are kept in figures/ and results/. This
+    and the figures and numbers that the pages show are kept in figures/ and results/. This
     needs the extra `test`, PyTorch (benchmark), a browser (watch), and a machine that does nothing
     else.
     """
@@ -162,7 +162,7 @@ def insert(page: str) -> str:
 
 
 def make_values() -> dict[str, str]:
-    """Every value by its name: that of its run, and what it is."""
+    """Every value of the pages, by its run and its own name."""
     runs = read_json("runs")
     values = {f"{name}.seconds": in_words(run["seconds"]) for name, run in runs.items()}
     values["first.table"] = make_first_table()

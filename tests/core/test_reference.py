@@ -84,7 +84,7 @@ def test_the_program_says_whether_all_of_it_agrees():
     assert not agrees([near], {"g_loss": 0.06, "output_0": 1e-5})
 
 
-# What these tests must not miss
+# Errors that these tests must detect
 
 
 def swapped_updates(state, batch, setup):
@@ -130,7 +130,7 @@ def renamed(name):
 def test_a_wrong_step_is_noticed(runs, monkeypatch, wrong_step):
     """The outputs are then 5e-4, 6e-4 and 0.3 apart."""
     monkeypatch.setattr(training, "train_step", wrong_step)
-    # By another name it is compiled anew, and what was compiled right is not touched.
+    # By another name it is compiled anew, apart from the correct programs.
     setup = gan.Setup(renamed(wrong_step.__name__))
     states, histories = train_all(runs, setup=setup)
     assert differences(runs, states, histories).min() > 10 * FLOAT32_TOLERANCE
@@ -143,12 +143,12 @@ def test_a_learning_rate_of_0_0101_is_noticed(runs, rates):
     assert differences(runs, *wrong).min() > 10 * FLOAT32_TOLERANCE
 
 
-@pytest.mark.parametrize("what", ["output", "losses", "params"])
-def test_a_number_that_is_none_is_noticed(runs, what):
+@pytest.mark.parametrize("part", ["output", "losses", "params"])
+def test_a_nan_is_noticed(runs, part):
     states, histories = train_all(runs)
-    if what == "output":
+    if part == "output":
         histories = histories._replace(output=histories.output.at[3, 5, 1].set(np.nan))
-    elif what == "losses":
+    elif part == "losses":
         g = histories.losses.g.at[3, 5].set(np.nan)
         histories = histories._replace(losses=histories.losses._replace(g=g))
     else:
@@ -170,7 +170,7 @@ def pytorchs():
 
 
 def test_the_population_is_pytorchs(pytorchs):
-    """4,096 seeds against 400: so many tell distributions that are 0.12 apart."""
+    """4,096 seeds against 400, which distinguish distributions that are 0.12 apart."""
     p_values = compare_populations(gan.train_population(range(4096)).columns, pytorchs)
     assert min(p_values.values()) > SIGNIFICANCE, p_values
 

@@ -26,7 +26,7 @@ TO_RENEW = "python tests/experiments/test_notebook.py runs the notebook in place
 
 # Another version of JAX or another kind of processor takes a few of 4,096 seeds over a threshold.
 NUMBER, ROUNDING, CHANGED_BY_FEW = re.compile(r"\d[\d,]*(?:\.\d+)?"), 1, 0.005
-# Of squares of so many pixels, the mean colours are compared, from 0 to 1. Matplotlib 3.10 and 3.11
+# Of squares of 32 × 32 pixels, the mean colours are compared, from 0 to 1. Matplotlib 3.10 and 3.11
 # draw text by other versions of FreeType and shift what is beside it by a pixel, which is up to
 # 0.09; a learning rate of 0.0101 for 0.01 is 0.17.
 SQUARE, SHIFTED_BY_A_PIXEL = 32, 0.1
@@ -64,7 +64,7 @@ sys.addaudithook(watch)
 
 @pytest.fixture(scope="session")
 def executed(compilation_cache, tmp_path_factory):
-    """The notebook run in an empty directory, once for all workers, and what it called."""
+    """The notebook run in an empty directory, once for all workers, and the recorded calls."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     result, calls = base / "notebook.ipynb", base / "notebook_calls.txt"
@@ -92,7 +92,7 @@ def code_cells(notebook):
 
 
 def texts(cell):
-    """What a cell says, by where it says it: on a stream, or as its value."""
+    """The text of a cell, by its place: a stream, or the value."""
     said = {}
     for output in cell.get("outputs", []):
         place = output.get("name", output.output_type)
