@@ -212,10 +212,8 @@ def test_a_fraction_of_nobody_is_not_a_number_and_may_be_anything():
 
 
 def test_a_report_of_seeds_that_never_match_is_json():
-    game = gan.pattern_game("0110100110010110")
-    report = gan.convergence_report(
-        gan.train_population(range(2), gan.Setup(game), engine="vmap", steps=10)
-    )
+    setup = gan.Setup(gan.dirac_game(start=(1.0, 1.0)))
+    report = gan.convergence_report(gan.train_population(range(2), setup, steps=10))
     assert report["over_training"][0]["forgotten"] == {
         "count": 0,
         "fraction": None,
@@ -263,13 +261,13 @@ def test_the_report_shows_the_curves_after_each_fifth_of_the_steps(forgetful):
     ("steps", "shown"), [(10, [10]), (30, [10, 20, 30]), (60, [20, 30, 40, 50, 60])]
 )
 def test_a_report_of_few_records_shows_each_once(steps, shown):
-    game = gan.pattern_game("1")
-    population = gan.train_population(range(2), gan.Setup(game), engine="vmap", steps=steps)
+    population = gan.train_population(range(2), gan.Setup(gan.dirac_game()), steps=steps)
     report = gan.convergence_report(population)
     assert [record["step"] for record in report["over_training"]] == shown
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
+@pytest.mark.slow
 def test_a_cell_is_tabulated_as_the_population_of_its_rates(short):
     rates = {"d_lr": [0.125, 0.5], "g_lr": [0.01, 0.1, 1.0]}
     cells = gan.tabulate_cells(short(range(40), grid=rates))

@@ -110,6 +110,7 @@ def test_an_output_that_is_not_a_number_is_no_success():
     np.testing.assert_array_equal(game.in_support(output), [False, False, True])
 
 
+@pytest.mark.slow
 def test_a_latent_may_be_random():
     """Any distribution fits: `generate` draws at its centre unless told otherwise."""
     game = dataclasses.replace(gan.pattern_game("1010"), latent=gan.Uniform((-1.0,), (3.0,)))

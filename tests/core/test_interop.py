@@ -43,6 +43,7 @@ def test_to_pytorch_and_back_every_bit_is_the_same(pattern):
         assert before.tobytes() == after.tobytes()
 
 
+@pytest.mark.slow
 def test_many_states_go_to_pytorch_side_by_side():
     keys = jax.random.split(jax.random.key(0), 5)
     many = gan.params_to_torch(jax.vmap(gan.init)(keys))

@@ -43,6 +43,7 @@ def test_d_returns_a_logit_and_g_a_probability_per_coordinate():
     assert np.all((output >= 0) & (output <= 1))
 
 
+@pytest.mark.slow
 def test_initial_weights_and_biases_are_uniform_within_one_over_sqrt_fan_in():
     """`torch.nn.Linear`'s distribution, for every weight and bias of both players."""
     keys = jax.random.split(jax.random.key(0), 4000)

@@ -192,6 +192,7 @@ def test_a_product_quadrature_takes_every_combination_of_independent_parts():
     assert weights @ (x**2 * y * c * z**2) == pytest.approx(1 / 3 * 3.5 * 3 * (1 + 4))
 
 
+@pytest.mark.slow
 def test_a_quadrature_of_batches_has_the_means_of_drawn_ones():
     setup = gan.Setup(
         method=gan.Method("minimax", update_order="alternating", penalty="wgan_gp"),
@@ -225,6 +226,7 @@ def sampled_steps(state, method, samples):
     return np.asarray(jax.jit(jax.vmap(step))(jnp.arange(samples)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d_steps", [1, 2])
 def test_an_expected_step_is_the_mean_of_many(x64, d_steps):
     method = gan.Method(d_steps=d_steps)
@@ -238,6 +240,7 @@ def test_an_expected_step_is_the_mean_of_many(x64, d_steps):
     assert np.linalg.norm(expected - start) > 20 * np.linalg.norm(error)
 
 
+@pytest.mark.slow
 def test_a_jacobian_is_what_finite_differences_give(x64):
     state = gan.init(jax.random.key(1), gan.Setup(SMALL))
     vector, unravel = ravel_pytree(state)
@@ -283,6 +286,7 @@ def field_length(state, **options):
     return float(jnp.linalg.norm(ravel_pytree(field)[0]))
 
 
+@pytest.mark.slow
 def test_an_equilibrium_is_found_near_a_trained_state(x64):
     state, _ = gan.train(jax.random.key(1), steps=5000, record_every=1000)
     found = jax.jit(lambda state: gan.find_equilibrium(state, order=3))(state)
@@ -305,6 +309,7 @@ def test_the_equilibrium_of_the_dirac_gan_is_found(x64):
     np.testing.assert_allclose(ravel_pytree(found)[0], 0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_nothing_ends_where_the_field_is_shorter(x64):
     # The score of a critic without bounds: D never stops while the means of the samples differ.
     setup = gan.Setup(method=gan.Method("wasserstein"))

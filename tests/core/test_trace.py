@@ -19,17 +19,25 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("record_every", [1, 20])
-def test_a_trace_has_the_history_and_the_end_of_the_run_that_train_gives(record_every):
-    trace = gan.train_traced(KEY, steps=100, record_every=record_every)
-    state, history = gan.train(KEY, steps=100, record_every=record_every)
+@pytest.mark.parametrize(
+    ("game", "record_every"),
+    [
+        (gan.dirac_game(), 1),
+        (gan.dirac_game(), 20),
+        pytest.param(gan.pattern_game(), 20, marks=pytest.mark.slow),
+    ],
+)
+def test_a_trace_has_the_history_and_the_end_of_the_run_that_train_gives(game, record_every):
+    setup, numbers = gan.Setup(game), {"steps": 100, "record_every": record_every}
+    trace = gan.train_traced(KEY, setup, **numbers)
+    state, history = gan.train(KEY, setup, **numbers)
     chex.assert_trees_all_close(trace.history, history, atol=1e-6)
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[-1], trace.state), state, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_updates_of_a_trace_lead_from_each_state_to_the_next(name):
-    setup = gan.Setup(method=METHODS[name])
+    setup = gan.Setup(gan.dirac_game(), METHODS[name])
     trace = gan.train_traced(KEY, setup, steps=4, record_every=2)
     second = jax.tree.map(lambda leaf: leaf[1], trace)
     batch = gan.draw_batch(jax.random.split(KEY)[1], setup, step=3)
