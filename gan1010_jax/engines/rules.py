@@ -114,19 +114,20 @@ def _unstack(x, axis, **_):
     return [part.squeeze(axis) for part in np.split(x, x.shape[axis], axis)]
 
 
-def _slice(x, start_indices, limit_indices, strides):
+def _slice(x, start_indices, limit_indices, strides, **_):
     return x[tuple(map(slice, start_indices, limit_indices, strides or itertools.repeat(None)))]
 
 
+# Other parameters, of which versions of JAX have different ones, do not matter.
 rule("reshape")(_on_elements(lambda x, new_sizes, **_: x.reshape(new_sizes)))
-rule("squeeze")(_on_elements(lambda x, dimensions: x.squeeze(dimensions)))
-rule("transpose")(_on_elements(lambda x, permutation: x.transpose(permutation)))
-rule("rev")(_on_elements(lambda x, dimensions: np.flip(x, dimensions)))
-rule("tile")(_on_elements(lambda x, reps: np.tile(x, reps)))
-rule("split")(_on_elements(lambda x, sizes, axis: np.split(x, np.cumsum(sizes)[:-1], axis)))
-rule("stack")(_on_elements(lambda *xs, axis: np.stack(xs, axis)))
+rule("squeeze")(_on_elements(lambda x, dimensions, **_: x.squeeze(dimensions)))
+rule("transpose")(_on_elements(lambda x, permutation, **_: x.transpose(permutation)))
+rule("rev")(_on_elements(lambda x, dimensions, **_: np.flip(x, dimensions)))
+rule("tile")(_on_elements(lambda x, reps, **_: np.tile(x, reps)))
+rule("split")(_on_elements(lambda x, sizes, axis, **_: np.split(x, np.cumsum(sizes)[:-1], axis)))
+rule("stack")(_on_elements(lambda *xs, axis, **_: np.stack(xs, axis)))
 rule("unstack")(_on_elements(_unstack))
-rule("concatenate")(_on_elements(lambda *xs, dimension: np.concatenate(xs, dimension)))
+rule("concatenate")(_on_elements(lambda *xs, dimension, **_: np.concatenate(xs, dimension)))
 rule("broadcast_in_dim")(_on_elements(_broadcast))
 rule("slice")(_on_elements(_slice))
 
@@ -370,21 +371,23 @@ def _of_threefry(function: Callable) -> Callable:
         return random_wrap(equation, *results) if is_key(equation.outvars[0].aval) else results
 
     def at_each(*arrays, **params):
-        shape = jnp.broadcast_shapes(*map(jnp.shape, arrays))
-        arrays = [jnp.broadcast_to(array, shape) for array in arrays]
-        arrays = [jax.random.key_data(array) if is_key(array) else array for array in arrays]
-        function_of_one = partial(function, **params)
-        for _ in shape:
-            function_of_one = jax.vmap(function_of_one)
-        return function_of_one(*arrays)
+        def at_one(*operands):
+            words = (jax.random.key_data(x) if is_key(x) else x for x in operands)
+            return function(*words, **params)
+
+        return jnp.vectorize(at_one)(*arrays)
 
     return evaluate
 
 
-rule("random_seed")(_of_threefry(lambda seed, impl: _THREEFRY.seed(seed)))
-rule("random_bits")(_of_threefry(_THREEFRY.random_bits))
-rule("random_split")(_of_threefry(_THREEFRY.split))
-rule("random_fold_in")(_of_threefry(_THREEFRY.fold_in))
+def _bits(key, bit_width, shape, **_):
+    return _THREEFRY.random_bits(key, bit_width, shape)
+
+
+rule("random_seed")(_of_threefry(lambda seed, **_: _THREEFRY.seed(seed)))
+rule("random_bits")(_of_threefry(_bits))
+rule("random_split")(_of_threefry(lambda key, shape, **_: _THREEFRY.split(key, shape)))
+rule("random_fold_in")(_of_threefry(lambda key, data, **_: _THREEFRY.fold_in(key, data)))
 
 
 @rule("threefry2x32")
