@@ -37,7 +37,7 @@ QUICK = {"seeds": (1_024, 16_384), "repeats": 3, "seconds": 0.3}
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 MAX_SIZE, MAX_REPEATS, MAX_SECONDS = 2**20, 1_000, 3_600.0
 RECORD_EVERY, FULL_RUN = 10, 10_000  # steps
-# A call of a JAX program lasts at least this long for each seed, or it takes a full run: then the
+# A call of a JAX program lasts about this long for each seed, or it takes a full run: then the
 # costs of a run that do not grow with its steps, 8 µs a seed on 2 cores with AVX-512, weigh little.
 SECONDS_PER_SEED = 1e-4
 RATE = "seed_steps_per_second"
@@ -200,7 +200,7 @@ def prepare_engine(engine: str, seeds: int) -> Call:
 class Program(NamedTuple):
     """A way to train many GANs: its name in the table, its colour in the figure, how to prepare it.
 
-    The rate, in seed-steps per second, is a first guess of a call's steps, which saves compiling.
+    The rate, in seed-steps per second and rather too high, decides how many steps a call takes.
     """
 
     label: str
@@ -213,11 +213,11 @@ ONE_SEED = "pytorch"  # trains one seed at a time, in a process on every core
 PROGRAMS = {
     "pytorch": Program("PyTorch, one seed a core", GREY, 2e3, prepare_pytorch),
     "torch_compile": Program("PyTorch, compile(vmap)", "black", 5e6, prepare_torch_compile),
-    "vmap_scan": Program("JAX, jit(vmap(scan))", ORANGE, 5e6, prepare_vmap_scan),
+    "vmap_scan": Program("JAX, jit(vmap(scan))", ORANGE, 1e7, prepare_vmap_scan),
 }
-ENGINE_STYLES = {"vmap": (BLUE, 5e6), "pallas": ("#CC79A7", 1e9)}
+ENGINE_STYLES = {"vmap": (BLUE, 2e7), "pallas": ("#CC79A7", 1e10)}
 for name in ENGINES:
-    style = ENGINE_STYLES.get(name, (GREEN, 5e7))
+    style = ENGINE_STYLES.get(name, (GREEN, 2e8))
     PROGRAMS[f"engine_{name}"] = Program(f"engine {name}", *style, partial(prepare_engine, name))
 
 
@@ -243,7 +243,6 @@ def repeat(name: str, seeds: int, steps: int, seconds: float) -> dict[str, Any]:
     own, compiling = zip(*calls)
     return {
         "rate": seeds * steps * len(calls) / sum(own),
-        "call_seconds": min(own),
         "compile_seconds": compiling[0],
         # Of the process that started this one if that held more, which held the same libraries.
         "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT,
@@ -317,19 +316,16 @@ class Measurement:
             said = failure or (f"{rates[-1]:.2e} seed-steps/s" if rates else "ready")
             print(f"{self.row['label']}, {self.seeds:,} seeds: {said}", file=sys.stderr, flush=True)
 
-    def calibrate(self, seconds: float) -> None:
-        """Compile, and choose how many steps a call takes."""
+    def compile(self, seconds: float) -> None:
+        """Choose how many steps a call takes, and compile."""
         for started in self.started:
             started.result()
         if "torch" not in self.name:
             seconds = max(seconds, SECONDS_PER_SEED * self.seeds)
-        guess = fit(seconds * PROGRAMS[self.name].rate / self.seeds)
-        first = self.submit(repeat, guess, 0.0)[0].result()
+        steps = min(FULL_RUN, round(seconds * PROGRAMS[self.name].rate / self.seeds))
+        self.steps = RECORD_EVERY * max(1, steps // RECORD_EVERY)
+        first, *_ = [future.result() for future in self.submit(repeat, self.steps, 0.0)]
         self.row["compile_seconds"] = first["compile_seconds"]
-        ratio = seconds / first["call_seconds"]
-        self.steps = guess if 1 / 4 < ratio < 4 else fit(guess * ratio)
-        if self.steps != guess:  # which needs another compilation
-            self.submit(repeat, self.steps, 0.0)[0].result()
 
     def repeat(self, seconds: float) -> None:
         """Measure once, in all processes at the same time."""
@@ -344,11 +340,6 @@ class Measurement:
             "fastest": max(rates),
             "memory_bytes": sum(answer["memory_bytes"] for answer in answers),
         }
-
-
-def fit(steps: float) -> int:
-    """The nearest number of steps that a call can take."""
-    return RECORD_EVERY * max(1, min(FULL_RUN, round(steps)) // RECORD_EVERY)
 
 
 def measure_all(options: Benchmark, platform: str) -> list[dict]:
@@ -367,7 +358,7 @@ def measure(names: Sequence[str], size: int, options: Benchmark) -> list[dict]:
     with end_processes():
         measurements = [Measurement(name, size) for name in names]
         for measurement in measurements:
-            measurement.attempt(measurement.calibrate, options.seconds)
+            measurement.attempt(measurement.compile, options.seconds)
         for _ in range(options.repeats):
             for measurement in measurements:
                 measurement.attempt(measurement.repeat, options.seconds)

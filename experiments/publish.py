@@ -20,7 +20,7 @@ import dirac
 import numpy as np
 import spectrum
 import tyro
-from tables import in_percent, make_table
+from tables import make_table
 
 import gan1010_jax as gan
 from gan1010_jax.cli import run
@@ -181,6 +181,12 @@ def in_words(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds > 180 else f"{seconds / 60:.1f} minutes"
+
+
+def in_percent(row: dict, digits: int) -> list[str]:
+    """A fraction, and its interval."""
+    fraction, low, high = (f"{100 * row[k]:.{digits}f}" for k in ("fraction", "ci_low", "ci_high"))
+    return [f"{fraction} %", f"{low} – {high} %"]
 
 
 def make_first_table() -> str:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tables import in_units, make_table
+from tables import make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
@@ -36,7 +36,7 @@ class Spectrum:
 
     Trains the reference, stops at some steps, and takes the eigenvalues of the expected step there
     and at an equilibrium near by, in float64. Then trains on from the equilibria of one stop.
-    Writes a directory: spectrum.json (the numbers of the tables) and figures/spectrum.png.
+    Writes a directory: spectrum.json and figures/spectrum.png.
     """
 
     seeds: Annotated[int, number("seeds", int)] = 128
@@ -74,8 +74,8 @@ def main(options: Spectrum) -> None:
             "the equilibria near them": chosen["eigenvalues_there"],
         }
         write_figures(options.out, {"spectrum": plot_spectrum(spectra)})
-    print("Medians, and 5 – 95 % of the seeds.", tabulate(report), sep="\n\n", end="\n\n")
-    print(tabulate_equilibria(report), f"written to {options.out}", sep="\n\n")
+    print(f"{tabulate(report)}\n\nMedians, and 5 – 95 % of the seeds.")
+    print(f"written to {options.out}, with the equilibria and the runs from there")
 
 
 def check(options: Spectrum) -> None:
@@ -236,39 +236,24 @@ def quantiles(values: np.ndarray) -> dict[str, float | None]:
 
 
 def tabulate(report: dict[str, Any]) -> str:
-    """The spectra of the seeds' states; in two groups where most are out of support."""
+    """The spectra of the states as a table in Markdown; in two groups where most have left."""
+    most_left = {
+        row["step"]
+        for row in report["stops"]
+        if row["group"] == "out of support" and 2 * row["seeds"] > report["seeds"]
+    }
     rows = []
-    for row in choose_groups(report):
-        cells = in_units(row["field"], 1, 3), in_units(row["radius_minus_1"], 1e-5, 1)
-        rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
+    for row in report["stops"]:
+        groups = ("in support", "out of support") if row["step"] in most_left else ("all",)
+        if row["group"] in groups:
+            numbers = ((row["field"], 1, 3), (row["radius_minus_1"], 1e-5, 1))
+            cells = [
+                f"{q['p50'] / unit:.{d}f} ({q['p5'] / unit:.{d}f} – {q['p95'] / unit:.{d}f})"
+                for q, unit, d in numbers
+            ]
+            rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
     titles = ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"]
     return make_table(titles, rows)
-
-
-def tabulate_equilibria(report: dict[str, Any]) -> str:
-    """The equilibria near the states, and the runs that begin there, as two tables."""
-    near, begun = [], []
-    for row in choose_groups(report):
-        radius, period = row["radius_there_minus_1"], row["period_there"]
-        cells = in_units(row["distance"], 1, 1), in_units(radius, 1e-5, 1), in_units(period, 1e3, 0)
-        near.append([f"{row['step']:,}", row["group"], *cells])
-    for row in report["begun_at_equilibria"]:
-        cells = f"{row['matched']:.1%}", f"{row['in_support']:.1%}"
-        begun.append([f"{row['step']:,}", *cells, in_units(row["d_output_weights"], 1, 3)])
-    near_titles = ["near step", "seeds", "distance", "radius - 1, in 10⁻⁵", "period, in 1,000"]
-    begun_titles = ["steps from there", "matched", "in support", "D's output weights"]
-    return f"{make_table(near_titles, near)}\n\n{make_table(begun_titles, begun)}"
-
-
-def choose_groups(report: dict[str, Any]) -> list[dict]:
-    """The rows of all seeds at each stop, or of two groups where most are out of support."""
-    numbers = {(row["step"], row["group"]): row["seeds"] for row in report["stops"]}
-
-    def is_shown(row):
-        split = 2 * numbers.get((row["step"], "out of support"), 0) > report["seeds"]
-        return row["group"] in (("in support", "out of support") if split else ("all",))
-
-    return [row for row in report["stops"] if is_shown(row)]
 
 
 if __name__ == "__main__":
