@@ -146,7 +146,7 @@ def train_into(
             compiled = time.perf_counter()
             chunk = settings.chunk or _default_chunk(program)
             settings = settings._replace(engine=program.engine.name, chunk=chunk)
-            decided_by_first(lambda: _begin(out, settings))
+            settings = settings._replace(chunk=decided_by_first(lambda: _begin(out, settings)))
             _train_share(out, settings, program, missing, stored)
         dead = wait_for_all()
         if missing:
@@ -195,8 +195,8 @@ def _open(
     return {"missing": [[x.start, x.stop] for x in gaps], "engine": engine, "chunk": chunk}
 
 
-def _begin(out: Path, settings: RunSettings) -> None:
-    """Write the manifest, unless the run was begun before."""
+def _begin(out: Path, settings: RunSettings) -> int:
+    """Write the manifest, unless the run was begun before; the chunk of every process."""
     if not manifest.is_begun(out):
         stated = {
             "seeds": settings.seeds,
@@ -206,6 +206,7 @@ def _begin(out: Path, settings: RunSettings) -> None:
             "versions": versions(),
         }
         manifest.write_manifest(out, stated)
+    return settings.chunk
 
 
 def _train_share(
