@@ -3,7 +3,6 @@
 `scalarize`, its rules and `outline` know of no GAN.
 """
 
-from gan1010_jax.engines.outline import call_kernel
 from gan1010_jax.engines.registry import (
     ENGINES,
     Engine,
@@ -31,7 +30,6 @@ __all__ = [
     "Lanes",
     "UnsupportedPrimitive",
     "build_loop",
-    "call_kernel",
     "choose_engine",
     "compile_with_fallback",
     "compiler_options",

@@ -128,10 +128,6 @@ def _build_fused_loop(record: Record, first_steps: jax.Array) -> Callable:
     return loop
 
 
-class _TooManyParameters(NotImplementedError):
-    """An engine would take long to compile a setup."""
-
-
 # From the slowest to the fastest.
 #
 # On a CPU, kernels of 96 to 512 lanes are as fast, and a wider block needs Python less often;
@@ -149,7 +145,7 @@ ENGINES = {
             cpu_block=256,
             accelerator_block=65_536,
             fallback="vmap",
-            fallback_on=(UnsupportedPrimitive, _TooManyParameters),
+            fallback_on=(UnsupportedPrimitive,),
             max_parameters=300,
         ),
         Engine(
@@ -194,26 +190,23 @@ def compile_with_fallback(
     engine, reason = choose_engine(name), None
     if name != "auto":
         return compile_fn(engine)
+    players = state_shapes(setup)
+    count = sum(leaf.size for player in players for leaf in jax.tree.leaves(player.params))
     while True:
-        try:
-            _check_size(engine, setup)
-            compiled = compile_fn(engine)
-            break
-        except engine.fallback_on as error:
-            engine, reason = ENGINES[engine.fallback], error
+        if count <= engine.max_parameters:
+            try:
+                compiled = compile_fn(engine)
+                break
+            except engine.fallback_on as error:
+                reason = error
+        else:
+            reason = (
+                f"{parameters} parameters would take long to compile on the {engine.name} engine"
+            )
+        engine = ENGINES[engine.fallback]
     if reason is not None:
         warnings.warn(f"{reason}, so the {engine.name} engine runs this", stacklevel=2)
     return compiled
-
-
-def _check_size(engine: Engine, setup: Setup) -> None:
-    """Raise if a setup has more parameters than an engine compiles in reasonable time."""
-    players = state_shapes(setup)
-    parameters = sum(leaf.size for player in players for leaf in jax.tree.leaves(player.params))
-    if parameters > engine.max_parameters:
-        raise _TooManyParameters(
-            f"{parameters} parameters would take long to compile for the {engine.name} engine"
-        )
 
 
 def compiler_options() -> dict[str, Any]:

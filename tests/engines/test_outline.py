@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gan1010_jax.engines import call_kernel, compiler_options
-from gan1010_jax.engines.outline import outline, sigmoid
+from gan1010_jax.engines import compiler_options
+from gan1010_jax.engines.outline import call_kernel, outline, sigmoid
 from gan1010_jax.engines.rules import threefry2x32
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="kernels for CPUs")
