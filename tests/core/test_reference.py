@@ -51,6 +51,7 @@ def test_in_double_precision_they_give_it_to_1e_10(runs, x64):
     assert differences(runs, states, histories, prefix="double/").max() < FLOAT64_TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_run_of_50_000_steps_agrees_too():
     """Outputs and losses were 3e-7 apart, and parameters 4e-6."""
     run = load("long_run.npz")
@@ -60,7 +61,7 @@ def test_a_run_of_50_000_steps_agrees_too():
 
 @pytest.mark.parametrize(
     "engine",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "pallas")) for name in ENGINES],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "fused")) for name in ENGINES],
 )
 def test_every_engine_gives_pytorchs_run(runs, engine):
     """The engines draw their own samples; here they take one step at a time, of those given."""
@@ -181,6 +182,7 @@ def test_a_loss_that_is_not_a_number_is_noticed_in_a_population(pytorchs):
         compare_populations(broken, pytorchs)
 
 
+@pytest.mark.slow
 def test_another_initialiser_is_noticed(pytorchs, monkeypatch):
     """Flax's default one, `lecun_normal` and biases of zero."""
     monkeypatch.setattr(models, "Linear", nn.Dense)
