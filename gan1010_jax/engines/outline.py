@@ -37,9 +37,9 @@ def call_kernel(fn: Callable, *args: Any) -> Any:
 
 
 def outline(fn: Callable) -> Callable:
-    """The same function, in which each value that is read more than once is a function.
+    """Make each value of a function that is read more than once a function of its own.
 
-    For functions of pytrees of lane vectors, such as `scalarize` returns, and loops of them. Its
+    For functions of pytrees of lane vectors, such as `scalarize` returns, and loops of them. Their
     float32 sigmoids are computed by `sigmoid`, and exact to a rounding, as XLA's own are.
     """
 

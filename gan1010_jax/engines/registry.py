@@ -1,12 +1,12 @@
 """The engines, each a way to run a block of seeds, and the choice among them.
 
 Every engine runs the same pure functions, `init_carry` and `train_record`, on a block of seeds of
-its own fixed width. The width is fixed so that a seed goes through the same machine code whatever
+its own fixed width. The width is fixed so that a seed runs through the same machine code whatever
 the size of its population, and its row is the same to the bit.
 
 On two cores of an Intel Xeon with AVX-512, at 16,384 seeds, `fused` does 119 million seed-steps a
 second, 31 times `jit(vmap(scan))` and 33,000 times the reference in PyTorch in the same run of
-`experiments/benchmark.py`; `experiments/benchmark.md` has what was tried.
+`experiments/benchmark.py`; `experiments/benchmark.md` reports the alternatives tried.
 """
 
 import warnings
@@ -47,10 +47,11 @@ class Engine(NamedTuple):
         returns the final carries and the histories, likewise.
       cpu_block: how many seeds it runs together on a CPU.
       accelerator_block: how many on a GPU or a TPU.
-      is_for: whether `"auto"` may choose it on a device.
-      fallback: the name of the engine that `"auto"` runs instead where this one cannot.
-      fallback_on: the exceptions that lead to its fallback.
-      max_parameters: with more, `"auto"` runs the fallback, since compiling would take long.
+      is_for: whether it is for a device.
+      fallback: the name of the engine that `"auto"` takes instead, on another device or for a
+        setup that this one does not support.
+      fallback_on: the exceptions that say so.
+      max_parameters: with more, `"auto"` takes the fallback too, since compiling would take long.
     """
 
     name: str
@@ -128,8 +129,6 @@ def _build_fused_loop(record: Record, first_steps: jax.Array) -> Callable:
     return loop
 
 
-# From the slowest to the fastest.
-#
 # On a CPU, kernels of 96 to 512 lanes are as fast, and a wider block needs Python less often;
 # beyond that, XLA shares loops between threads (see `call_kernel`). The widths for accelerators
 # are not measured yet: enough lanes for every core of a large one.
@@ -174,35 +173,35 @@ def choose_engine(name: str) -> Engine:
     if not isinstance(name, str) or name not in choices:
         raise InvalidArgument("engine", name, f"one of {', '.join(choices)}")
     if name == "auto":
-        device = jax.devices()[0]
-        return next(engine for engine in reversed(ENGINES.values()) if engine.is_for(device))
+        engine, device = ENGINES["pallas"], jax.devices()[0]
+        while not engine.is_for(device):
+            engine = ENGINES[engine.fallback]
+        return engine
     return ENGINES[name]
 
 
 def compile_with_fallback(
     name: str, setup: Setup, compile_fn: Callable[[Engine], Compiled]
 ) -> Compiled:
-    """What `compile_fn` returns for the engine of a name.
+    """Compile a setup for the engine of a name, and return the result of `compile_fn`.
 
-    With `"auto"`, an engine that does not support the setup is replaced by its fallback, with a
-    warning.
+    With `"auto"`, the engine's fallback is compiled where the engine does not support the setup,
+    with a warning.
     """
     engine, reason = choose_engine(name), None
     if name != "auto":
         return compile_fn(engine)
     players = state_shapes(setup)
-    count = sum(leaf.size for player in players for leaf in jax.tree.leaves(player.params))
+    size = sum(leaf.size for player in players for leaf in jax.tree.leaves(player.params))
     while True:
-        if count <= engine.max_parameters:
+        if size <= engine.max_parameters:
             try:
                 compiled = compile_fn(engine)
                 break
             except engine.fallback_on as error:
                 reason = error
         else:
-            reason = (
-                f"{parameters} parameters would take long to compile on the {engine.name} engine"
-            )
+            reason = f"{size} parameters would take long to compile for the {engine.name} engine"
         engine = ENGINES[engine.fallback]
     if reason is not None:
         warnings.warn(f"{reason}, so the {engine.name} engine runs this", stacklevel=2)

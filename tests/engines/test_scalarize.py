@@ -447,7 +447,7 @@ def test_a_primitive_on_lanes_is_its_vmap(name):
     check(function, *arguments)
 
 
-# Lanes and what goes in and out
+# Into lanes and out of them
 
 
 def test_the_module_shows_an_array_becoming_lanes():
@@ -587,7 +587,7 @@ def test_a_scan_carries():
     check(lambda x: lax.fori_loop(0, 4, lambda i, c: jnp.sin(c) + i, x), normals(3))
 
 
-def test_a_scan_goes_backwards():
+def test_a_scan_runs_backwards():
     def backwards(x, y):
         step = lambda c, xs: (c * 0.5 + xs[0], (c, xs[1] * 2))  # noqa: E731
         return lax.scan(step, x, (y, np.arange(4)), reverse=True, unroll=2)
@@ -701,7 +701,7 @@ def test_keys_of_another_generator_are_rejected_by_name():
         scalarize(fn, 1.0)(to_lanes(normals()))
 
 
-# What is not supported
+# Unsupported primitives
 
 
 def sorting(x):
