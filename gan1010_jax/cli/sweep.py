@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from tyro.conf import OmitArgPrefixes
 
+import gan1010_jax as gan
 from gan1010_jax.checks import check_run
 from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with
 from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
-from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.figures import plot_phase_diagram, write_figures
-from gan1010_jax.games import Game, find_game
-from gan1010_jax.gan import Setup
+from gan1010_jax.games import find_game
 from gan1010_jax.methods import (
     HYPERPARAMS,
     OBJECTIVES,
@@ -25,14 +24,7 @@ from gan1010_jax.methods import (
     PENALTY_HYPERPARAMS,
     is_allowed,
 )
-from gan1010_jax.population import (
-    claim,
-    is_begun,
-    seed_range,
-    tabulate_cells,
-    train_population,
-    write_columns,
-)
+from gan1010_jax.population import claim, is_begun, seed_range, write_columns
 
 _MAX_VALUES = 10_000
 _AXIS = (
@@ -79,7 +71,7 @@ def sweep(options: Sweep) -> None:
     names, grid = [name for name, _ in axes], dict(axes)
     if len(grid) < len(axes):
         allowed = f"another hyperparameter than {names[0]}, that of --x"
-        raise InvalidArgument("y", options.y, allowed)
+        raise gan.InvalidArgument("y", options.y, allowed)
     first = {name: values[0] for name, values in axes}
     setups = _choose_setups(options, find_game(options.game))
     seeds = seed_range(options.run.seeds, options.run.first_seed)
@@ -96,7 +88,7 @@ def sweep(options: Sweep) -> None:
             for name, setup in setups.items():
                 begun = options.resume and (out / name).exists()
                 with progress_bar() as progress:
-                    population = train_population(
+                    population = gan.train_population(
                         seeds,
                         setup,
                         **options.run.arguments(),
@@ -106,7 +98,7 @@ def sweep(options: Sweep) -> None:
                         repair=begun and options.repair,
                         progress=progress,
                     )
-                tables[name] = tabulate_cells(population)
+                tables[name] = gan.tabulate_cells(population)
             cells = [len(table["seeds"]) for table in tables.values()]
             columns = {"method": np.repeat([*tables], cells)}
             for name in next(iter(tables.values())):
@@ -126,38 +118,37 @@ def _check_begun(options: Sweep, out: Path, methods: Iterable[str]) -> None:
         begun = {path.name for path in out.glob("*") if is_begun(path)}
         if not begun:
             allowed = "a directory that a sweep was begun in, with --resume"
-            raise InvalidArgument("out", str(out), allowed)
+            raise gan.InvalidArgument("out", str(out), allowed)
         if not begun <= set(methods):
             allowed = f"at least those begun in {out}, {','.join(sorted(begun))}"
-            raise InvalidArgument("methods", ",".join(methods), allowed)
+            raise gan.InvalidArgument("methods", ",".join(methods), allowed)
 
 
 def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
     """A hyperparameter's name and its values, of six digits, from a command line."""
-    invalid = InvalidArgument(option, text, _AXIS)
     name, _, values = text.partition("=")
-    kind, *rest = values.split(":")
+    kind, *ends = values.split(":")
     try:
         if kind in ("log", "linear"):
-            low, high, count = float(rest[0]), float(rest[1]), int(rest[2])
+            low, high, count = ends
+            low, high, count = float(low), float(high), int(count)
             is_positive = (low > 0 and high > 0) or kind == "linear"
-            if len(rest) != 3 or not 1 <= count <= _MAX_VALUES or not is_positive:
-                raise invalid
+            if not 1 <= count <= _MAX_VALUES or not is_positive:
+                raise ValueError
             space = np.geomspace if kind == "log" else np.linspace
             numbers = space(low, high, count) if np.isfinite([low, high]).all() else [np.nan]
         else:
             numbers = [float(value) for value in values.split(",")]
-    except (ValueError, IndexError):
-        raise invalid from None
-    if name not in HYPERPARAMS:
-        raise invalid
+        about = HYPERPARAMS[name]
+    except (ValueError, KeyError):
+        raise gan.InvalidArgument(option, text, _AXIS) from None
     if not np.all(is_allowed(name, np.asarray(numbers))):
-        allowed = HYPERPARAMS[name]["allowed"].removesuffix(", or None")
-        raise InvalidArgument(option, text, f"a list of values for {name}, each {allowed}")
+        allowed = about["allowed"].removesuffix(", or None")
+        raise gan.InvalidArgument(option, text, f"a list of values for {name}, each {allowed}")
     return name, np.unique([float(f"{value:.6g}") for value in numbers])
 
 
-def _choose_setups(options: Sweep, game: Game) -> dict[str, Setup]:
+def _choose_setups(options: Sweep, game: gan.Game) -> dict[str, gan.Setup]:
     """Each method with its hyperparameters, by the name of its directory."""
     if options.methods is None:
         pairs = [(options.method.objective, options.method.penalty)]
@@ -165,7 +156,7 @@ def _choose_setups(options: Sweep, game: Game) -> dict[str, Setup]:
         for name in ("objective", "penalty"):
             value = getattr(options.method, name)
             if value != getattr(MethodOptions, name):
-                raise InvalidArgument(name, value, "left out with --methods")
+                raise gan.InvalidArgument(name, value, "left out with --methods")
         texts = [text.partition("+") for text in options.methods.split(",")]
         pairs = [(objective, penalty or "none") for objective, _, penalty in texts]
         if not all(one in OBJECTIVES and other in PENALTIES for one, other in pairs):
@@ -173,7 +164,7 @@ def _choose_setups(options: Sweep, game: Game) -> dict[str, Setup]:
                 f"some of {', '.join(OBJECTIVES)}, with commas between, each with a penalty if "
                 f"it needs one, as in mse+r1: {', '.join(PENALTIES)}"
             )
-            raise InvalidArgument("methods", options.methods, allowed)
+            raise gan.InvalidArgument("methods", options.methods, allowed)
     setups = {}
     for objective, penalty in pairs:
         one = replace(options.method, objective=objective, penalty=penalty)
@@ -182,7 +173,7 @@ def _choose_setups(options: Sweep, game: Game) -> dict[str, Setup]:
             unused = set(PENALTY_HYPERPARAMS) - set(method.penalty.hyperparams)
             hyperparams = replace(hyperparams, **dict.fromkeys(unused))
         name = objective if penalty == "none" else f"{objective}+{penalty}"
-        setups[name] = Setup(game, method, hyperparams)
+        setups[name] = gan.Setup(game, method, hyperparams)
     return setups
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from tyro.conf import OmitArgPrefixes
 
+import gan1010_jax as gan
 from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number
 from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
 from gan1010_jax.convergence import OUTCOMES
-from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.figures import (
     animate_run,
     check_movie,
@@ -22,12 +22,9 @@ from gan1010_jax.figures import (
     plot_population,
     write_figures,
 )
-from gan1010_jax.games import pattern_game
-from gan1010_jax.gan import Setup
 from gan1010_jax.methods import flags_of
 from gan1010_jax.population import (
     TABLES,
-    Population,
     decided_by_first,
     first_history,
     is_begun,
@@ -35,8 +32,6 @@ from gan1010_jax.population import (
     join_processes,
     read_run,
     seed_range,
-    train_population,
-    train_share,
     write_file,
 )
 
@@ -97,7 +92,7 @@ def train(options: Train) -> None:
         options = _options_of(options.resume)
     check_given_with(options, _NEEDED)
     seeds = seed_range(options.run.seeds, options.run.first_seed)
-    game, method = pattern_game(options.pattern), options.method.method()
+    game, method = gan.pattern_game(options.pattern), options.method.method()
     if options.distributed:
         join_processes(options.coordinator, options.num_processes, options.process_id)
         # The default's time of day may be another in each process.
@@ -109,7 +104,7 @@ def train(options: Train) -> None:
     keep_compiled_programs()
     reports = []
 
-    def finish(population: Population, report: dict[str, Any]) -> None:
+    def finish(population: gan.Population, report: dict[str, Any]) -> None:
         if options.figures:
             write_figures(options.out, plot_population(population))
         if options.animate:
@@ -119,11 +114,12 @@ def train(options: Train) -> None:
             write_file(path, encode_animation(animation, movie))
         reports.append(report)
 
+    train_all = gan.train_share if options.distributed else gan.train_population
     try:
         with progress_bar() as progress:
-            (train_share if options.distributed else train_population)(
+            train_all(
                 seeds,
-                Setup(game, method, options.method.hyperparams()),
+                gan.Setup(game, method, options.method.hyperparams()),
                 **options.run.arguments(),
                 out=options.out,
                 resume=options.resume is not None,
@@ -131,11 +127,11 @@ def train(options: Train) -> None:
                 progress=progress,
                 finish=finish,
             )
-    except BadFile as error:
+    except gan.BadFile as error:
         if error.path.parent.name in TABLES:
             error.add_note(f"{_command_to_resume(options)} --repair trains its seeds again")
         raise
-    except (KeyboardInterrupt, OSError, UnfinishedRun) as error:
+    except (KeyboardInterrupt, OSError, gan.UnfinishedRun) as error:
         if not is_begun(options.out):
             error.add_note("nothing is kept")
         elif is_first() or isinstance(error, KeyboardInterrupt):
@@ -150,22 +146,16 @@ def _options_of(out: Path) -> Train:
     begun = read_run(out)
     hyperparams = vars(begun.setup.hyperparams).items()
     numbers = {name: None if value is None else float(value) for name, value in hyperparams}
+    names = ("seeds", "first_seed", "steps", "record_every", "engine", "chunk")
     default = Train(
         pattern=begun.setup.game.name,
         out=out,
-        run=SeedOptions(
-            seeds=begun.seeds,
-            first_seed=begun.first_seed,
-            steps=begun.steps,
-            record_every=begun.record_every,
-            engine=begun.engine,
-            chunk=begun.chunk,
-        ),
+        run=SeedOptions(**{name: getattr(begun, name) for name in names}),
         method=MethodOptions(**begun.setup.method.options, **numbers),
     )
     options = tyro.cli(Train, args=split_command()[1], default=default)
     if options.out != out:
-        raise InvalidArgument("out", str(options.out), "left out with --resume")
+        raise gan.InvalidArgument("out", str(options.out), "left out with --resume")
     return options
 
 

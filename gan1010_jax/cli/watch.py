@@ -8,15 +8,12 @@ from typing import Annotated
 import jax
 from tyro.conf import OmitArgPrefixes
 
+import gan1010_jax as gan
 from gan1010_jax.checks import check_run, check_whole
 from gan1010_jax.cli.options import MethodOptions, number
 from gan1010_jax.cli.program import keep_compiled_programs
-from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.figures import make_page
-from gan1010_jax.games import pattern_game
-from gan1010_jax.gan import Setup
 from gan1010_jax.population import MAX_SEED, write_file
-from gan1010_jax.training import train_traced
 
 _MAX_RECORDS = 1000  # a page of 1 MB for four bits, and of 3 MB for sixteen
 
@@ -48,21 +45,21 @@ class Watch:
 def watch(options: Watch) -> None:
     """Check every option, train, write the page."""
     check_whole("seed", options.seed, 0, MAX_SEED)
-    game, method = pattern_game(options.pattern), options.method.method()
-    setup = Setup(game, method, options.method.hyperparams())
+    game, method = gan.pattern_game(options.pattern), options.method.method()
+    setup = gan.Setup(game, method, options.method.hyperparams())
     check_run(setup, options.steps, options.record_every)
     least = -(-options.steps // _MAX_RECORDS)
     if options.record_every < least:
         allowed = (
             f"{least} or more for {options.steps} steps, since a page has {_MAX_RECORDS} records"
         )
-        raise InvalidArgument("record_every", options.record_every, allowed)
+        raise gan.InvalidArgument("record_every", options.record_every, allowed)
     if options.out.suffix != ".html" or options.out.is_dir():
-        raise InvalidArgument("out", str(options.out), "the name of a file that ends in .html")
+        raise gan.InvalidArgument("out", str(options.out), "the name of a file that ends in .html")
     options.out.parent.mkdir(parents=True, exist_ok=True)
 
     keep_compiled_programs()
     length = {"steps": options.steps, "record_every": options.record_every}
-    trace = train_traced(jax.random.key(options.seed), setup, **length)
+    trace = gan.train_traced(jax.random.key(options.seed), setup, **length)
     write_file(options.out, make_page(trace, options.seed, setup).encode())
     print(f"written to {options.out}: open it in a browser")

@@ -38,6 +38,12 @@ _CSS_COLORS = {
 }
 # The line styles as dashes of a chart's legend.
 _DASHES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "8 3 2 3"}
+_D_CAPTIONS = {
+    "real": "D sees a real sample, and moves towards calling it real.",
+    "fake": "G makes a sample, and D moves towards calling it fake.",
+    "both": "D sees a real sample and one that G makes, which is drawn here, and moves towards "
+    "telling them apart.",
+}
 # A line of a chart: its label, colour and style.
 _Key = tuple[str, str, str]
 
@@ -152,25 +158,11 @@ def _describe(player: str, samples: str, method: Method) -> dict[str, str]:
     penalty = method.penalty.term(player, samples)
     if player == "generator":
         d = "the new D" if method.first == "discriminator" and not together else "D"
-        title = f"G, through {d}"
+        title, held = f"G, through {d}", " D is held still."
         caption = f"G makes a sample, {d} judges it, and G moves towards what D calls real."
-        held = " D is held still."
     else:
-        title, caption = {
-            "real": (
-                "D on a real sample",
-                "D sees a real sample, and moves towards calling it real.",
-            ),
-            "fake": (
-                "D on a fake sample",
-                "G makes a sample, and D moves towards calling it fake.",
-            ),
-            "both": (
-                "D on both samples",
-                "D sees a real sample and one that G makes, which is drawn here, and moves towards "
-                "telling them apart.",
-            ),
-        }[samples]
+        title = f"D on {'both samples' if samples == 'both' else f'a {samples} sample'}"
+        caption = _D_CAPTIONS[samples]
         # A penalty may go through G, and even so nothing of G moves.
         held = " G is held still." if penalty else " G is held still: no gradient reaches it."
     caption += " Both move at once, each against the other as it was." if together else held

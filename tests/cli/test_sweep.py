@@ -48,7 +48,7 @@ def test_a_sweep_writes_each_cells_statistics_and_goes_on(tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, compilation_cache):
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": compilation_cache}
-    command = [sys.executable, str(EXPERIMENTS / "sweep.py"), *SWEEP, "--seeds", "100000"]
+    command = [sys.executable, str(EXPERIMENTS / "sweep.py"), *SWEEP, "--seeds", "1000000"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
@@ -58,7 +58,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, compilation_cache):
     process.send_signal(signal.SIGINT)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "of 600,000 GANs are kept in runs/sweep-" in printed
+    assert "of 6,000,000 GANs are kept in runs/sweep-" in printed
     assert "to go on: python" in printed and printed.rstrip().endswith("--resume")
 
 
