@@ -29,7 +29,7 @@ from gan1010_jax.population.settings import RunSettings
 from gan1010_jax.training import History
 
 
-class DeviceResults(NamedTuple):
+class _DeviceResults(NamedTuple):
     """The results of one device: each leaf [..., block], but curves [records]."""
 
     history: History
@@ -45,12 +45,12 @@ class Program(NamedTuple):
       engine: the engine.
       devices: how many devices it runs on.
       run: maps seeds, which of the lanes count, and a setup, each leaf [devices, block], to
-        `DeviceResults` of [devices, ...].
+        `_DeviceResults` of [devices, ...].
     """
 
     engine: Engine
     devices: int
-    run: Callable[..., DeviceResults]
+    run: Callable[..., _DeviceResults]
 
     @property
     def width(self) -> int:
@@ -64,13 +64,13 @@ def compile_run(settings: RunSettings) -> Program:
     structure, dtype = jax.tree.structure(setup), setup.hyperparams.d_lr.dtype
 
     def compile_with(engine):
-        return compile_program(engine, structure, steps, record_every, dtype)
+        return _compile_program(engine, structure, steps, record_every, dtype)
 
     return compile_with_fallback(settings.engine, setup, compile_with)
 
 
 @functools.lru_cache(maxsize=64)
-def compile_program(
+def _compile_program(
     engine: Engine,
     structure: jax.tree_util.PyTreeDef,
     steps: int,
@@ -92,7 +92,7 @@ def compile_program(
 
     def run_and_judge(carries, data_keys, live, setup):
         _, history = loop(carries, data_keys, setup)
-        return DeviceResults(
+        return _DeviceResults(
             history=history,
             last=jax.tree.map(lambda leaf: leaf[-1], history),
             verdict=jax.vmap(judge, in_axes=-1)(history),

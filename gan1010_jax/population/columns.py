@@ -49,7 +49,7 @@ def record_columns(records: History) -> dict[str, np.ndarray]:
         if name == "output":
             columns |= {f"output_{unit}": value[..., unit] for unit in range(value.shape[-1])}
         elif name == "losses":
-            columns |= {loss_column(loss): x for loss, x in value._asdict().items()}
+            columns |= {_loss_column(loss): x for loss, x in value._asdict().items()}
         else:
             columns[name] = value
     return columns
@@ -57,13 +57,13 @@ def record_columns(records: History) -> dict[str, np.ndarray]:
 
 def records_of(columns: Mapping[str, np.ndarray]) -> History:
     """The inverse of `record_columns`."""
-    losses = Losses(*(columns[loss_column(name)] for name in Losses._fields))
+    losses = Losses(*(columns[_loss_column(name)] for name in Losses._fields))
     outputs = [column for name, column in columns.items() if name.startswith("output_")]
     fields = {**columns, "output": np.stack(outputs, axis=-1), "losses": losses}
     return History(*(fields[name] for name in History._fields))
 
 
-def loss_column(loss: str) -> str:
+def _loss_column(loss: str) -> str:
     """The column of a field of `Losses`: `d_loss_real` of `d_real`, and `g_loss` of `g`."""
     player, *samples = loss.split("_")
     return "_".join([player, "loss", *samples])

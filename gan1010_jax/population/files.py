@@ -30,7 +30,7 @@ def claim(out: Path, resume: bool) -> Iterator[None]:
     lock = filelock.FileLock(out / _LOCK)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        sync(out.parent)
+        _sync(out.parent)
         _check_empty(out, allowed, resume)
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
@@ -68,7 +68,7 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
     """Write a file that is complete or absent, even after a power failure."""
     if not path.parent.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        sync(path.parent.parent)
+        _sync(path.parent.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -81,10 +81,10 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
         if isinstance(error, OSError):
             error.filename = str(path)  # an error of a full disk has none
         raise
-    sync(path.parent)
+    _sync(path.parent)
 
 
-def sync(directory: Path) -> None:
+def _sync(directory: Path) -> None:
     """Fsync a directory, so that the names in it are on the disk."""
     if os.name != "posix":
         return

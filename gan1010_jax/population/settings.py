@@ -79,7 +79,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
     first_cell = {name: values[0] for name, values in grid.items()}
     return settings._replace(
         seed_list=seeds,
-        setup=with_hyperparams(settings.setup, **first_cell),
+        setup=_with_hyperparams(settings.setup, **first_cell),
         steps=int(settings.steps),
         record_every=int(settings.record_every),
         grid=grid,
@@ -151,10 +151,10 @@ def select_rows(
     for name, values in reversed(settings.grid.items()):
         cells, indices = np.divmod(cells, len(values))
         varied[name] = values[indices]
-    return seeds, with_hyperparams(setup, **varied), {name: varied[name] for name in settings.grid}
+    return seeds, _with_hyperparams(setup, **varied), {name: varied[name] for name in settings.grid}
 
 
-def with_hyperparams(setup: Setup, **hyperparams: Any) -> Setup:
+def _with_hyperparams(setup: Setup, **hyperparams: Any) -> Setup:
     """A setup with other hyperparameters."""
     changed = dataclasses.replace(setup.hyperparams, **hyperparams)
     return dataclasses.replace(setup, hyperparams=changed)

@@ -31,7 +31,7 @@ from gan1010_jax.population.manifest import REPORT, digest, fingerprint
 from gan1010_jax.population.settings import count_cells
 from gan1010_jax.population.tables import MAIN_TABLE, SIDE_TABLES, as_parquet
 
-METADATA = b"gan1010_jax"
+_METADATA = b"gan1010_jax"
 _PART = re.compile(r"part-(\d{10})-(\d{10})-([0-9a-f]{16})\.parquet")
 
 
@@ -57,12 +57,12 @@ def write_chunk(
     """Write the tables of a chunk; the part of the population comes last."""
     facts = _chunk_facts(rows, configuration)
     parts = {
-        name: write_part(out, name, rows, tables[name], facts)
+        name: _write_part(out, name, rows, tables[name], facts)
         for name in SIDE_TABLES
         if name in tables
     }
     digests = {name: part.digest for name, part in parts.items()}
-    main = write_part(out, MAIN_TABLE, rows, tables[MAIN_TABLE], {**facts, **digests})
+    main = _write_part(out, MAIN_TABLE, rows, tables[MAIN_TABLE], {**facts, **digests})
     return {MAIN_TABLE: main, **parts}
 
 
@@ -71,11 +71,11 @@ def _chunk_facts(rows: range, configuration: Mapping[str, Any]) -> dict[str, Any
     return {"rows": [rows.start, rows.stop], "configuration": fingerprint(configuration)}
 
 
-def write_part(
+def _write_part(
     out: Path, name: str, rows: range, table: pa.Table, facts: Mapping[str, Any]
 ) -> Part:
     """Write a part of a table, with these facts in its metadata."""
-    metadata = {METADATA: json.dumps({"table": name, **facts})}
+    metadata = {_METADATA: json.dumps({"table": name, **facts})}
     data = as_parquet(table.replace_schema_metadata(metadata))
     part = Part(rows, digest(data))
     write_file(out / name / part.name, data)
@@ -166,7 +166,7 @@ def _read_part(
         raise BadFile(path, "is damaged: its bytes do not have the digest in its name")
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
-        facts = dict(json.loads(table.schema.metadata[METADATA]))
+        facts = dict(json.loads(table.schema.metadata[_METADATA]))
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         raise BadFile(path, "is no part of a run") from error
     for key, value in {"table": name, **expected}.items():

@@ -536,10 +536,10 @@ def replace(path, contents):
 def rewrite(path, change=lambda table: table, **facts):
     """Write another table or other facts in the place of a part, under a name with its digest."""
     table = pq.read_table(path)
-    old = json.loads(table.schema.metadata[store.METADATA])
+    old = json.loads(table.schema.metadata[store._METADATA])
     path.unlink()
     name = old.pop("table")
-    store.write_part(path.parent.parent, name, range(100, 200), change(table), old | facts)
+    store._write_part(path.parent.parent, name, range(100, 200), change(table), old | facts)
 
 
 def flip(path):
