@@ -88,7 +88,7 @@ class MethodOptions:
     """How many times the discriminator is updated in a step."""
     first: Annotated[str, _choices("The player that is updated first", PLAYERS)] = "discriminator"
     optimizer: Annotated[
-        str, _choices("One, or D's and G's as in adam,sgd, of the optimisers", OPTIMIZERS)
+        str, _choices("The optimiser, or D's and G's as in adam,sgd", OPTIMIZERS)
     ] = "sgd"
 
     def method(self) -> Method:
