@@ -105,7 +105,7 @@ def check_steps(steps: int, record_every: int, most: int = MAX_STEPS) -> None:
     """Raise unless `steps` is a multiple of `record_every`, both within their limits."""
     check_whole("steps", steps, 1, most)
     least = -(-int(steps) // MAX_RECORDS)
-    if not is_whole(record_every) or not least <= record_every <= steps:
+    if not _is_whole(record_every) or not least <= record_every <= steps:
         allowed = f"a whole number from {least} to the number of steps, {steps}"
         raise InvalidArgument("record_every", record_every, allowed)
     if steps % record_every:
@@ -172,10 +172,10 @@ def describe_array(value: Any) -> Any:
 
 def check_whole(name: str, value: object, least: int, most: int, remark: str = "") -> None:
     """Raise unless a value is a whole number in a closed range; a remark may explain its ends."""
-    if not is_whole(value) or not least <= value <= most:
+    if not _is_whole(value) or not least <= value <= most:
         raise InvalidArgument(name, value, f"a whole number from {least} to {most}{remark}")
 
 
-def is_whole(value: object) -> bool:
+def _is_whole(value: object) -> bool:
     """Whether a value is an integer, of Python's or NumPy's, and not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
