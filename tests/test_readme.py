@@ -25,6 +25,7 @@ BLOCKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "block"), BLOCKS)
 def test_a_python_block_runs_as_shown(name, block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
