@@ -91,15 +91,17 @@ def compare(options: CompareMethods) -> dict[str, Any]:
 
 def count_at(population: gan.Population, step: int) -> dict[str, dict]:
     """The counts of a population after some steps, as JSON."""
-    curves, counts = gan.convergence_curves(population), population.counts
-    proportions = {
-        "matched": curves["matched"],
-        "in_support": curves["in_support"],
-        "settled": proportion(np.cumsum(counts.settled), counts.seeds),
-        "forgot": curves["forgotten"],
+    curves, totals = gan.convergence_curves(population), population.counts
+    counts = {
+        "matched": curves["matched"].count,
+        "in_support": curves["in_support"].count,
+        "settled": np.cumsum(totals.settled),
+        "forgot": curves["forgotten"].count,
     }
     record = int(np.searchsorted(population.curves["step"], step))
-    return {name: as_json(fractions, record) for name, fractions in proportions.items()}
+    return {
+        name: as_json(proportion(count, totals.seeds), record) for name, count in counts.items()
+    }
 
 
 def early_and_late(report: dict[str, Any]) -> dict[str, dict[str, tuple[float, float]]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from programs import EXPERIMENTS, run_program
 
+from gan1010_jax.convergence import as_json, proportion
 from gan1010_jax.figures import plot_agreement, plot_methods
 
 
@@ -57,7 +58,8 @@ def test_the_comparison_counts_what_the_curves_say(population):
         ever, now = matched[:, : record + 1].any(axis=1), matched[:, record]
         settled = matched[:, record:].all(axis=1)
         for name, expected in {"matched": now, "forgot": ever & ~now, "settled": settled}.items():
-            assert counts[name]["count"] == expected.sum(), name
+            of_all = as_json(proportion(expected.sum(), len(expected)))
+            assert counts[name] == of_all, name
 
 
 @pytest.fixture
