@@ -11,9 +11,7 @@ import numpy as np
 
 from gan1010_jax.checks import check_whole
 from gan1010_jax.errors import BadFile, InvalidArgument
-from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup
-from gan1010_jax.methods import Method
 from gan1010_jax.population.manifest import read_manifest, settings_of
 from gan1010_jax.population.results import Population
 from gan1010_jax.population.runner import Finish, Stored, train_in_memory, train_into
@@ -115,15 +113,13 @@ def train_share(
     return train_into(Path(out), settings, resume, repair, finish)
 
 
-def load_population(
-    out: str | Path, game: Game | None = None, method: Method | None = None
-) -> Population:
+def load_population(out: str | Path, setup: Setup | None = None) -> Population:
     """Open a result directory, finished or not, and check every file in it.
 
     Args:
       out: the directory.
-      game: what was played, unless it is a built-in game.
-      method: how it was trained, unless this package makes it by its names.
+      setup: what was trained, if its game or a part of its method is your own; its hyperparameters
+        do not matter, since the directory has them.
 
     Raises:
       BadFile: (a `ValueError`) for the first file that is not what its name says, or if no seed
@@ -132,7 +128,7 @@ def load_population(
     """
     out = Path(out)
     manifest = read_manifest(out)
-    settings = settings_of(manifest, game, method)
+    settings = settings_of(manifest, setup)
     stored = Stored(out, settings)
     stored.read(manifest)
     if not stored.parts:

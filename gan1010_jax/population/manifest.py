@@ -188,15 +188,14 @@ def read_run(out: Path) -> RunSettings:
     return settings_of(read_manifest(out))
 
 
-def settings_of(
-    manifest: Mapping[str, Any], game: Game | None = None, method: Method | None = None
-) -> RunSettings:
-    """The settings that a manifest states; a game or method of one's own has to be given."""
+def settings_of(manifest: Mapping[str, Any], setup: Setup | None = None) -> RunSettings:
+    """The settings that a manifest states; a setup of one's own game or method has to be given."""
     configuration = manifest["configuration"]
     grid, first_seed = configuration["grid"], configuration["first_seed"]
     first_cell = {name: values[0] for name, values in grid.items()}
     hyperparams = Hyperparams(**configuration["hyperparams"], **first_cell)
-    game, method = _find_game(configuration, game), _find_method(configuration, method)
+    game = _find_game(configuration, setup and setup.game)
+    method = _find_method(configuration, setup and setup.method)
     return RunSettings(
         seed_list=range(first_seed, first_seed + manifest["seeds"]),
         setup=Setup(game, method, hyperparams),

@@ -158,7 +158,7 @@ def train_into(
         stated = manifest.read_manifest(out)
         stored.read(stated)  # the chunks that other processes wrote
         setup = settings.setup
-        settings = manifest.settings_of(stated, setup.game, setup.method)
+        settings = manifest.settings_of(stated, setup)
         population = stored.population(stated, settings, **session)
         report = convergence_report(population)
         store.clean(out, stored.parts.values())

@@ -184,8 +184,8 @@ def test_a_game_of_a_users_own_is_asked_for(tmp_path):
     with rejects("game"):
         gan.load_population(tmp_path)
     with rejects("game", GAME):
-        gan.load_population(tmp_path, GAME)
-    assert gan.load_population(tmp_path, game).setup.game is game
+        gan.load_population(tmp_path, gan.Setup(GAME))
+    assert gan.load_population(tmp_path, gan.Setup(game)).setup.game is game
 
 
 def test_a_method_of_a_users_own_is_asked_for_by_what_it_is_made_of(tmp_path):
@@ -194,7 +194,7 @@ def test_a_method_of_a_users_own_is_asked_for_by_what_it_is_made_of(tmp_path):
     with rejects("method", None) as caught:
         gan.load_population(tmp_path)
     assert "'mse'" in caught.value.allowed and "'slope'" in caught.value.allowed
-    assert gan.load_population(tmp_path, method=method).setup.method is method
+    assert gan.load_population(tmp_path, gan.Setup(GAME, method)).setup.method is method
 
 
 def abs_slope(ctx):
