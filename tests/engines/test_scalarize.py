@@ -680,7 +680,13 @@ DRAWS = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWS)
+QUICK = {"uniform", "normal", "data set"}  # the others are built of the same primitives
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in DRAWS],
+)
 def test_a_draw_on_lanes_is_the_draw_of_its_key(name):
     check(DRAWS[name], keys())
 
