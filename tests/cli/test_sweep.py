@@ -17,7 +17,7 @@ SWEEP = (
 )
 
 
-def test_a_sweep_writes_each_cells_statistics_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_a_sweep_writes_each_cells_statistics(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     methods = "--methods mse,hinge+r1 --penalty-weight 0.5 --out run".split()
     assert run_program("sweep", [*SWEEP, *methods], monkeypatch) == 0
@@ -35,6 +35,12 @@ def test_a_sweep_writes_each_cells_statistics_and_goes_on(tmp_path, monkeypatch,
     assert (tmp_path / "run" / "figures" / "phase_diagram.png").stat().st_size > 10_000
     assert "hinge+r1" in capsys.readouterr().out
 
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_with_more_seeds_but_not_with_fewer_methods(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    methods = "--methods mse,hinge+r1 --penalty-weight 0.5 --out run".split()
+    assert run_program("sweep", [*SWEEP, *methods], monkeypatch) == 0
     more = [*SWEEP, *methods, "--seeds", "7", "--resume"]
     assert run_program("sweep", more, monkeypatch) == 0
     table = pq.read_table(tmp_path / "run" / "cells.parquet")

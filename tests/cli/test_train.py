@@ -221,7 +221,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(options, workplace, monkeypat
 DISTRIBUTED = "--distributed must be used under SLURM, MPI, Kubernetes or on a TPU pod"
 
 
-@pytest.mark.parametrize("options", ["--out FILE", "--distributed"])
+@pytest.mark.parametrize(
+    "options", ["--out FILE", pytest.param("--distributed", marks=pytest.mark.slow)]
+)
 def test_bad_input_is_no_traceback_in_a_process_of_its_own(train, workplace, options):
     process = train(options.split(), workplace)
     assert process.returncode == 2
