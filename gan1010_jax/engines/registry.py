@@ -59,7 +59,7 @@ class Engine(NamedTuple):
     cpu_block: int
     accelerator_block: int
     is_for: Callable[[jax.Device], bool] = lambda device: True
-    fallback: str | None = None
+    fallback: str = "vmap"
     fallback_on: tuple[type[Exception], ...] = ()
     max_parameters: float = float("inf")
 
