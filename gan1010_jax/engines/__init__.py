@@ -22,21 +22,3 @@ from gan1010_jax.engines.scalarize import (
     scalarize,
     to_lanes,
 )
-
-__all__ = [
-    "ENGINES",
-    "RULES",
-    "Engine",
-    "Lanes",
-    "UnsupportedPrimitive",
-    "build_loop",
-    "choose_engine",
-    "compile_with_fallback",
-    "compiler_options",
-    "defined",
-    "from_lanes",
-    "init_block",
-    "rule",
-    "scalarize",
-    "to_lanes",
-]
