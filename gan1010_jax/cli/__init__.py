@@ -3,14 +3,3 @@
 from gan1010_jax.cli.entry import main
 from gan1010_jax.cli.options import MethodOptions, check_given_with, check_number, number
 from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, run
-
-__all__ = [
-    "MethodOptions",
-    "check_given_with",
-    "check_number",
-    "keep_compiled_programs",
-    "main",
-    "number",
-    "progress_bar",
-    "run",
-]

@@ -19,31 +19,3 @@ from gan1010_jax.population.results import (
 )
 from gan1010_jax.population.settings import MAX_SEED, Progress, RunSettings, seed_range
 from gan1010_jax.population.tables import TABLES, write_columns
-
-__all__ = [
-    "MAX_SEED",
-    "TABLES",
-    "Population",
-    "Progress",
-    "RunSettings",
-    "claim",
-    "convergence_curves",
-    "convergence_report",
-    "decided_by_first",
-    "first_history",
-    "is_begun",
-    "is_first",
-    "join_processes",
-    "leave",
-    "load_population",
-    "read_run",
-    "replay",
-    "replay_row",
-    "seed_range",
-    "tabulate_cells",
-    "train_population",
-    "train_share",
-    "write_columns",
-    "write_file",
-    "write_json",
-]
