@@ -24,8 +24,8 @@ from gan1010_jax.engines import (
     init_block,
 )
 from gan1010_jax.gan import Setup
-from gan1010_jax.population.columns import Results, record_columns
 from gan1010_jax.population.settings import RunSettings
+from gan1010_jax.population.tables import Results, record_columns
 from gan1010_jax.training import History
 
 

@@ -6,13 +6,14 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from gan1010_jax.checks import check_setup
 from gan1010_jax.environment import versions
@@ -114,20 +115,11 @@ def _full_name(value: Any) -> str:
 
 def check_same(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise `BadFile` for the first field in which a configuration differs from a manifest's."""
-    theirs, ours = dict(_flatten(there)), dict(_flatten(here))
+    theirs, ours = flatten_dict(there, sep="."), flatten_dict(here, sep=".")
     for field in theirs | ours:
         if theirs.get(field) != ours.get(field):
             problem = f"has {theirs.get(field)!r} as its {field}, and this run {ours.get(field)!r}"
             raise BadFile(path, f"{problem}, which gives other rows")
-
-
-def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested JSON objects, each with its dotted name."""
-    if not isinstance(value, Mapping):
-        yield name, value
-        return
-    for key, item in value.items():
-        yield from _flatten(item, f"{name}.{key}" if name else key)
 
 
 def is_begun(out: Path) -> bool:

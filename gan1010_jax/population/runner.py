@@ -19,12 +19,19 @@ from gan1010_jax.errors import InvalidArgument, UnfinishedRun
 from gan1010_jax.gan import Setup
 from gan1010_jax.population import manifest, store
 from gan1010_jax.population.blocks import Program, compile_run, run_block
-from gan1010_jax.population.columns import Results, join_histories, join_results
 from gan1010_jax.population.files import claim, is_empty, write_json
 from gan1010_jax.population.processes import decided_by_first, is_first, wait_for_all
 from gan1010_jax.population.results import Population, convergence_report, make_population
 from gan1010_jax.population.settings import RunSettings, select_rows
-from gan1010_jax.population.tables import MAIN_TABLE, StoredColumns, make_tables, read_tables
+from gan1010_jax.population.tables import (
+    MAIN_TABLE,
+    Results,
+    StoredColumns,
+    join_histories,
+    join_results,
+    make_tables,
+    read_tables,
+)
 from gan1010_jax.training import History
 
 KEPT_HISTORIES = 1024
@@ -42,16 +49,14 @@ Finish = Callable[[Population, dict[str, Any]], object]
 def train_in_memory(settings: RunSettings) -> Population:
     """Train a population, and keep it in memory."""
     started = time.perf_counter()
-    settings.progress(0, settings.rows)
-    program = compile_run(settings)
-    compiled = time.perf_counter()
-    chunks = store.cut(range(settings.rows), settings.chunk or _default_chunk(program))
+    program, settings, compiled = _compile(settings, 0)
     found: dict[range, Results] = {}
+    chunks = store.cut(range(settings.rows), settings.chunk)
     _run_chunks(program, settings, chunks, found.__setitem__)
     times = _times(started, compiled, settings.rows * settings.steps)
     results = join_results([*found.values()])
     return make_population(
-        settings._replace(engine=program.engine.name),
+        settings,
         results,
         count_rows(results.columns, settings.record_steps),
         platform=jax.default_backend(),
@@ -59,6 +64,15 @@ def train_in_memory(settings: RunSettings) -> Population:
         versions=versions(),
         **times,
     )
+
+
+def _compile(settings: RunSettings, done: int) -> tuple[Program, RunSettings, float]:
+    """The program of a run; its settings with that engine and a chunk; the time at the end."""
+    settings.progress(done, settings.rows)
+    program = compile_run(settings)
+    chunk = settings.chunk or max(DEFAULT_CHUNK, program.width)
+    settings = settings._replace(engine=program.engine.name, chunk=chunk)
+    return program, settings, time.perf_counter()
 
 
 class Stored:
@@ -107,13 +121,13 @@ class Stored:
     ) -> Population:
         """The population of all chunks; `session` is known of a training that has just ended."""
         columns = StoredColumns([self._out / MAIN_TABLE / part.name for part in self.main_parts])
-        kept = [history for _, history in sorted(self._histories.items()) if history is not None]
+        histories = join_histories(self._histories[first] for first in sorted(self._histories))
         report = store.read_report(self._out)
         times = {name: report[name] for name in _TIMES if _is_number(report.get(name))}
         facts = {"device": stated["device"], **times, **session}
         return make_population(
             settings,
-            Results(columns, self._curves, join_histories(kept) if kept else None),
+            Results(columns, self._curves, histories),
             self._counts,
             min(self.parts),
             platform=stated["configuration"]["platform"],
@@ -141,11 +155,7 @@ def train_into(
         missing = [range(*rows) for rows in plan["missing"]]
         rows = sum(map(len, missing))
         if missing:
-            settings.progress(settings.rows - rows, settings.rows)
-            program = compile_run(settings)
-            compiled = time.perf_counter()
-            chunk = settings.chunk or _default_chunk(program)
-            settings = settings._replace(engine=program.engine.name, chunk=chunk)
+            program, settings, compiled = _compile(settings, settings.rows - rows)
             settings = settings._replace(chunk=decided_by_first(lambda: _begin(out, settings)))
             _train_share(out, settings, program, missing, stored)
         dead = wait_for_all()
@@ -157,8 +167,7 @@ def train_into(
         _check_complete(out, settings.rows, dead)
         stated = manifest.read_manifest(out)
         stored.read(stated)  # the chunks that other processes wrote
-        setup = settings.setup
-        settings = manifest.settings_of(stated, setup)
+        settings = manifest.settings_of(stated, settings.setup)
         population = stored.population(stated, settings, **session)
         report = convergence_report(population)
         store.clean(out, stored.parts.values())
@@ -239,7 +248,11 @@ def _run_chunks(
     is raised again.
     """
     done, total = before, before + sum(map(len, chunks))
-    workers = settings.workers or _default_workers(program)
+    if jax.default_backend() == "cpu":
+        default_workers = max(1, count_cores() // program.devices)
+    else:
+        default_workers = 2  # one is computed while the other is copied to the host
+    workers = settings.workers or default_workers
     waiting: deque[tuple[range, list[Future[Results]]]] = deque()
 
     def use_first() -> None:
@@ -307,15 +320,3 @@ def _times(started: float, compiled: float, seed_steps: int) -> dict[str, float]
 def _is_number(value: object) -> bool:
     """Whether a value from a report is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _default_chunk(program: Program) -> int:
-    """The number of rows in a chunk, unless given."""
-    return max(DEFAULT_CHUNK, program.width)
-
-
-def _default_workers(program: Program) -> int:
-    """The number of blocks that run at a time, unless given."""
-    if jax.default_backend() != "cpu":
-        return 2  # one is computed while the other is copied to the host
-    return max(1, count_cores() // program.devices)

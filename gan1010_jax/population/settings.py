@@ -143,15 +143,13 @@ def select_rows(
 
     The rows are sorted by seed, then by cell; the values of the grid's last name change fastest.
     """
-    places, cells = np.divmod(np.asarray(rows), count_cells(settings.grid))
+    grid = settings.grid
+    places, *cells = np.unravel_index(rows, (settings.seeds, *map(len, grid.values())))
     first, last = int(places[0]), int(places[-1])
     seeds = np.asarray(settings.seed_list[first : last + 1], np.uint32)[places - first]
     setup = jax.tree.map(lambda leaf: np.broadcast_to(leaf, settings.seeds)[places], setup)
-    varied = {}
-    for name, values in reversed(settings.grid.items()):
-        cells, indices = np.divmod(cells, len(values))
-        varied[name] = values[indices]
-    return seeds, _with_hyperparams(setup, **varied), {name: varied[name] for name in settings.grid}
+    varied = {name: grid[name][indices] for name, indices in zip(grid, cells)}
+    return seeds, _with_hyperparams(setup, **varied), varied
 
 
 def _with_hyperparams(setup: Setup, **hyperparams: Any) -> Setup:

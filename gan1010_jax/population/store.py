@@ -216,7 +216,6 @@ def clean(out: Path, chunks: Iterable[Parts]) -> None:
 def read_report(out: Path) -> dict[str, Any]:
     """Read the report; empty if there is none, or none that can be read."""
     try:
-        report = json.loads((out / REPORT).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return dict(json.loads((out / REPORT).read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
-    return report if isinstance(report, dict) else {}

@@ -1,17 +1,20 @@
-"""Results as Arrow tables, and back; each column states its unit and meaning."""
+"""The results of some rows: as columns, and as Arrow tables that state units and meanings."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from gan1010_jax.convergence import OUTCOMES, VERDICT_MEANINGS
+from gan1010_jax.gan import Losses
 from gan1010_jax.methods import HYPERPARAMS
-from gan1010_jax.population.columns import Results, record_columns, records_of
 from gan1010_jax.population.files import write_file
+from gan1010_jax.training import History
 
 MAIN_TABLE = "population"
 SIDE_TABLES = ("curves", "histories")
@@ -49,6 +52,63 @@ _MEANINGS = {
 }
 
 
+class Results(NamedTuple):
+    """The results of some rows.
+
+    Attributes:
+      columns: final values by name, [rows].
+      curves: how many of the rows have each property at every record, [records].
+      history: of the rows whose history is kept, each leaf [rows, records, ...], or None.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    curves: dict[str, np.ndarray]
+    history: History | None
+
+
+def join_results(results: Sequence[Results]) -> Results:
+    """The results of all rows, in the order given."""
+    columns, curves, _ = results[0]
+    return Results(
+        columns={name: np.concatenate([one.columns[name] for one in results]) for name in columns},
+        curves={name: sum(one.curves[name] for one in results) for name in curves},
+        history=join_histories(one.history for one in results),
+    )
+
+
+def join_histories(histories: Iterable[History | None]) -> History | None:
+    """Histories [rows, ...], end to end; None if all of them are."""
+    kept = [history for history in histories if history is not None]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept) if kept else None
+
+
+def record_columns(records: History) -> dict[str, np.ndarray]:
+    """Records [...] as columns of their fields; the units of the output are on its last axis."""
+    columns = {}
+    for name, value in records._asdict().items():
+        if name == "output":
+            columns |= {f"output_{unit}": value[..., unit] for unit in range(value.shape[-1])}
+        elif name == "losses":
+            columns |= {_loss_column(loss): x for loss, x in value._asdict().items()}
+        else:
+            columns[name] = value
+    return columns
+
+
+def _records_of(columns: Mapping[str, np.ndarray]) -> History:
+    """The inverse of `record_columns`."""
+    losses = Losses(*(columns[_loss_column(name)] for name in Losses._fields))
+    outputs = [column for name, column in columns.items() if name.startswith("output_")]
+    fields = {**columns, "output": np.stack(outputs, axis=-1), "losses": losses}
+    return History(*(fields[name] for name in History._fields))
+
+
+def _loss_column(loss: str) -> str:
+    """The column of a field of `Losses`: `d_loss_real` of `d_real`, and `g_loss` of `g`."""
+    player, *samples = loss.split("_")
+    return "_".join([player, "loss", *samples])
+
+
 def make_tables(results: Results, steps: np.ndarray) -> dict[str, pa.Table]:
     """The tables of some rows with records at these steps [records], by their names.
 
@@ -68,11 +128,14 @@ def make_tables(results: Results, steps: np.ndarray) -> dict[str, pa.Table]:
 
 def read_tables(tables: Mapping[str, pa.Table], records: int) -> Results:
     """The inverse of `make_tables`."""
-    columns = {name: _read_columns(table) for name, table in tables.items()}
+    columns = {
+        name: {column: table[column].to_numpy() for column in table.column_names}
+        for name, table in tables.items()
+    }
     curves, history = columns["curves"], None
     if "histories" in columns:
         long = columns["histories"]
-        history = records_of({name: long[name].reshape(-1, records) for name in long})
+        history = _records_of({name: long[name].reshape(-1, records) for name in long})
     counted = {name: curves[name] for name in curves if name not in ("step", "seeds")}
     return Results(columns[MAIN_TABLE], counted, history)
 
@@ -84,12 +147,7 @@ def _make_table(columns: Mapping[str, np.ndarray]) -> pa.Table:
     for name, array in arrays.items():
         unit, meaning = _OUTPUT if name.startswith("output_") else _MEANINGS[name]
         fields.append(pa.field(name, array.type, metadata={"unit": unit, "meaning": meaning}))
-    return pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields))
-
-
-def _read_columns(table: pa.Table) -> dict[str, np.ndarray]:
-    """The columns of a table."""
-    return {name: table[name].to_numpy() for name in table.column_names}
+    return pa.table(arrays, schema=pa.schema(fields))
 
 
 def as_parquet(table: pa.Table) -> memoryview:
@@ -117,20 +175,18 @@ class StoredColumns(Mapping[str, np.ndarray]):
     def __init__(self, files: Iterable[Path]):
         """Open the files, in the order of their rows."""
         self._dataset = pyarrow.dataset.dataset([str(file.resolve()) for file in files])
-        self._columns: dict[str, np.ndarray] = {}
+        self._columns: dict[str, Any] = dict.fromkeys(self._dataset.schema.names)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """One column, [rows]."""
-        if name not in self._dataset.schema.names:
-            raise KeyError(name)
-        if name not in self._columns:
+        if self._columns[name] is None:
             self._columns[name] = self._dataset.to_table(columns=[name])[name].to_numpy()
         return self._columns[name]
 
     def __iter__(self) -> Iterator[str]:
         """The names of the columns, in their order."""
-        return iter(self._dataset.schema.names)
+        return iter(self._columns)
 
     def __len__(self) -> int:
         """The number of columns."""
-        return len(self._dataset.schema.names)
+        return len(self._columns)

@@ -12,8 +12,7 @@ from rejects import rejects
 import gan1010_jax as gan
 from gan1010_jax.engines import ENGINES
 from gan1010_jax.population.blocks import _compile_program, run_block
-from gan1010_jax.population.columns import Results
-from gan1010_jax.population.tables import make_tables, read_tables
+from gan1010_jax.population.tables import Results, make_tables, read_tables
 
 COLUMNS = {
     "seed": np.uint32,
