@@ -469,6 +469,20 @@ class Method:
         g = (("generator", "fake", self.d_steps - 1),)
         return d + g if self.first == "discriminator" else g + d
 
+    @classmethod
+    def from_options(cls, *, optimizer: str, **others: Any) -> "Method":
+        """The inverse of `options`, for parts that are built in.
+
+        Raises:
+          InvalidArgument: (a `ValueError`) as `Method`, and for another optimiser.
+        """
+        names = optimizer.split(",")
+        if not set(names) <= set(OPTIMIZERS) or len(names) > 2:
+            allowed = f"one of {', '.join(OPTIMIZERS)}, or two with a comma"
+            raise InvalidArgument("optimizer", optimizer, allowed)
+        optimizers = tuple(OPTIMIZERS[name] for name in names)
+        return cls(**others, optimizer=optimizers if len(names) == 2 else optimizers[0])
+
     @property
     def options(self) -> dict[str, Any]:
         """The method by the names of its parts, as JSON and as command-line options."""

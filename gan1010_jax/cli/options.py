@@ -6,7 +6,7 @@ Those of hyperparameters follow from their metadata, and the choices in help fro
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, make_dataclass
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any
 
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
@@ -25,8 +25,6 @@ from gan1010_jax.methods import (
     Method,
     is_allowed,
 )
-
-_Class = TypeVar("_Class")
 
 
 def number(name: str, kind: type[int] | type[float]) -> PrimitiveConstructorSpec:
@@ -61,7 +59,7 @@ def _name_updates(order: str) -> str:
     return f"{order} ({', '.join(names)})"
 
 
-def _with_hyperparams(options: type[_Class]) -> type[_Class]:
+def _with_hyperparams(options: type) -> Any:
     """A dataclass with an option for every hyperparameter beside its own."""
     added = []
     for name, about in HYPERPARAMS.items():
@@ -69,9 +67,8 @@ def _with_hyperparams(options: type[_Class]) -> type[_Class]:
         kind = float if default is not None else float | None
         text = arg(help=text[0].upper() + text[1:])
         added.append((name, Annotated[kind, number(name, float), text], default))
-    made = make_dataclass(options.__name__, added, bases=(options,), frozen=True)
-    made.__doc__ = options.__doc__
-    return cast(type[_Class], made)
+    about = {"__doc__": options.__doc__}
+    return make_dataclass(options.__name__, added, bases=(options,), namespace=about, frozen=True)
 
 
 @_with_hyperparams
@@ -93,19 +90,7 @@ class MethodOptions:
 
     def method(self) -> Method:
         """The method."""
-        names = self.optimizer.split(",")
-        if not set(names) <= set(OPTIMIZERS) or len(names) > 2:
-            allowed = f"one of {', '.join(OPTIMIZERS)}, or two with a comma"
-            raise InvalidArgument("optimizer", self.optimizer, allowed)
-        optimizers = tuple(OPTIMIZERS[name] for name in names)
-        return Method(
-            objective=self.objective,
-            update_order=self.update_order,
-            penalty=self.penalty,
-            d_steps=self.d_steps,
-            first=self.first,
-            optimizer=optimizers if len(optimizers) == 2 else optimizers[0],
-        )
+        return Method.from_options(**{name: getattr(self, name) for name in Method().options})
 
     def hyperparams(self) -> Hyperparams:
         """The hyperparameters."""

@@ -133,7 +133,6 @@ class _RateColumn(ProgressColumn):
     """How many GANs are done in a second."""
 
     def render(self, task: Task) -> Text:
-        """As text, once it is known."""
         speed = f"{task.speed:,.0f} a second" if task.speed else ""
         return Text(speed, style="progress.data.speed")
 
@@ -175,18 +174,17 @@ def progress_bar() -> Iterator[Progress]:
 
 def _print_tenths() -> Progress:
     """A function that prints a line whenever another tenth of the GANs is done."""
-    printed, began, before = None, 0.0, 0
+    calls, printed, began, before = itertools.count(), -1, 0.0, 0
 
     def update(done: int, total: int) -> None:
         nonlocal printed, began, before
-        if printed is None:
-            printed = -1
+        call, now = next(calls), time.monotonic()
+        if call == 0:
             print("compiling", file=sys.stderr)
             return
-        now = time.monotonic()
-        tenth = 10 * done // total if total else 10  # of several processes, one may have none
-        if printed < 0:
+        if call == 1:
             began, before = now, done
+        tenth = 10 * done // total if total else 10  # of several processes, one may have none
         if tenth <= printed:
             return
         printed, line = tenth, f"trained {done:,} of {total:,} GANs"

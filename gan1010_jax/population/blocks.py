@@ -60,12 +60,14 @@ class Program(NamedTuple):
 
 def compile_run(settings: RunSettings) -> Program:
     """Compile the engine of a run; `"auto"` falls back to a supported engine."""
-    setup, steps, record_every = settings.float_setup, settings.steps, settings.record_every
-    structure, dtype = jax.tree.structure(setup), setup.hyperparams.d_lr.dtype
-
-    def compile_with(engine):
-        return _compile_program(engine, structure, steps, record_every, dtype)
-
+    setup = settings.float_setup
+    compile_with = functools.partial(
+        _compile_program,
+        structure=jax.tree.structure(setup),
+        steps=settings.steps,
+        record_every=settings.record_every,
+        dtype=setup.hyperparams.d_lr.dtype,
+    )
     return compile_with_fallback(settings.engine, setup, compile_with)
 
 
@@ -77,16 +79,9 @@ def _compile_program(
     record_every: int,
     dtype: np.dtype,
 ) -> Program:
-    """Compile the program that runs and judges a block on every device.
+    """Compile the program that runs and judges a block of a `Setup`'s structure on every device.
 
     It is two programs, the initialiser and the loop, which are compiled at the same time.
-
-    Args:
-      engine: the engine.
-      structure: that of a `Setup`, which has its game, its method and the hyperparameters in use.
-      steps: how many steps.
-      record_every: the number of steps from record to record.
-      dtype: of the hyperparameters.
     """
     loop = build_loop(engine, steps, record_every)
 

@@ -1,5 +1,6 @@
 """The manifest: everything that the rows of a directory depend on, as JSON."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -211,22 +212,17 @@ def _find_game(configuration: Mapping[str, Any], game: Game | None) -> Game:
 
 def _find_method(configuration: Mapping[str, Any], method: Method | None) -> Method:
     """The method of a configuration: the one given, or the one of its parts' names."""
-    described = configuration["method"]
-    found = _make_method(described) if method is None else method
-    if found is None or describe(found) != described:
-        names = (f"the {part} {described[part]['name']!r}" for part in ("objective", "penalty"))
-        allowed = f"the Method that was used, of {' and '.join(names)}"
-        raise InvalidArgument("method", method, allowed)
-    return found
-
-
-def _make_method(described: Mapping[str, Any]) -> Method | None:
-    """The method of a description, if its parts are built in and its optimisers `OPTIMIZERS`."""
-    known, given = {str(describe(one)): one for one in OPTIMIZERS.values()}, described["optimizer"]
-    pair = [known.get(str(one)) for one in (given if isinstance(given, list) else [given])]
+    described, found = configuration["method"], method
     parts = {name: described[name]["name"] for name in ("objective", "penalty")}
-    parts |= {name: described[name] for name in ("update_order", "d_steps", "first")}
-    try:
-        return Method(**parts, optimizer=tuple(pair) if len(pair) == 2 else pair[0])
-    except InvalidArgument:  # for a name or an optimiser that is not built in
-        return None
+    if method is None:
+        known = {str(describe(made)): name for name, made in OPTIMIZERS.items()}
+        pair = described["optimizer"]
+        pair = pair if isinstance(pair, list) else [pair]
+        options = {name: described[name] for name in ("update_order", "d_steps", "first")} | parts
+        options["optimizer"] = ",".join(known.get(str(one), "another") for one in pair)
+        with contextlib.suppress(InvalidArgument):  # for a part that is not built in
+            found = Method.from_options(**options)
+    if found is None or describe(found) != described:
+        names = " and ".join(f"the {part} {name!r}" for part, name in parts.items())
+        raise InvalidArgument("method", method, f"the Method that was used, of {names}")
+    return found
