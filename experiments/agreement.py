@@ -1,9 +1,8 @@
 """Is it the same GAN? The differences between JAX's runs and those of the program in PyTorch."""
 
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
-from tables import make_table
+from study import Study, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.cli import keep_compiled_programs, run
 from gan1010_jax.engines import ENGINES, compiler_options
 from gan1010_jax.environment import enable_x64, versions
-from gan1010_jax.figures import plot_agreement, write_figures
-from gan1010_jax.population import claim, write_json
+from gan1010_jax.figures import plot_agreement
+from gan1010_jax.population import claim
 from gan1010_jax.training import carry_from, train_record
 
 REFERENCE = Path(__file__).parent.parent / "tests" / "reference"
@@ -38,7 +37,7 @@ SIGNIFICANCE = 1e-3 / (len(MEASURED) + 1 + len(COUNTED))
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Study):
     """Compare this GAN with the reference program in PyTorch, whose results are kept.
 
     Step by step: from PyTorch's initial parameters and on its samples, the largest difference over
@@ -48,14 +47,8 @@ class Agreement:
     allow. PyTorch need not be installed.
     """
 
-    out: Path = field(
-        default_factory=lambda: Path("runs") / time.strftime("agreement-%Y%m%d-%H%M%S")
-    )
-    """Where to write: a new or empty directory."""
-
 
 def main(options: Agreement) -> None:
-    """Compare, write the results, print the table."""
     keep_compiled_programs()
     with claim(options.out, resume=False):
         rows = compare_runs(load("runs.npz"))
@@ -64,17 +57,14 @@ def main(options: Agreement) -> None:
         report = {
             "runs": rows,
             "seeds": SEEDS,
-            "p_values": {name: float(p) for name, p in p_values.items()},
+            "p_values": p_values,
             "agrees": agrees(rows, p_values),
             "versions": versions(),
         }
-        write_json(options.out / "agreement.json", report)
-        write_figures(options.out, {"agreement": plot_agreement(rows, TOLERANCES)})
+        options.write("agreement", report, plot_agreement(rows, TOLERANCES))
     print(tabulate(report))
-    name, p = min(report["p_values"].items(), key=lambda item: item[1])
-    print(
-        f"{SEEDS:,} seeds against 400 runs: of {len(p_values)} p-values, {p:.2g} ({name}) is least"
-    )
+    p, name = min((p, name) for name, p in p_values.items())
+    print(f"{SEEDS:,} seeds against 400 runs: least of {len(p_values)} p-values: {p:.2g} ({name})")
     print(f"written to {options.out}")
     if not report["agrees"]:
         print("it does not agree with the reference", file=sys.stderr)
@@ -88,13 +78,13 @@ def compare_runs(runs: dict[str, np.ndarray]) -> list[dict]:
         with enable_x64(dtype is np.float64):
             for program in ("train_on", *ENGINES):
                 if program == "train_on":
-                    states, histories = train_all(runs, dtype)
+                    results = train_all(runs, dtype)
                 else:
                     states, histories = run_on(program, runs, dtype)
-                    states = last(states)
-                apart = differences(runs, states, histories, prefix)
+                    results = last(states), histories
+                apart = differences(runs, *results, prefix).tolist()
                 row = {"program": program, "dtype": np.dtype(dtype).name}
-                rows.append(row | dict(zip(QUANTITIES, map(float, apart))))
+                rows.append(row | dict(zip(QUANTITIES, apart)))
     return rows
 
 
@@ -117,7 +107,6 @@ def tabulate(report: dict) -> str:
 
 
 def load(name: str) -> dict[str, np.ndarray]:
-    """The kept results of PyTorch."""
     with np.load(REFERENCE / name, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -239,7 +228,7 @@ def compare_populations(
             pair = [np.where(x < 0, np.inf, x) for x in pair]
         return stats.ks_2samp(*pair, nan_policy="raise").pvalue
 
-    return {name: p_value(name) for name in (*MEASURED, "settled_step", *COUNTED)}
+    return {name: float(p_value(name)) for name in (*MEASURED, "settled_step", *COUNTED)}
 
 
 if __name__ == "__main__":

@@ -13,17 +13,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib import metadata, util
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from tables import make_table
+from study import Study, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
@@ -33,7 +33,6 @@ from gan1010_jax.environment import count_cores, describe_device, has_avx512, ve
 from gan1010_jax.figures import BLUE, GREEN, GREY, ORANGE, styled, write_figures
 from gan1010_jax.population import claim, write_json
 
-QUICK = {"seeds": (1_024, 16_384), "repeats": 3, "seconds": 0.3}
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 MAX_SIZE, MAX_REPEATS, MAX_SECONDS = 2**20, 1_000, 3_600.0
 RECORD_EVERY, FULL_RUN = 10, 10_000  # steps
@@ -44,7 +43,7 @@ RATE = "seed_steps_per_second"
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Study):
     """Measure how fast 1010-GANs are trained: PyTorch, plain JAX and every engine, side by side.
 
     Writes a directory: report.json and figures/benchmark.png. A seed-step is one seed advanced by
@@ -54,9 +53,6 @@ class Benchmark:
     nothing cached. The PyTorch rows need PyTorch: pip install torch.
     """
 
-    quick: bool = False
-    """By default fewer sizes, 1024 and 16384, 3 repeats and 0.3 seconds: two minutes on two
-    cores."""
     seeds: tuple[Annotated[int, number("seeds", int)], ...] = (64, 1_024, 16_384, 131_072)
     """How many GANs to train at a time: one or more sizes."""
     repeats: Annotated[int, number("repeats", int)] = 5
@@ -66,15 +62,10 @@ class Benchmark:
     programs: tuple[str, ...] = ()
     """The programs to measure; by default all: pytorch, torch_compile, vmap_scan and each
     engine_NAME."""
-    out: Path = field(
-        default_factory=lambda: Path("runs") / time.strftime("benchmark-%Y%m%d-%H%M%S")
-    )
-    """Where to write: a new or empty directory."""
 
 
 def main(options: Benchmark) -> None:
-    """Check every option, measure, write the results, print the table."""
-    options = check(options)
+    check(options)
     with claim(options.out, resume=False), tempfile.TemporaryDirectory() as empty:
         # For the processes that are measured: nothing compiled earlier, and a GPU that they share.
         os.environ |= {
@@ -82,8 +73,8 @@ def main(options: Benchmark) -> None:
             "TORCHINDUCTOR_CACHE_DIR": empty,
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         }
-        with end_processes():
-            machine = start_process().submit(describe_machine).result()
+        with start_process() as process:
+            machine = process.submit(describe_machine).result()
         rows = measure_all(options, machine["platform"])
         torch = {"torch": metadata.version("torch")} if util.find_spec("torch") else {}
         report = {"machine": machine, "versions": versions() | torch, "rows": rows}
@@ -96,8 +87,8 @@ def main(options: Benchmark) -> None:
     print(f"written to {options.out}")
 
 
-def check(options: Benchmark) -> Benchmark:
-    """The options with their defaults; raise `InvalidArgument` for the first that is not valid."""
+def check(options: Benchmark) -> None:
+    """Raise `InvalidArgument` for the first option that is not valid."""
     for size in options.seeds:
         check_whole("seeds", size, 1, MAX_SIZE)
     check_whole("repeats", options.repeats, 1, MAX_REPEATS)
@@ -107,10 +98,6 @@ def check(options: Benchmark) -> Benchmark:
     for name in options.programs:
         if name not in PROGRAMS:
             raise gan.InvalidArgument("programs", name, f"some of {', '.join(PROGRAMS)}")
-    default = [name for name in QUICK if getattr(options, name) == getattr(Benchmark, name)]
-    quick = {name: QUICK[name] for name in default} if options.quick else {}
-    programs = tuple(name for name in PROGRAMS if name in (options.programs or PROGRAMS))
-    return replace(options, programs=programs, **quick)
 
 
 # The programs. Each is prepared for a number of seeds, in a process of its own, and returns a
@@ -250,7 +237,6 @@ def repeat(name: str, seeds: int, steps: int, seconds: float) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine, as the report has it."""
     cpuinfo = Path("/proc/cpuinfo")  # on Linux
     model = re.search("model name\\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "")
     return {
@@ -272,81 +258,65 @@ def start_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=ignore)
 
 
-@contextmanager
-def end_processes() -> Iterator[None]:
-    """End all processes that were started, in whatever state they are."""
+def take_turns(name: str, size: int, options: Benchmark) -> Iterator[dict[str, Any]]:
+    """Measure a program at one size: yields its row as it starts, is compiled, and repeats."""
+    one_seed, label = name == ONE_SEED, PROGRAMS[name].label
+    seeds = 1 if one_seed else size
+    processes = [start_process() for _ in range(count_cores() if one_seed else 1)]
+    row: dict[str, Any] = {
+        "program": name,
+        "label": label,
+        "seeds": None if one_seed else size,  # None where their number does not matter
+        "unavailable": None,
+    }
+
+    def submit(function, *args):
+        return [process.submit(function, name, seeds, *args) for process in processes]
+
+    def say(text):
+        print(f"{label}, {seeds:,} seeds: {text}", file=sys.stderr, flush=True)
+
+    started = submit(start_program)
+    yield row
     try:
-        yield
-    finally:
-        for process in multiprocessing.active_children():
-            process.terminate()
-            process.join()
+        for future in started:
+            future.result()
+        steps = choose_steps(name, seeds, options.seconds)
+        first, *_ = [future.result() for future in submit(repeat, steps, 0.0)]
+        row["compile_seconds"] = first["compile_seconds"]
+        say("ready")
+        yield row
+        rates = []
+        for _ in range(options.repeats):
+            answers = [future.result() for future in submit(repeat, steps, options.seconds)]
+            rates.append(sum(answer["rate"] for answer in answers))
+            say(f"{rates[-1]:.2e} seed-steps/s")
+            row |= {
+                RATE: statistics.median(rates),
+                "slowest": min(rates),
+                "fastest": max(rates),
+                "memory_bytes": sum(answer["memory_bytes"] for answer in answers),
+            }
+            yield row
+    except Exception as error:
+        row["unavailable"] = traceback.format_exception_only(error)[-1].strip()[:300]
+        say(row["unavailable"])
 
 
-class Measurement:
-    """A program at one size, in the processes that are measured, and its row of the report."""
-
-    def __init__(self, name: str, size: int):
-        """Start the processes."""
-        one_seed = name == ONE_SEED
-        self.name, self.seeds, self.steps = name, 1 if one_seed else size, 0
-        self.processes = [start_process() for _ in range(count_cores() if one_seed else 1)]
-        self.started = self.submit(start_program)
-        self.row: dict[str, Any] = {
-            "program": name,
-            "label": PROGRAMS[name].label,
-            "seeds": None if one_seed else size,  # None where their number does not matter
-            "unavailable": None,
-            "repeats": [],
-        }
-
-    def submit(self, function: Callable, *args: Any) -> list:
-        """Call a function of this program in all processes; their futures."""
-        arguments = (function, self.name, self.seeds, *args)
-        return [process.submit(*arguments) for process in self.processes]
-
-    def attempt(self, action: Callable[..., None], *args: Any) -> None:
-        """Do something, unless the program has failed; and note why, if it fails now."""
-        if not self.row["unavailable"]:
-            try:
-                action(*args)
-            except Exception as error:
-                self.row["unavailable"] = traceback.format_exception_only(error)[-1].strip()[:300]
-            rates, failure = self.row["repeats"], self.row["unavailable"]
-            said = failure or (f"{rates[-1]:.2e} seed-steps/s" if rates else "ready")
-            print(f"{self.row['label']}, {self.seeds:,} seeds: {said}", file=sys.stderr, flush=True)
-
-    def compile(self, seconds: float) -> None:
-        """Choose how many steps a call takes, and compile."""
-        for started in self.started:
-            started.result()
-        if "torch" not in self.name:
-            seconds = max(seconds, SECONDS_PER_SEED * self.seeds)
-        steps = min(FULL_RUN, round(seconds * PROGRAMS[self.name].rate / self.seeds))
-        self.steps = RECORD_EVERY * max(1, steps // RECORD_EVERY)
-        first, *_ = [future.result() for future in self.submit(repeat, self.steps, 0.0)]
-        self.row["compile_seconds"] = first["compile_seconds"]
-
-    def repeat(self, seconds: float) -> None:
-        """Measure once, in all processes at the same time."""
-        answers = [future.result() for future in self.submit(repeat, self.steps, seconds)]
-        rates = self.row["repeats"]
-        rates.append(sum(answer["rate"] for answer in answers))
-        self.row |= {
-            "processes": len(answers),
-            "steps": self.steps,
-            RATE: statistics.median(rates),
-            "slowest": min(rates),
-            "fastest": max(rates),
-            "memory_bytes": sum(answer["memory_bytes"] for answer in answers),
-        }
+def choose_steps(name: str, seeds: int, seconds: float) -> int:
+    """How many steps a call takes."""
+    if "torch" not in name:
+        seconds = max(seconds, SECONDS_PER_SEED * seeds)
+    steps = min(FULL_RUN, round(seconds * PROGRAMS[name].rate / seeds))
+    return RECORD_EVERY * max(1, steps // RECORD_EVERY)
 
 
 def measure_all(options: Benchmark, platform: str) -> list[dict]:
     """Every row; the program of one seed goes with the first size."""
+    chosen = [name for name in PROGRAMS if name in (options.programs or PROGRAMS)]
     rows = []
     for place, size in enumerate(options.seeds):
-        names = [name for name in options.programs if place == 0 or name != ONE_SEED]
+        names = [name for name in chosen if place == 0 or name != ONE_SEED]
         # A TPU serves one process at a time.
         for group in [[name] for name in names] if platform == "tpu" else [names]:
             rows += measure(group, size, options)
@@ -355,14 +325,13 @@ def measure_all(options: Benchmark, platform: str) -> list[dict]:
 
 def measure(names: Sequence[str], size: int, options: Benchmark) -> list[dict]:
     """Measure programs in turns, so that a machine that slows down slows all of them."""
-    with end_processes():
-        measurements = [Measurement(name, size) for name in names]
-        for measurement in measurements:
-            measurement.attempt(measurement.compile, options.seconds)
-        for _ in range(options.repeats):
-            for measurement in measurements:
-                measurement.attempt(measurement.repeat, options.seconds)
-        return [measurement.row for measurement in measurements]
+    try:
+        rows, *_ = zip_longest(*[take_turns(name, size, options) for name in names])
+        return list(rows)
+    finally:  # whatever they are doing
+        for process in multiprocessing.active_children():
+            process.terminate()
+            process.join()
 
 
 # Results
@@ -377,17 +346,14 @@ def tabulate(rows: Sequence[dict]) -> str:
     def show(rate):
         return "–" if rate is None else f"{rate:.{2 if rate < 10 else 1 if rate < 100 else 0}f}"
 
-    return make_table(
-        ["seeds at a time", *labels],
-        [
-            [f"{seeds:,}", *(show(rates.get((label, seeds))) for label in labels)]
-            for seeds in sorted({row["seeds"] for row in many})
-        ],
-    )
+    lines = [
+        [f"{seeds:,}", *(show(rates.get((label, seeds))) for label in labels)]
+        for seeds in sorted({row["seeds"] for row in many})
+    ]
+    return make_table(["seeds at a time", *labels], lines)
 
 
 def describe(machine: dict) -> str:
-    """The machine in words."""
     vectors = " with AVX-512" if machine["avx512"] else ""
     return f"{machine['cores']} cores ({machine['cpu']}{vectors})"
 

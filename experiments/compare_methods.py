@@ -1,29 +1,30 @@
 """Comparison of methods: how well each one learns 1010, and whether it keeps it."""
 
 import itertools
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from tables import make_table
+from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import check_number, keep_compiled_programs, number, progress_bar, run
+from gan1010_jax.cli import keep_compiled_programs, number, progress_bar, run
 from gan1010_jax.convergence import as_json, proportion
-from gan1010_jax.figures import plot_methods, write_figures
+from gan1010_jax.figures import plot_methods
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
-from gan1010_jax.population import claim, seed_range, write_file, write_json
+from gan1010_jax.population import claim, seed_range, write_file
 
 EARLY, LATE = 10_000, 50_000
+RATES = {"sgd": 0.01, "adam": 0.0003}  # of both players
+PENALTY_WEIGHTS = {"none": None, "r1": 1.0}
 COLUMNS = ("matched", "in_support", "settled", "forgot")
 
 
 @dataclass(frozen=True)
-class CompareMethods:
+class CompareMethods(Study):
     """Train 1010-GANs by every objective, without penalty and with R1, by SGD and by Adam.
 
+    Both learning rates are 0.01 for SGD and 0.0003 for Adam, and the weight of R1 is 1.
     Each is evaluated after 10,000 and after 50,000 steps: how many seeds match, are in support,
     have settled (they match at every record from there to the end), and have forgotten (they
     matched before, and do not now). Writes compare_methods.json, with intervals,
@@ -33,55 +34,37 @@ class CompareMethods:
 
     seeds: Annotated[int, number("seeds", int)] = 2048
     """How many GANs to train by each method, each from its own seed."""
-    sgd_lr: Annotated[float, number("sgd_lr", float)] = 0.01
-    """Both learning rates of SGD."""
-    adam_lr: Annotated[float, number("adam_lr", float)] = 0.0003
-    """Both learning rates of Adam."""
-    penalty_weight: Annotated[float, number("penalty_weight", float)] = 1.0
-    """The weight of R1."""
-    out: Path = field(
-        default_factory=lambda: Path("runs") / time.strftime("compare_methods-%Y%m%d-%H%M%S")
-    )
-    """Where to write: a new or empty directory."""
 
 
 def main(options: CompareMethods) -> None:
-    """Train every method, write the comparison, and print it."""
-    seed_range(options.seeds)
-    for name in ("sgd_lr", "adam_lr", "penalty_weight"):
-        check_number(name, getattr(options, name), "d_lr")
+    seeds = seed_range(options.seeds)
     keep_compiled_programs()
     with claim(options.out, resume=False):
-        report = compare(options)
+        report = compare(seeds)
         table = tabulate(report)
-        write_json(options.out / "compare_methods.json", report)
-        write_file(options.out / "compare_methods.md", f"{table}\n".encode())
         figure = plot_methods(early_and_late(report), (EARLY, LATE))
-        write_figures(options.out, {"compare_methods": figure})
+        options.write("compare_methods", report, figure)
+        write_file(options.out / "compare_methods.md", f"{table}\n".encode())
     print(table)
     print(f"written to {options.out}")
 
 
-def compare(options: CompareMethods) -> dict[str, Any]:
-    """Train every method: the report, as JSON."""
-    rates = {"sgd": options.sgd_lr, "adam": options.adam_lr}
-    weights = {"none": None, "r1": options.penalty_weight}
+def compare(seeds: range) -> dict[str, Any]:
     rows = []
-    for penalty, optimizer, objective in itertools.product(weights, rates, OBJECTIVES):
-        rate = rates[optimizer]
-        setup = gan.Setup(
-            method=gan.Method(objective, penalty=penalty, optimizer=OPTIMIZERS[optimizer]),
-            hyperparams=gan.Hyperparams(rate, rate, weights[penalty]),
-        )
+    for penalty, optimizer, objective in itertools.product(PENALTY_WEIGHTS, RATES, OBJECTIVES):
+        rate = RATES[optimizer]
+        method = gan.Method(objective, penalty=penalty, optimizer=OPTIMIZERS[optimizer])
+        hyperparams = gan.Hyperparams(rate, rate, PENALTY_WEIGHTS[penalty])
+        setup = gan.Setup(method=method, hyperparams=hyperparams)
         with progress_bar() as progress:
             population = gan.train_population(
-                seed_range(options.seeds), setup, steps=LATE, record_every=50, progress=progress
+                seeds, setup, steps=LATE, record_every=50, progress=progress
             )
         row = {"objective": objective, "penalty": penalty, "optimizer": optimizer, "lr": rate}
         rows.append(row | {f"{step}": count_at(population, step) for step in (EARLY, LATE)})
     return {
-        "seeds": options.seeds,
-        "penalty_weight": options.penalty_weight,
+        "seeds": len(seeds),
+        "penalty_weight": PENALTY_WEIGHTS["r1"],
         "engine": population.engine,
         "device": population.device,
         "versions": population.versions,

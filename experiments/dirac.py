@@ -1,24 +1,22 @@
 """Which training methods converge on the Dirac-GAN, beside the verdicts of the paper that asked."""
 
 import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tables import make_table
+from study import Study, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
 from gan1010_jax.cli import check_number, keep_compiled_programs, number, run
-from gan1010_jax.figures import plot_dirac, write_figures
+from gan1010_jax.figures import plot_dirac
 from gan1010_jax.gan import fresh_state, summarize
-from gan1010_jax.population import claim, write_json
+from gan1010_jax.population import claim
 
 START = (1.0, 1.0)
 UPDATE_ORDERS = ("simultaneous", "alternating")
@@ -67,7 +65,7 @@ CASES = (
 
 
 @dataclass(frozen=True)
-class Dirac:
+class Dirac(Study):
     """Compare training methods on the Dirac-GAN, D(x) = ψx against G = θ with real samples at 0.
 
     Reproduces the comparison of Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do
@@ -83,12 +81,9 @@ class Dirac:
     """How many steps to take."""
     starts: Annotated[int, number("starts", int)] = 256
     """How many starts to draw, with θ and ψ uniform in [-1, 1], beside the fixed one at (1, 1)."""
-    out: Path = field(default_factory=lambda: Path("runs") / time.strftime("dirac-%Y%m%d-%H%M%S"))
-    """Where to write: a new or empty directory."""
 
 
 def main(options: Dirac) -> None:
-    """Run every method in both update orders, draw the runs, compare the verdicts."""
     check_whole("steps", options.steps, 1, 10**6)
     check_whole("starts", options.starts, 1, 10**5)
     check_number("lr", options.lr, "d_lr")
@@ -102,8 +97,7 @@ def main(options: Dirac) -> None:
                 rows.append(row)
             mark = "converges" if row["converges"] else "does not converge"
             panels[f"{case.title}\n{mark}"] = panel
-        write_json(options.out / "dirac.json", rows)
-        write_figures(options.out, {"dirac": plot_dirac(panels, bound=2.0)})
+        options.write("dirac", rows, plot_dirac(panels, bound=2.0))
     print(tabulate(rows))
     print(f"written to {options.out}")
     differ = [row for row in rows if row["converges"] != row["paper"]]
@@ -138,7 +132,6 @@ def judge(case: Case, update_order: str, options: Dirac) -> tuple[dict, np.ndarr
 
 
 def state_at(theta: chex.Numeric, psi: chex.Numeric, setup: gan.Setup) -> gan.GANState:
-    """The state of these parameters."""
     return fresh_state({"psi": jnp.float32(psi)}, {"theta": jnp.float32(theta)}, setup)
 
 

@@ -20,7 +20,7 @@ import dirac
 import numpy as np
 import spectrum
 import tyro
-from tables import make_table
+from study import make_table
 
 import gan1010_jax as gan
 from gan1010_jax.cli import run
@@ -36,7 +36,6 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def find_browser() -> str | None:
-    """Where a browser is installed, if one is."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
@@ -102,7 +101,6 @@ class Publish:
 
 
 def main(options: Publish) -> None:
-    """Run the commands of these names, and insert the numbers."""
     names = KEPT if options.names == ("all",) else options.names
     for name in names:
         if name not in KEPT:
@@ -165,19 +163,19 @@ def make_values() -> dict[str, str]:
     """Every value of the pages, by its run and its own name."""
     runs = read_json("runs")
     values = {f"{name}.seconds": in_words(run["seconds"]) for name, run in runs.items()}
-    values["first.table"] = make_first_table()
+    first = (RESULTS / "first.txt").read_text(encoding="utf-8")
+    table, _, _ = first.partition("training ")  # whose speed is not shown
+    values["first.table"] = re.sub(" +$", "", f"```text\n{table}```", flags=re.MULTILINE)
     for name, make in VALUES.items():
         values |= {f"{name}.{key}": value for key, value in make(read_json(name)).items()}
     return values
 
 
 def read_json(name: str) -> Any:
-    """A kept result."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def in_words(seconds: float) -> str:
-    """A duration in words."""
     if seconds < 100:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds > 180 else f"{seconds / 60:.1f} minutes"
@@ -189,15 +187,7 @@ def in_percent(row: dict, digits: int) -> list[str]:
     return [f"{fraction} %", f"{low} – {high} %"]
 
 
-def make_first_table() -> str:
-    """The output of the first command, except for its speed."""
-    printed = (RESULTS / "first.txt").read_text(encoding="utf-8")
-    lines = printed[: printed.index("training ")].splitlines()
-    return "```text\n" + "\n".join(line.rstrip() for line in lines) + "\n```"
-
-
 def of_million(report: dict) -> dict[str, str]:
-    """How often, and when, a million seeds converge."""
     rows = [
         [name.replace("_", " "), f"{report[name]['count']:,}", *in_percent(report[name], 4)]
         for name in OUTCOMES
@@ -208,7 +198,6 @@ def of_million(report: dict) -> dict[str, str]:
 
 
 def of_long_run(curves: dict) -> dict[str, str]:
-    """How many seeds keep what they have learned."""
     seeds, steps = curves["seeds"], curves["step"]
     matched, inside = (np.array(curves[name]) for name in ("matched", "in_support"))
     first, *_, last = np.flatnonzero(inside == seeds)
@@ -230,26 +219,22 @@ def of_long_run(curves: dict) -> dict[str, str]:
 
 
 def of_compare_methods(report: dict) -> dict[str, str]:
-    """How many seeds are in support by each method, early and late, and how many have forgotten."""
     rows: dict[str, list[str]] = {}
     for row in report["methods"]:
-        early, late = row["10000"], row["50000"]
-        numbers = early["in_support"], late["in_support"], late["forgot"]
-        cells = rows.setdefault(f"{row['objective']}, {row['optimizer']}", [])
-        cells += [f"{100 * number['fraction']:.1f}" for number in numbers]
+        early, late, method = row["10000"], row["50000"], f"{row['objective']}, {row['optimizer']}"
+        for number in (early["in_support"], late["in_support"], late["forgot"]):
+            rows.setdefault(method, [method]).append(f"{100 * number['fraction']:.1f}")
     columns = ["10,000", "50,000", "forgot"]
     titles = ["objective, optimiser", *columns, *(f"R1: {column}" for column in columns)]
-    return {"table": make_table(titles, [[name, *cells] for name, cells in rows.items()])}
+    return {"table": make_table(titles, rows.values())}
 
 
 def of_agreement(report: dict) -> dict[str, str]:
-    """The differences between this GAN and the reference program."""
     least = min(report["p_values"].values())
     return {"table": agreement.tabulate(report), "least_p": f"{least:.2g}"}
 
 
 def of_benchmark(report: dict) -> dict[str, str]:
-    """The throughput of every program."""
     rates = {(row["program"], row["seeds"]): row.get(benchmark.RATE) for row in report["rows"]}
     one = rates["pytorch", None]
     sizes = [size for name, size in rates if name == "engine_fused" and size >= 1024]

@@ -1,11 +1,9 @@
 """Is what 1010-GANs have learned stable? The spectra of their steps, and of the equilibria near."""
 
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import chex
@@ -13,25 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tables import make_table
+from study import Study, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
 from gan1010_jax.cli import keep_compiled_programs, number, run
 from gan1010_jax.environment import enable_x64
-from gan1010_jax.figures import plot_spectrum, write_figures
-from gan1010_jax.population import claim, write_json
+from gan1010_jax.figures import plot_spectrum
+from gan1010_jax.population import claim
 from gan1010_jax.training import carry_from, first_steps, init_carry, train_record
 
 SETUP = gan.Setup()
 # Real samples are near each other, so that three nodes a coordinate give spectra to 1e-12.
 ORDER = 3
 BATCH_KEY = 1010  # of the runs that begin at an equilibrium
-PERCENTS = {"p5": 5, "p50": 50, "p95": 95}
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(Study):
     """Say whether the states that 1010-GANs reach, and the equilibria near them, are stable.
 
     Trains the reference, stops at some steps, and takes the eigenvalues of the expected step there
@@ -45,14 +42,9 @@ class Spectrum:
     """After how many steps to look, in increasing order; multiples of 10,000."""
     begin_at: Annotated[int, number("begin_at", int)] = 20_000
     """The stop whose equilibria are trained on from, for as long as the last stop."""
-    out: Path = field(
-        default_factory=lambda: Path("runs") / time.strftime("spectrum-%Y%m%d-%H%M%S")
-    )
-    """Where to write: a new or empty directory."""
 
 
 def main(options: Spectrum) -> None:
-    """Check every option, train, take the spectra, write the results, print the tables."""
     check(options)
     keep_compiled_programs()
     with claim(options.out, resume=False):
@@ -67,13 +59,11 @@ def main(options: Spectrum) -> None:
             "begun_at_equilibria_of": options.begin_at,
             "begun_at_equilibria": begin_at_equilibria(chosen["equilibrium"], options.stops[-1]),
         }
-        write_json(options.out / "spectrum.json", report)
-        title = f"{options.seeds} seeds after {options.begin_at:,} steps"
         spectra = {
-            title: chosen["eigenvalues"],
+            f"{options.seeds} seeds after {options.begin_at:,} steps": chosen["eigenvalues"],
             "the equilibria near them": chosen["eigenvalues_there"],
         }
-        write_figures(options.out, {"spectrum": plot_spectrum(spectra)})
+        options.write("spectrum", report, plot_spectrum(spectra))
     print(f"{tabulate(report)}\n\nMedians, and 5 – 95 % of the seeds.")
     print(f"written to {options.out}, with the equilibria and the runs from there")
 
@@ -82,7 +72,7 @@ def check(options: Spectrum) -> None:
     """Raise `InvalidArgument` for the first option that is not valid."""
     check_whole("seeds", options.seeds, 1, 4096)
     stops = options.stops
-    is_increasing = stops and list(stops) == sorted(set(stops)) and stops[0] > 0
+    is_increasing = stops and sorted({0, *stops}) == [0, *stops]
     if not is_increasing or any(stop % 10_000 for stop in stops):
         raise gan.InvalidArgument("stops", stops, "increasing multiples of 10000, above zero")
     if options.begin_at not in stops:
@@ -91,9 +81,8 @@ def check(options: Spectrum) -> None:
 
 def train_to(stops: tuple[int, ...], seeds: int) -> Iterator[tuple[int, gan.GANState]]:
     """Train seeds 0, 1, … and yield each stop, and the states [seeds, ...] there."""
-    carries, keys = jax.vmap(lambda seed: init_carry(jax.random.key(seed), SETUP))(
-        jnp.arange(seeds, dtype=jnp.uint32)
-    )
+    seed_keys = jax.vmap(jax.random.key)(np.arange(seeds))
+    carries, keys = jax.vmap(partial(init_carry, setup=SETUP))(seed_keys)
     states = carries.state
     for before, stop in zip((0, *stops), stops):
         states, _ = advance(states, keys, before, stop - before)
@@ -123,17 +112,6 @@ def analyze(states: gan.GANState) -> dict[str, Any]:
     Keys that end in `_there` are of the equilibria; `field` is the length of the vector field,
     `length` that of all parameters, and `distance` the one from the state to the equilibrium.
     """
-    output = jax.vmap(gan.generate)(states)
-    game = SETUP.game
-    with enable_x64(True):
-        found = analyze_in_x64(jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), states))
-        found = jax.device_get(found)
-    return found | {"matched": game.matched(output), "in_support": game.in_support(output)}
-
-
-@jax.jit
-def analyze_in_x64(states: gan.GANState) -> dict[str, Any]:
-    """The part of `analyze` that is in float64, one state after the other."""
 
     def analyze_one(state):
         there = gan.find_equilibrium(state, order=ORDER)
@@ -144,11 +122,14 @@ def analyze_in_x64(states: gan.GANState) -> dict[str, Any]:
             "distance": optax.tree.norm(jax.tree.map(jnp.subtract, state, there)),
             "equilibrium": there,
             "field_there": optax.tree.norm(gan.vector_field(there, order=ORDER)),
-            "in_support_there": SETUP.game.in_support(gan.generate(there)),
             "eigenvalues_there": gan.step_spectrum(there, order=ORDER),
         }
 
-    return jax.lax.map(analyze_one, states)
+    in_support = SETUP.game.in_support(jax.vmap(gan.generate)(states))
+    with enable_x64(True):
+        states = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), states)
+        found = jax.device_get(jax.jit(partial(jax.lax.map, analyze_one))(states))
+    return found | {"in_support": np.asarray(in_support)}
 
 
 def begin_at_equilibria(states: gan.GANState, steps: int) -> list[dict]:
@@ -172,51 +153,39 @@ def begin_at_equilibria(states: gan.GANState, steps: int) -> list[dict]:
 
 def summarize(step: int, stop: dict[str, Any]) -> list[dict]:
     """The numbers of a stop: of all seeds, and of those that are, and are not, in support."""
-    matched, in_support = np.asarray(stop["matched"]), np.asarray(stop["in_support"])
+    in_support = stop["in_support"]
     groups = {
-        "all": np.ones_like(matched),
+        "all": np.ones_like(in_support),
         "in support": in_support,
         "out of support": ~in_support,
-        "not matched": ~matched,
     }
+    radius, radius_there = (
+        np.abs(stop[name]).max(axis=-1) for name in ("eigenvalues", "eigenvalues_there")
+    )
     turn = fastest_rotation(np.log(stop["eigenvalues_there"]))
     with np.errstate(divide="ignore"):
         period = 2 * np.pi / np.where(turn.imag > 1e-9, turn.imag, 0)
-    at_states = {
-        "field": stop["field"],
-        "radius_minus_1": np.abs(stop["eigenvalues"]).max(axis=-1) - 1,
-        "length": stop["length"],
-    }
-    at_equilibria = {
-        "distance": stop["distance"],
-        "radius_there_minus_1": np.abs(stop["eigenvalues_there"]).max(axis=-1) - 1,
-        # Of the fastest oscillation; infinite where there is none.
-        "period_there": period,
-        "oscillation_growth_there": turn.real,
-    }
     rows = []
     for name, group in groups.items():
         found = group & (stop["field_there"] < 1e-10)
         if group.any():
-            counts = {
-                "seeds": group,
-                "outside": group & is_outside(stop["eigenvalues"]),
-                "equilibria_found": found,
-                "equilibria_in_support": found & stop["in_support_there"],
-                "equilibria_outside": found & is_outside(stop["eigenvalues_there"]),
+            row = {
+                "step": step,
+                "group": name,
+                "seeds": int(group.sum()),
+                "equilibria_found": int(found.sum()),
+                "equilibria_outside": int((found & (radius_there > 1 + 1e-8)).sum()),
+                "field": quantiles(stop["field"][group]),
+                "radius_minus_1": quantiles(radius[group] - 1),
+                "length": quantiles(stop["length"][group]),
+                "distance": quantiles(stop["distance"][found]),
+                "radius_there_minus_1": quantiles(radius_there[found] - 1),
+                # Of the fastest oscillation; infinite where there is none.
+                "period_there": quantiles(period[found]),
+                "oscillation_growth_there": quantiles(turn.real[found]),
             }
-            rows.append(
-                {"step": step, "group": name}
-                | {key: int(seeds.sum()) for key, seeds in counts.items()}
-                | {key: quantiles(values[group]) for key, values in at_states.items()}
-                | {key: quantiles(values[found]) for key, values in at_equilibria.items()}
-            )
+            rows.append(row)
     return rows
-
-
-def is_outside(eigenvalues: np.ndarray) -> np.ndarray:
-    """Whether some of the eigenvalues [..., n] are outside the unit circle, by more than 1e-8."""
-    return (np.abs(eigenvalues) > 1 + 1e-8).any(axis=-1)
 
 
 def fastest_rotation(logarithms: np.ndarray) -> np.ndarray:
@@ -229,10 +198,9 @@ def fastest_rotation(logarithms: np.ndarray) -> np.ndarray:
 
 def quantiles(values: np.ndarray) -> dict[str, float | None]:
     """The 5, 50 and 95 % quantiles; None for an infinite one, and where there are no values."""
-    if not len(values):
-        return dict.fromkeys(PERCENTS)
-    found = np.percentile(np.asarray(values, float), [*PERCENTS.values()], method="nearest")
-    return {key: float(x) if np.isfinite(x) else None for key, x in zip(PERCENTS, found)}
+    percents = (5, 50, 95)
+    found = np.percentile(values, percents, method="nearest") if len(values) else [np.inf] * 3
+    return {f"p{p}": float(x) if np.isfinite(x) else None for p, x in zip(percents, found)}
 
 
 def tabulate(report: dict[str, Any]) -> str:
@@ -246,10 +214,9 @@ def tabulate(report: dict[str, Any]) -> str:
     for row in report["stops"]:
         groups = ("in support", "out of support") if row["step"] in most_left else ("all",)
         if row["group"] in groups:
-            numbers = ((row["field"], 1, 3), (row["radius_minus_1"], 1e-5, 1))
             cells = [
                 f"{q['p50'] / unit:.{d}f} ({q['p5'] / unit:.{d}f} – {q['p95'] / unit:.{d}f})"
-                for q, unit, d in numbers
+                for q, unit, d in ((row["field"], 1, 3), (row["radius_minus_1"], 1e-5, 1))
             ]
             rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
     titles = ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"]

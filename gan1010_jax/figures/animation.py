@@ -1,15 +1,11 @@
-"""An animation of one run, for slides: the generator's output, and the losses so far.
-
-`animate_run` takes results and returns an `Animation`, which `encode_animation` turns into the
-bytes of a GIF or an MP4, equal for equal results.
-"""
+"""An animation of one run, for slides, and its GIF or MP4: equal bytes for equal results."""
 
 import errno
 import itertools
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +15,10 @@ from matplotlib.animation import FFMpegWriter
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.container import BarContainer
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -30,7 +26,7 @@ from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.figures import style
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup
-from gan1010_jax.methods import Method
+from gan1010_jax.methods import Objective
 from gan1010_jax.training import History
 
 _SIZE = (8, 4.5)  # inches
@@ -74,7 +70,7 @@ def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animatio
     title = figure.suptitle("", x=0.02, ha="left")  # or it would move with its length
     output_axes, loss_axes = figure.subplots(1, 2, width_ratios=(1, 1.3))
     bars, border = _draw_output(output_axes, setup.game)
-    lines = _draw_losses(loss_axes, setup.method)
+    lines = _draw_losses(loss_axes, setup.method.objective)
     style.show_steps(loss_axes, step[-1])
     loss_axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in (output_axes, loss_axes):
@@ -99,7 +95,7 @@ def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animatio
     return Animation(figure, len(records), show, (*bars, border, *lines, title))
 
 
-def _draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
+def _draw_output(axes: Axes, game: Game) -> tuple[Sequence[Rectangle], Line2D]:
     """Draw a bar for each coordinate, before its real range, and the border of a match."""
     coordinates = style.draw_ranges(axes, game, "real range")
     # Green, as G's loss is beside it.
@@ -111,29 +107,28 @@ def _draw_output(axes: Axes, game: Game) -> tuple[BarContainer, Line2D]:
     return bars, border
 
 
-def _draw_losses(axes: Axes, method: Method) -> list[Line2D]:
+def _draw_losses(axes: Axes, objective: Objective) -> list[Line2D]:
     """Draw the three losses, empty lines with a dot at the end, and those of an undecided D."""
-    lines, undecided = [], {}
-    for label, color, value in zip(
-        ("D's loss, real sample", "D's loss, fake sample", "G's loss"),
-        (style.BLUE, style.ORANGE, style.GREEN),
-        style.undecided_losses(method.objective),
+    dot = {"marker": ".", "markersize": 9, "markevery": [-1], "clip_on": False}
+    lines = []
+    for label, color in (
+        ("D's loss, real sample", style.BLUE),
+        ("D's loss, fake sample", style.ORANGE),
+        ("G's loss", style.GREEN),
     ):
-        lines += axes.plot([], [], color=color, lw=1.2, label=label)
-        lines[-1].set(marker=".", markersize=9, markevery=[-1], clip_on=False)
-        undecided[f"D undecided: {value:.3g}"] = value
+        lines += axes.plot([], [], color=color, lw=1.2, label=label, **dot)
+    undecided = {f"D undecided: {x:.3g}": x for x in style.undecided_losses(objective)}
     for label, value in undecided.items():
         axes.axhline(value, color=style.GREY, lw=1, ls=":", label=label)
     return lines
 
 
 def _finite_only(values: np.typing.ArrayLike) -> np.ndarray:
-    """Numbers in float64, with NaN, which is not drawn, for those that are not finite."""
+    """In float64, with NaN, which is not drawn, for numbers that are not finite."""
     return np.where(np.isfinite(values), np.asarray(values, float), np.nan)
 
 
 def _outcome(history: History, record: int) -> str:
-    """Whether a run matches, and is in support, at a record, in words."""
     if not history.finite[record]:
         return "diverged"
     matched = "matched" if history.matched[record] else "not matched"
@@ -151,28 +146,22 @@ def check_movie(movie: str) -> None:
 
 @style.styled
 def encode_animation(animation: Animation, movie: str = "gif") -> bytes:
-    """An animation as the bytes of a file.
-
-    Args:
-      animation: the animation.
-      movie: `"gif"`, or `"mp4"`, which takes ffmpeg.
+    """An animation as the bytes of a file, `"gif"`, or `"mp4"`, which takes ffmpeg.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for another format, or if there is no ffmpeg.
-      OSError: if ffmpeg fails.
+      InvalidArgument: for another format, or if there is no ffmpeg.
+      OSError: if ffmpeg fails, with its message.
     """
     check_movie(movie)
     ticks = [min(_MAX_TICKS_PER_FRAME, _MAX_FRAMES // animation.frames)] * animation.frames
     ticks[-1] += _TICKS_AT_THE_END
-    if movie == "mp4":
-        return _as_mp4(animation, ticks)
-    return _as_gif(_draw_frames(animation, _DPI["gif"]), ticks)
+    return _as_mp4(animation, ticks) if movie == "mp4" else _as_gif(animation, ticks)
 
 
-def _draw_frames(animation: Animation, dpi: int) -> Iterator[Image.Image]:
+def _draw_frames(animation: Animation) -> Iterator[Image.Image]:
     """Draw every frame: the still artists once, and the moving ones on a copy of that."""
     figure = animation.figure
-    figure.set_dpi(dpi)
+    figure.set_dpi(_DPI["gif"])
     canvas = FigureCanvasAgg(figure)
     for artist in animation.moving:
         artist.set_animated(True)  # so that the next line leaves it out
@@ -188,7 +177,7 @@ def _draw_frames(animation: Animation, dpi: int) -> Iterator[Image.Image]:
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _as_gif(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
+def _as_gif(animation: Animation, ticks: list[int]) -> bytes:
     """A GIF that repeats for ever, each frame shown for its number of ticks.
 
     All frames have one palette, so that no colour flickers, and only changes are written.
@@ -197,6 +186,7 @@ def _as_gif(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
     """
     palette = Image.new("P", (1, 1))
     palette.putpalette(_blend_colors())
+    frames = _draw_frames(animation)
     first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     buffer = BytesIO()
     first.save(
@@ -213,17 +203,12 @@ def _as_gif(frames: Iterator[Image.Image], ticks: list[int]) -> bytes:
 
 def _blend_colors() -> list[int]:
     """A palette: the colours of an animation, and the blends of two that antialiasing gives."""
-    pairs = itertools.combinations([np.array(to_rgb(color)) for color in _COLORS], 2)
+    pairs = itertools.combinations(to_rgba_array(_COLORS)[:, :3], 2)
     colors = [a + part * (b - a) for a, b in pairs for part in np.linspace(0, 1, _BLENDS)]
     return np.unique(np.rint(255 * np.array(colors)).astype(int), axis=0).ravel().tolist()
 
 
 def _as_mp4(animation: Animation, ticks: list[int]) -> bytes:
-    """An MP4, each frame shown for its number of ticks.
-
-    Raises:
-      OSError: if ffmpeg fails, with its message.
-    """
     # The colour space that players assume for this size; the index first, so that it can stream.
     options = "-vf scale=out_color_matrix=bt709 -colorspace bt709 -movflags +faststart"
     writer = FFMpegWriter(fps=1000 / _TICK, codec="h264", extra_args=options.split())

@@ -118,6 +118,5 @@ def _draw_box(
 def _draw_arrow(
     axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "black"
 ) -> None:
-    """Draw an arrow from start to end."""
     look = {"arrowstyle": "-|>", "mutation_scale": 12, "shrinkA": 2, "shrinkB": 2}
     axes.add_patch(FancyArrowPatch(start, end, color=color, lw=1.5, **look))

@@ -9,14 +9,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from matplotlib.ticker import LogLocator, NullFormatter, SymmetricalLogLocator
+from matplotlib.ticker import LogLocator, SymmetricalLogLocator
 
 from gan1010_jax.figures import style
 from gan1010_jax.methods import HYPERPARAMS, Hyperparams
 
-# The rows of `tabulate_cells` by column.
-_Cells = Mapping[str, np.ndarray]
-
+_Cells = Mapping[str, np.ndarray]  # the rows of `tabulate_cells` by column
 # The smallest growth and rotation of a step that a figure distinguishes from none; some periods.
 _SPECTRUM_UNIT = 1e-6
 _SHOWN_PERIODS = (10, 1_000, 10_000, 100_000, 1_000_000)
@@ -30,7 +28,6 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str) -> Figure:
       cells: for each method, by its name, the table of `tabulate_cells`.
       *names: the one or two hyperparameters that are varied: the horizontal axis, and the vertical.
     """
-    (last,) = {int(table["steps"][0]) for table in cells.values()}
     is_map, is_alone = len(names) == 2, len(cells) == 1
     labels = [HYPERPARAMS[name]["label"] for name in names]
     figure = Figure(figsize=(11.5, 3.9) if is_alone else (1.2 + 2.7 * len(cells), 8.2))
@@ -39,9 +36,10 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str) -> Figure:
     grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=share)
     grid = grid.T if is_alone else grid  # a row for each column of the table
     any_cells = next(iter(cells.values()))
-    title = f"{any_cells['seeds'][0]:,} seeds a cell, {last:,} steps"
+    title = f"{', '.join(cells)}: " if is_alone else ""
+    title += f"{any_cells['seeds'][0]:,} seeds a cell, {any_cells['steps'][0]:,} steps"
     title += " (cross: the default)" if is_map and _default_place(any_cells, names) else ""
-    figure.suptitle(f"{', '.join(cells)}: {title}" if is_alone else title)
+    figure.suptitle(title)
     for row, (column, title, scale) in enumerate(
         (
             ("matched_fraction", "matched", Normalize(0, 1)),
@@ -53,7 +51,7 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str) -> Figure:
             if is_map:
                 image = _draw_cells(axes, table, column, scale, names)
             else:
-                _draw_line(axes, table, column, names[0], last)
+                _draw_line(axes, table, column, names[0])
             if is_alone or row == 0:
                 axes.set_title(title if is_alone else method)
             if is_alone or row == 2:
@@ -65,15 +63,16 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str) -> Figure:
             grid[row, 0].set_ylabel(labels[1])
         bar = figure.colorbar(image, ax=list(grid[row]), pad=0.02)
         bar.set_label("" if is_alone else title)
-        (style.show_percent if row < 2 else style.show_thousands)(bar.ax.yaxis)
         if row == 2:
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+            bar.ax.yaxis.set_major_formatter(style.THOUSANDS)
+        else:
+            style.show_percent(bar.ax.yaxis)
+        bar.ax.yaxis.set_minor_formatter("")
     return figure
 
 
 def _settling_scale(cells: Mapping[str, _Cells]) -> Normalize:
-    """The logarithmic scale of every median settling step."""
     steps = [table["settled_p50"][_is_shown(table, "settled_p50")] for table in cells.values()]
     settled = np.concatenate(steps)
     low, high = (settled.min(), settled.max()) if settled.size else (1, 10)
@@ -90,15 +89,14 @@ def _draw_cells(
     axes.set_facecolor("lightgrey")  # where too few have settled
     colors = "cividis_r" if column.startswith("settled") else "cividis"  # the better, the brighter
     image = axes.pcolormesh(_edges(x), _edges(y), values, cmap=colors, norm=scale)
-    for name, numbers in (("x", x), ("y", y)):
-        scale_name = "log" if _is_logarithmic(numbers) else "linear"
-        axes.set(**{f"{name}scale": scale_name, f"{name}lim": _edges(numbers)[[0, -1]]})
+    axes.set(xscale=_scale_of(x), xlim=_edges(x)[[0, -1]])
+    axes.set(yscale=_scale_of(y), ylim=_edges(y)[[0, -1]])
     if place := _default_place(table, names):
         axes.plot(*place, "+", color=style.ORANGE, ms=9, mew=2)
     return image
 
 
-def _draw_line(axes: Axes, table: _Cells, column: str, name: str, last: int) -> None:
+def _draw_line(axes: Axes, table: _Cells, column: str, name: str) -> None:
     """Draw a column of a table of cells over one hyperparameter, with its interval."""
     order = np.argsort(table[name])
     x = table[name][order]
@@ -110,10 +108,10 @@ def _draw_line(axes: Axes, table: _Cells, column: str, name: str, last: int) -> 
     )
     axes.fill_between(x, low, high, color=style.BLUE, alpha=0.25, lw=0)
     axes.plot(x, middle, "o-", color=style.BLUE, ms=3)
-    axes.set_xscale("log" if _is_logarithmic(x) else "linear")
+    axes.set_xscale(_scale_of(x))
     if stem == "settled":
-        axes.set_ylim(0, last)
-        style.show_thousands(axes.yaxis)
+        axes.set_ylim(0, table["steps"][0])
+        axes.yaxis.set_major_formatter(style.THOUSANDS)
     else:
         axes.set_ylim(-0.02, 1.02)
         style.show_percent(axes.yaxis)
@@ -124,28 +122,28 @@ def _draw_line(axes: Axes, table: _Cells, column: str, name: str, last: int) -> 
 def _default_place(table: _Cells, names: Sequence[str]) -> list[float] | None:
     """Where the default hyperparameters are, if they are within the table."""
     place = [getattr(Hyperparams(), name) for name in names]
-    is_within = (
-        value is not None and table[name].min() <= value <= table[name].max()
-        for name, value in zip(names, place)
-    )
-    return place if all(is_within) else None
+    for name, value in zip(names, place):
+        if value is None or not table[name].min() <= value <= table[name].max():
+            return None
+    return place
 
 
 def _is_shown(table: _Cells, column: str) -> np.ndarray:
     """Whether cells have a value to show: a settling step, if half of the seeds settled."""
-    return ~np.asarray(column.startswith("settled")) | (table["matched_fraction"] >= 0.5)
+    return (table["matched_fraction"] >= 0.5) | (not column.startswith("settled"))
 
 
-def _is_logarithmic(values: np.ndarray) -> bool:
-    """Whether the range of positive values asks for a logarithmic axis."""
-    return values.min() > 0 and values.max() / values.min() > 20
+def _scale_of(values: np.ndarray) -> str:
+    """The scale of an axis for these values: logarithmic if they are positive and far apart."""
+    return "log" if values.min() > 0 and values.max() / values.min() > 20 else "linear"
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
     """The borders of the cells around increasing values, one more than these."""
-    is_logarithmic, inner = _is_logarithmic(values), np.asarray(values, np.float64)
+    inner = np.asarray(values, np.float64)
     if len(inner) == 1:
         return np.maximum(inner + np.array([-0.5, 0.5]) * (abs(inner[0]) or 1), 0)
+    is_logarithmic = _scale_of(values) == "log"
     inner = np.log(inner) if is_logarithmic else inner
     middles = (inner[1:] + inner[:-1]) / 2
     borders = np.concatenate([[2 * inner[0] - middles[0]], middles, [2 * inner[-1] - middles[-1]]])

@@ -44,22 +44,15 @@ _D_CAPTIONS = {
     "both": "D sees a real sample and one that G makes, which is drawn here, and moves towards "
     "telling them apart.",
 }
-# A line of a chart: its label, colour and style.
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str]  # of a line of a chart: its label, colour and style
 
 
 def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
-    """A run as a page, HTML.
-
-    Args:
-      trace: the run, from `train_traced`, of a game of `pattern_game`.
-      seed: its seed, for the title.
-      setup: what was trained.
-    """
+    """A run of a game of `pattern_game`, from `train_traced`, as a page in HTML."""
     game, method, history = setup.game, setup.method, trace.history
     outcomes = _name_outcomes(history)
     arrays = _view_arrays(trace, setup)
-    codes = {name: _as_json(rows) for name, rows in arrays.items()}
+    codes = {name: (rows.shape[1], _encode(rows)) for name, rows in arrays.items()}
     encoded = list(dict.fromkeys(codes.values()))  # each once
     views = [_describe(player, samples, method) for player, samples, _ in method.updates]
     after = "Where the step has led: D sees what G makes now."
@@ -78,7 +71,7 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
         "views": views,
         "other": "as it was" if method.update_order == "simultaneous" else "held still",
         "arrays": {name: encoded.index(code) for name, code in codes.items()},
-        "encoded": [json.loads(code) for code in encoded],
+        "encoded": [{"width": width, "data": code} for width, code in encoded],
     }
     parts = {
         "title": f"Training a GAN to say {game.name}: seed {seed}",
@@ -93,12 +86,10 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
 
 
 def _read(name: str) -> str:
-    """One of the page's files."""
     return (resources.files(__package__) / "page_files" / name).read_text(encoding="utf-8")
 
 
 def _name_outcomes(history: History) -> list[str]:
-    """The outcome of G at each record, in words."""
     tests = [~history.finite, history.in_support, history.matched]
     words = ["diverged", "in support", "matches"]
     return np.select([np.asarray(test) for test in tests], words, "does not match").tolist()
@@ -123,7 +114,6 @@ def _gives_belief(objective: Objective) -> bool:
 
 
 def _summary(history: History, setup: Setup, outcome: str) -> str:
-    """What was trained, and its outcome, in words."""
     others = flags_of(setup.method.options | vars(setup.hyperparams))
     how = f" with {' '.join(others)}" if others else " of the reference method"
     every, steps = int(history.step[0]), int(history.step[-1])
@@ -132,7 +122,6 @@ def _summary(history: History, setup: Setup, outcome: str) -> str:
 
 
 def _notes(setup: Setup) -> list[str]:
-    """Sentences that explain the page for this setup."""
     if _gives_belief(setup.method.objective):
         notes = [
             "The last unit of D is its belief that what it sees is real. D wants 1 for real "
@@ -239,10 +228,9 @@ def _in_order(params: chex.ArrayTree) -> jax.Array:
     return jnp.concatenate([layer[name].ravel() for layer in layers for name in ("kernel", "bias")])
 
 
-def _as_json(rows: np.ndarray) -> str:
-    """Rows of float32 as JSON: little-endian, in base64, so that no digit is lost."""
-    data = base64.b64encode(rows.astype("<f4").tobytes()).decode()
-    return json.dumps({"width": rows.shape[1], "data": data})
+def _encode(rows: np.ndarray) -> str:
+    """Rows of float32, little-endian, in base64, so that no digit is lost."""
+    return base64.b64encode(rows.astype("<f4").tobytes()).decode()
 
 
 def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Setup) -> str:
@@ -313,12 +301,8 @@ def _as_svg(figure: Figure, name: str, title: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(
-        r"<svg[^>]*?( viewBox=\"[^\"]*\")[^>]*>",
-        rf'<svg\1 role="img" aria-label="{html.escape(title)}, over training">',
-        svg,
-        count=1,
-    )
+    said = f'role="img" aria-label="{html.escape(title)}, over training"'
+    svg = re.sub(r'<svg[^>]*?( viewBox="[^"]*")[^>]*>', rf"<svg\1 {said}>", svg, count=1)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the other charts have the same
     for color, css in _CSS_COLORS.items():
         svg = re.sub(color, f"var(--{css})", svg, flags=re.IGNORECASE)

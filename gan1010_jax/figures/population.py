@@ -6,13 +6,14 @@ The game's real samples are `Uniform`.
 from dataclasses import replace
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from gan1010_jax.convergence import OUTPUT_EDGES, proportion, settling_quantiles
+from gan1010_jax.convergence import OUTPUT_EDGES, Proportion, proportion, settling_quantiles
 from gan1010_jax.figures import style
 from gan1010_jax.figures.architecture import plot_architecture
-from gan1010_jax.gan import Losses, Setup
+from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Method
 from gan1010_jax.population import Population, convergence_curves, first_history
 from gan1010_jax.training import History
@@ -80,27 +81,24 @@ def plot_losses(
     beside = "" if others is None else f" and of {len(others.step):,} seeds"
     figure.suptitle(f"The losses of seed {seed}{beside}")
     panels = figure.subplots(1, 3, sharey=True)
+    panels[0].set_ylabel("loss")
     of_undecided = style.undecided_losses(setup.method.objective)
-    for name, axes, (title, color), undecided in zip(
-        Losses._fields, panels, style.LOSS_KEYS, of_undecided
+    for k, (axes, (title, color), undecided) in enumerate(
+        zip(panels, style.LOSS_KEYS, of_undecided)
     ):
         if others is not None:
-            losses = getattr(others.losses, name)
-            losses = np.where(np.isfinite(losses), losses, np.inf)
+            losses = np.where(np.isfinite(others.losses[k]), others.losses[k], np.inf)
             low, median, high = np.percentile(losses, (5, 50, 95), axis=0, method="nearest")
             axes.fill_between(history.step, low, high, color=color, alpha=0.2, lw=0, label="5–95 %")
-        of_seed = getattr(history.losses, name)
-        axes.plot(history.step, of_seed, color=color, lw=1, label=f"seed {seed}")
+        axes.plot(history.step, history.losses[k], color=color, lw=1, label=f"seed {seed}")
         if others is not None:
             axes.plot(history.step, median, color="black", lw=1.2, ls="--", label="median")
-        axes.axhline(
-            undecided, color=style.GREY, lw=1, ls=":", label=f"D undecided: {undecided:.3g}"
-        )
+        label = f"D undecided: {undecided:.3g}"
+        axes.axhline(undecided, color=style.GREY, lw=1, ls=":", label=label)
         axes.set_title(title)
         style.show_steps(axes, history.step[-1])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.legend(loc="upper right", fontsize=9)
-    figure.axes[0].set_ylabel("loss")
     return figure
 
 
@@ -114,14 +112,11 @@ def plot_convergence(population: Population) -> Figure:
         ("matched", "matched: on their bits' sides", style.BLUE, "-"),
         ("in_support", "in support: in the real ranges", style.ORANGE, "--"),
     ):
-        curve = curves[name]
-        axes.fill_between(steps, curve.ci_low, curve.ci_high, color=color, alpha=0.25, lw=0)
-        axes.plot(steps, curve.fraction, color=color, ls=line, label=label)
-    axes.fill_between([], [], color=style.GREY, alpha=0.25, lw=0, label="95 % interval")
-    axes.set(ylabel="fraction of seeds", ylim=(-0.02, 1.02))
+        _draw_interval(axes, steps, curves[name], color)
+        axes.plot(steps, curves[name].fraction, color=color, ls=line, label=label)
+    _finish_curves(figure, axes, steps)
+    axes.set_ylim(-0.02, 1.02)
     style.show_percent(axes.yaxis)
-    style.show_steps(axes, steps[-1])
-    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.5)
     return figure
 
 
@@ -145,14 +140,23 @@ def plot_forgetting(population: Population) -> Figure:
         some = np.where(missing.count, missing.fraction, np.nan)
         axes.plot(steps, some, color=color, ls=line, lw=2, label=label)
         if name != "ever_matched":  # whose interval would hide the others
-            axes.fill_between(steps, missing.ci_low, missing.ci_high, color=color, alpha=0.25, lw=0)
+            _draw_interval(axes, steps, missing, color)
+    _finish_curves(figure, axes, steps)
+    axes.set(yscale="log", ylim=(0.5 / seeds, 1.2))
+    axes.yaxis.set_major_formatter(lambda fraction, _: f"{100 * fraction:g} %")
+    axes.yaxis.set_minor_formatter("")
+    return figure
+
+
+def _draw_interval(axes: Axes, steps: np.ndarray, of: Proportion, color: str) -> None:
+    axes.fill_between(steps, of.ci_low, of.ci_high, color=color, alpha=0.25, lw=0)
+
+
+def _finish_curves(figure: Figure, axes: Axes, steps: np.ndarray) -> None:
     axes.fill_between([], [], color=style.GREY, alpha=0.25, lw=0, label="95 % interval")
-    axes.set(ylabel="fraction of seeds", yscale="log", ylim=(0.5 / seeds, 1.2))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:g} %"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("fraction of seeds")
     style.show_steps(axes, steps[-1])
     figure.legend(loc="outside lower center", ncols=4, columnspacing=1.5)
-    return figure
 
 
 @style.styled
@@ -191,6 +195,6 @@ def plot_settling(population: Population) -> Figure:
         axes.legend(loc="best")
     style.show_steps(axes, last)
     axes.set(xlabel="settling step: it matches at every record from here on", ylabel="seeds")
-    style.show_thousands(axes.yaxis)
+    axes.yaxis.set_major_formatter(style.THOUSANDS)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
     return figure

@@ -4,31 +4,28 @@ The colours are Okabe and Ito's, colour-blind-safe. Nothing here touches pyplot 
 and equal results give equal figures.
 """
 
-import functools
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import PercentFormatter
 
 from gan1010_jax.games import Distribution, Game, Matches
 from gan1010_jax.gan import Losses
 from gan1010_jax.methods import Objective
 from gan1010_jax.population import write_file
 
-_Draw = TypeVar("_Draw", bound=Callable[..., Any])
-
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 REAL_RANGE = "#F3DFA2"
+THOUSANDS = "{x:,.0f}"  # whole numbers on an axis, with commas
 # The name and the colour of each of the `Losses`.
 LOSS_KEYS = (("D on a real sample", BLUE), ("D on a fake sample", ORANGE), ("G", GREEN))
 # A legend of two columns that fits over narrow axes.
@@ -43,19 +40,8 @@ _STYLE = {
     "figure.constrained_layout.use": True,
     "legend.frameon": False,
 }
-
-
-def styled(draw: _Draw) -> _Draw:
-    """Draw in this project's style, whatever the user's is."""
-
-    @functools.wraps(draw)
-    def draw_in_style(*args, **kwargs):
-        with mpl.rc_context():
-            mpl.rcdefaults()
-            mpl.rcParams.update(_STYLE)
-            return draw(*args, **kwargs)
-
-    return cast(_Draw, draw_in_style)
+# A decorator of functions that draw in this style, whatever the user's is.
+styled = matplotlib.style.context(["default", _STYLE])
 
 
 def write_figures(out: Path, figures: Mapping[str, Figure]) -> None:
@@ -77,12 +63,7 @@ def titled(title: str, size: tuple[float, float] = (8, 4)) -> tuple[Figure, Axes
 def show_steps(axes: Axes, steps: int) -> None:
     """Label the horizontal axis as the step of training, from 0 to the last."""
     axes.set(xlabel="step", xlim=(0, steps))
-    show_thousands(axes.xaxis)
-
-
-def show_thousands(axis: Axis) -> None:
-    """Write whole numbers with a comma at the thousands."""
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_major_formatter(THOUSANDS)
 
 
 def show_percent(axis: Axis) -> None:

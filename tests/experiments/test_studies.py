@@ -28,6 +28,7 @@ def test_the_dirac_gan_agrees_with_the_paper(tmp_path, monkeypatch, capsys):
     assert "| R1, nonsaturating |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_verdict_that_differs_from_the_papers_is_exit_code_1(tmp_path, monkeypatch, capsys):
     wrong = next(case for case in dirac.CASES if case.title == "minimax")._replace(converges=True)
     monkeypatch.setattr(dirac, "CASES", (wrong,))

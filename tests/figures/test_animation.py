@@ -131,6 +131,7 @@ def test_a_gif_has_its_frames_its_size_and_its_time(history):
     assert len(data) < 1_000_000
 
 
+@pytest.mark.slow
 def test_few_frames_are_shown_for_longer(history):
     for records, time in ((40, 240), (3, 400), (1, 400)):
         _, times = read_gif(encode_animation(animate_run(first(history, records), 3)))
@@ -198,6 +199,7 @@ def test_the_narrowest_and_widest_patterns_fit(history, pattern):
         assert_all_frames_fit(animate_run(some, 2**32 - 1, gan.Setup(gan.pattern_game(pattern))))
 
 
+@pytest.mark.slow
 def test_every_objective_fits_and_has_the_lines_of_an_undecided_discriminator(history):
     for objective, undecided in (
         ("mse", [0.25]),

@@ -19,6 +19,7 @@ from gan1010_jax.figures import (
     write_figures,
 )
 
+SLOW = pytest.mark.slow
 NAMES = [
     "generator",
     "losses",
@@ -80,8 +81,8 @@ def test_figures_show_the_results(figures, population):
     assert settled == (population.columns["settled_step"] >= 0).sum()
 
 
-def test_the_losses_of_a_single_run_are_drawn_without_a_population():
-    _, history = gan.train(jax.random.key(17), steps=200)
+def test_the_losses_of_a_single_run_are_drawn_without_a_population(population):
+    history = jax.tree.map(lambda leaf: leaf[17], population.history)
     figure = plot_losses(history, 17)
     for axes, loss in zip(figure.axes, history.losses):
         of_seed, undecided = axes.lines
@@ -107,6 +108,7 @@ def test_nothing_is_cut_off(figures):
         assert_nothing_is_cut_off(name, figure)
 
 
+@SLOW
 def test_identical_results_give_identical_files(population, tmp_path):
     for out in ("a", "b"):
         (tmp_path / out).mkdir()
@@ -132,7 +134,7 @@ def as_if_of(game, population):
     return dataclasses.replace(population, setup=gan.Setup(game), history=history, counts=counts)
 
 
-@pytest.mark.parametrize("pattern", ["0", "1111000011110000"])
+@pytest.mark.parametrize("pattern", [pytest.param("0", marks=SLOW), "1111000011110000"])
 def test_the_narrowest_and_widest_patterns_are_drawn(population, pattern):
     drawn = as_if_of(gan.pattern_game(pattern), population)
     for name, figure in plot_population(drawn).items():
@@ -171,7 +173,9 @@ def test_a_game_without_bits_is_labelled_by_its_numbers_and_drawn_by_its_sizes(p
     assert {"Generator G: 1-8-2", "Discriminator D: 2-5-1", "latent z\n(random)"} <= set(texts)
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-9, 1e-4, 1.0, 3.0])
+@pytest.mark.parametrize(
+    "size", [*(pytest.param(x, marks=SLOW) for x in (0.0, 1e-9, 1.0)), 1e-4, 3.0]
+)
 @pytest.mark.filterwarnings("error")
 def test_spectra_are_drawn_near_the_unit_circle_and_far_from_it(size):
     spectra = {
