@@ -1,6 +1,8 @@
 """How tests run a program of `experiments/` in their own process."""
 
 import runpy
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,3 +19,14 @@ def run_program(name, options, monkeypatch):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(program, run_name="__main__")
     return end.value.code
+
+
+def start_program(name, words, **options):
+    """Start a program in a process of its own, which can be interrupted."""
+    # A background job of a shell ignores the signal, and hands that down.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    command = [sys.executable, str(EXPERIMENTS / f"{name}.py"), *words]
+    try:
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)

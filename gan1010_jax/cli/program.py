@@ -53,16 +53,17 @@ def run(options: Any, main: Callable[[Any], object]) -> NoReturn:
     sys.unraisablehook = _send_again
     code = 0
     try:
-        main(tyro.cli(options))
-    except (InvalidArgument, BadFile, OSError, UnfinishedRun) as error:
-        code = report(error)
+        try:
+            main(tyro.cli(options))
+        except (InvalidArgument, BadFile, OSError, UnfinishedRun) as error:
+            code = report(error)
+        leave(wait=True)
     except KeyboardInterrupt as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
         code = report(error)
         leave(wait=False)
         # At once: an orderly exit would wait for XLA's threads, or crash.
         os._exit(code)
-    leave(wait=True)
     sys.exit(code)
 
 

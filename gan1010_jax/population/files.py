@@ -27,11 +27,16 @@ def claim(out: Path, resume: bool) -> Iterator[None]:
       BadFile: (a `ValueError`) if another run is writing to it.
     """
     allowed = "a new or empty directory that can be written to"
+
+    def check_empty() -> None:
+        if not resume and not is_empty(out):
+            raise InvalidArgument("out", str(out), f"{allowed} (this one holds files already)")
+
     lock = filelock.FileLock(out / _LOCK)
     try:
         out.mkdir(parents=True, exist_ok=True)
         _sync(out.parent)
-        _check_empty(out, allowed, resume)
+        check_empty()
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
         raise BadFile(out, "is being written to by another run") from error
@@ -42,16 +47,10 @@ def claim(out: Path, resume: bool) -> Iterator[None]:
             raise BadFile(out, f"cannot be written to ({error.strerror})") from error
         raise InvalidArgument("out", str(out), f"{allowed} ({error.strerror})") from error
     try:
-        _check_empty(out, allowed, resume)  # by now another run may have come and gone
+        check_empty()  # by now another run may have come and gone
         yield
     finally:
         lock.release()
-
-
-def _check_empty(out: Path, allowed: str, resume: bool) -> None:
-    """Reject a directory that holds anything, unless a run is to be resumed there."""
-    if not resume and not is_empty(out):
-        raise InvalidArgument("out", str(out), f"{allowed} (this one holds files already)")
 
 
 def is_empty(out: Path) -> bool:

@@ -110,7 +110,6 @@ def _held_by(value: Any) -> dict[str, Any]:
 
 
 def _full_name(value: Any) -> str:
-    """The name of a class or function with that of its module."""
     return f"{value.__module__}.{value.__qualname__}"
 
 

@@ -99,7 +99,6 @@ class Population:
         return f"<table><caption>{html.escape(self._title())}</caption>{body}</table>"
 
     def _title(self) -> str:
-        """What was trained, in a few words."""
         game = self.setup.game.name
         return f"{self.counts.seeds:,} GANs of the game {game!r}, {self.steps:,} steps each"
 

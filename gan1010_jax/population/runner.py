@@ -123,8 +123,11 @@ class Stored:
         columns = StoredColumns([self._out / MAIN_TABLE / part.name for part in self.main_parts])
         histories = join_histories(self._histories[first] for first in sorted(self._histories))
         report = store.read_report(self._out)
-        times = {name: report[name] for name in _TIMES if _is_number(report.get(name))}
-        facts = {"device": stated["device"], **times, **session}
+        times = {
+            name: value
+            for name, value in report.items()
+            if name in _TIMES and isinstance(value, int | float) and math.isfinite(value)
+        }
         return make_population(
             settings,
             Results(columns, self._curves, histories),
@@ -132,7 +135,7 @@ class Stored:
             min(self.parts),
             platform=stated["configuration"]["platform"],
             versions=stated["versions"],
-            **facts,
+            **{"device": stated["device"], **times, **session},
         )
 
 
@@ -315,8 +318,3 @@ def _times(started: float, compiled: float, seed_steps: int) -> dict[str, float]
     """The durations of a training that ends now."""
     ended = time.perf_counter()
     return dict(zip(_TIMES, (ended - started, compiled - started, seed_steps / (ended - compiled))))
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value from a report is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)

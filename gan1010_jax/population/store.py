@@ -188,14 +188,9 @@ def _set_aside(out: Path, path: Path) -> None:
 
 def find_gaps(parts: Iterable[Part | BadFile], rows: int) -> list[range]:
     """The rows from 0 to `rows` that no part has; the parts are in order."""
-    gaps, stop = [], 0
-    end = Part(range(rows, rows), "")
-    for part in (*parts, end):
-        if isinstance(part, Part):
-            if stop < part.rows.start:
-                gaps.append(range(stop, part.rows.start))
-            stop = part.rows.stop
-    return gaps
+    known = [part.rows for part in parts if isinstance(part, Part)]
+    stops, starts = [0, *(x.stop for x in known)], [*(x.start for x in known), rows]
+    return [range(stop, start) for stop, start in zip(stops, starts) if stop < start]
 
 
 def cut(rows: range, size: int) -> list[range]:

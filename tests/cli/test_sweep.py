@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pyarrow.parquet as pq
 import pytest
-from programs import EXPERIMENTS, run_program
+from programs import run_program, start_program
 
 import gan1010_jax as gan
 
@@ -54,10 +52,8 @@ def test_a_sweep_goes_on_with_more_seeds_but_not_with_fewer_methods(tmp_path, mo
 @pytest.mark.slow
 def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, compilation_cache):
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": compilation_cache}
-    command = [sys.executable, str(EXPERIMENTS / "sweep.py"), *SWEEP, "--seeds", "1000000"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    )
+    words = [*SWEEP, "--seeds", "1000000"]
+    process = start_program("sweep", words, cwd=tmp_path, env=environment)
     while not any(tmp_path.glob("runs/*/mse/population/part-*")):
         assert process.poll() is None
         time.sleep(0.05)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from programs import EXPERIMENTS, run_program
+from programs import EXPERIMENTS, run_program, start_program
 
 import gan1010_jax as gan
 from gan1010_jax.cli import keep_compiled_programs, progress_bar
@@ -239,16 +239,8 @@ LONG_BLOCK = "--seeds 1 --steps 100000000 --record-every 1000000"
 @pytest.mark.slow
 @pytest.mark.parametrize("after", ["compiling", "trained"])
 def test_an_interrupt_ends_a_long_block_at_once(environment, tmp_path, after):
-    # A background job of a shell ignores the signal, and hands that down.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, PROGRAM, *LONG_BLOCK.split(), "--out", "run"],
-        cwd=tmp_path,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    signal.signal(signal.SIGINT, before)
+    words = [*LONG_BLOCK.split(), "--out", "run"]
+    process = start_program("train", words, cwd=tmp_path, env=environment)
     try:
         for line in process.stderr:
             if after in line:
