@@ -49,6 +49,8 @@ class Setup:
         for name, kind in (("game", Game), ("method", Method)):
             if not isinstance(getattr(self, name), kind):
                 raise InvalidArgument(name, getattr(self, name), f"a {kind.__name__}")
+        if isinstance(self.hyperparams, dict):
+            raise InvalidArgument("hyperparams", self.hyperparams, "a Hyperparams")
         for name in PENALTY_HYPERPARAMS:
             value, penalty = getattr(self.hyperparams, name, None), self.method.penalty
             if value is not None and name not in penalty.hyperparams:
@@ -335,6 +337,9 @@ def train_step(state: GANState, batch: Batch, setup: Setup = Setup()) -> tuple[G
         1. D on a real sample x:   θ_D ← θ_D - d_lr ∇_θD (D(x) - 1)²
         2. D on a fake sample:     θ_D ← θ_D - d_lr ∇_θD (D(G(z)) - 0)²
         3. G through the new D:    θ_G ← θ_G - g_lr ∇_θG (D(G(z)) - 1)²
+
+    Each gradient is by the moving player's parameters alone: the other's are constants to
+    `jax.grad`, so that no gradient reaches them.
 
     Other methods take the updates of `Method.updates`, with their objective, penalty and
     optimisers. In a simultaneous step, every update starts from the state before the step.

@@ -175,77 +175,36 @@ class Objective:
     g: _Loss = field(repr=False)
 
 
-@dataclass(frozen=True)
-class _SquaredError:
-    """(σ(logit) - target)²: the squared error of the probability that D gives."""
-
-    target: float
-
-    def __call__(self, logit: jax.Array) -> jax.Array:
-        """The loss, a scalar."""
-        return (sigmoid(logit) - self.target) ** 2
-
-
-@dataclass(frozen=True)
-class _LeastSquares:
-    """½(logit - target)²."""
-
-    target: float
-
-    def __call__(self, logit: jax.Array) -> jax.Array:
-        """The loss, a scalar."""
-        return (logit - self.target) ** 2 / 2
-
-
-def _log_probability_fake(logit: jax.Array) -> jax.Array:
-    """Log(1 - σ(logit)), also where σ rounds to 1."""
-    return -softplus(logit)
-
-
-def _log_loss_real(logit: jax.Array) -> jax.Array:
-    """-log σ(logit), also where σ rounds to 0."""
-    return softplus(-logit)
-
-
-def _negative(logit: jax.Array) -> jax.Array:
-    """-logit."""
-    return -logit
-
-
-def _identity(logit: jax.Array) -> jax.Array:
-    """The logit itself."""
-    return logit
-
-
-def _hinge_real(logit: jax.Array) -> jax.Array:
-    """max(0, 1 - logit)."""
-    return relu(1 - logit)
-
-
-def _hinge_fake(logit: jax.Array) -> jax.Array:
-    """max(0, 1 + logit)."""
-    return relu(1 + logit)
-
-
+# In each formula, u is D's logit and σ(u) the probability of "real". By `softplus`, -log σ(u) is
+# finite also where σ(u) rounds to 0.
 OBJECTIVES = {
     objective.name: objective
     for objective in [
-        # The reference: D's output is a probability, and 0.5 for every sample costs every player
-        # 0.25.
-        Objective("mse", _SquaredError(1.0), _SquaredError(0.0), g=_SquaredError(1.0)),
+        # The reference, (D - target)² for the probability D: 1/4 for both players if D is 1/2.
+        Objective(
+            "mse",
+            d_real=lambda u: (sigmoid(u) - 1.0) ** 2,
+            d_fake=lambda u: (sigmoid(u) - 0.0) ** 2,
+            g=lambda u: (sigmoid(u) - 1.0) ** 2,
+        ),
         # The same on the logit: Mao et al., *Least Squares Generative Adversarial Networks*
         # (ICCV 2017), with a = 0 and b = c = 1.
-        Objective("lsgan", _LeastSquares(1.0), _LeastSquares(0.0), g=_LeastSquares(1.0)),
+        Objective(
+            "lsgan",
+            d_real=lambda u: (u - 1.0) ** 2 / 2,
+            d_fake=lambda u: (u - 0.0) ** 2 / 2,
+            g=lambda u: (u - 1.0) ** 2 / 2,
+        ),
         # D minimises -log σ(real) - log(1 - σ(fake)), and G maximises the same: Goodfellow et al.,
         # *Generative Adversarial Nets* (NeurIPS 2014), equation 1.
-        Objective("minimax", _log_loss_real, softplus, g=_log_probability_fake),
+        Objective("minimax", lambda u: softplus(-u), softplus, g=lambda u: -softplus(u)),
         # The same D, and G minimises -log σ(fake): *Generative Adversarial Nets*, section 3.
-        Objective("nonsaturating", _log_loss_real, softplus, g=_log_loss_real),
+        Objective("nonsaturating", lambda u: softplus(-u), softplus, g=lambda u: softplus(-u)),
         # D's logit is a critic's score: Arjovsky et al., *Wasserstein GAN* (ICML 2017). It needs
         # weight clipping, `Hyperparams(clip=)`, or the penalty wgan_gp.
-        Objective("wasserstein", _negative, _identity, g=_negative),
+        Objective("wasserstein", lambda u: -u, lambda u: u, g=lambda u: -u),
         # Lim and Ye, *Geometric GAN* (arXiv 1705.02894).
-        Objective("hinge", _hinge_real, _hinge_fake, g=_negative),
+        Objective("hinge", lambda u: relu(1 - u), lambda u: relu(1 + u), g=lambda u: -u),
     ]
 }
 
@@ -368,6 +327,7 @@ PENALTIES = {
             "wgan_gp",
             _wgan_gp,
             needs_mix=True,
+            hyperparams=("penalty_weight", "target_norm"),
             # For D's whose output is a score. Beyond Wasserstein: Fedus et al., *Many Paths to
             # Equilibrium* (ICLR 2018). Regression to a target contradicts a slope of 1.
             objectives=("wasserstein", "minimax", "nonsaturating", "hinge"),

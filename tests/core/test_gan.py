@@ -250,7 +250,12 @@ def test_a_setup_is_a_pytree_of_its_hyperparameters_alone():
 
 @pytest.mark.parametrize(
     ("parts", "name"),
-    [({"game": "1010"}, "game"), ({"method": "mse"}, "method"), ({"method": None}, "method")],
+    [
+        ({"game": "1010"}, "game"),
+        ({"method": "mse"}, "method"),
+        ({"method": None}, "method"),
+        ({"hyperparams": {"d_lr": 0.1}}, "hyperparams"),
+    ],
 )
 def test_a_setup_of_other_parts_is_rejected(parts, name):
     with rejects(name, parts[name]):

@@ -154,7 +154,7 @@ def test_parameters_that_are_not_finite_are_recorded():
         ({"steps": 100, "record_every": 200}, "record_every"),
         ({"steps": 10**6, "record_every": 1}, "record_every"),
         ({"setup": gan.Setup(hyperparams=gan.Hyperparams(g_lr=np.ones(3)))}, "g_lr"),
-        ({"setup": gan.Setup(hyperparams={"d_lr": 0.1})}, "hyperparams"),
+        ({"setup": gan.Setup(hyperparams=[0.1, 0.1])}, "hyperparams"),
         ({"setup": gan.pattern_game("1010")}, "setup"),
         ({"key": 17}, "key"),
         ({"key": jnp.uint32(17)}, "key"),
