@@ -33,8 +33,8 @@ from gan1010_jax.gan import Setup, draw_batch, state_shapes
 from gan1010_jax.training import Carry, History, first_steps, init_carry, train_record
 
 # (carry, data key, setup, first step) -> the next carry and its record, all of one seed
-Record = Callable[..., tuple[Carry, History]]
-Compiled = TypeVar("Compiled")
+_Record = Callable[..., tuple[Carry, History]]
+_Compiled = TypeVar("_Compiled")
 
 
 class Engine(NamedTuple):
@@ -42,7 +42,7 @@ class Engine(NamedTuple):
 
     Attributes:
       name: its name in `engine=`.
-      build_loop: from a `Record` and the first step of every record, int32 [records], builds a
+      build_loop: from a `_Record` and the first step of every record, int32 [records], builds a
         function of the carries, data keys and setup of a block, each leaf [..., block], that
         returns the final carries and the histories, likewise.
       cpu_block: how many seeds it runs together on a CPU.
@@ -55,7 +55,7 @@ class Engine(NamedTuple):
     """
 
     name: str
-    build_loop: Callable[[Record, jax.Array], Callable]
+    build_loop: Callable[[_Record, jax.Array], Callable]
     cpu_block: int
     accelerator_block: int
     is_for: Callable[[jax.Device], bool] = lambda device: True
@@ -97,7 +97,7 @@ def build_loop(engine: Engine, steps: int, record_every: int) -> Callable:
     return engine.build_loop(record, first_steps(steps, record_every))
 
 
-def _build_vmap_loop(record: Record, first_steps: jax.Array) -> Callable:
+def _build_vmap_loop(record: _Record, first_steps: jax.Array) -> Callable:
     """The plain engine: `vmap` of a `lax.scan`."""
 
     def loop(carry, data_key, setup):
@@ -109,7 +109,7 @@ def _build_vmap_loop(record: Record, first_steps: jax.Array) -> Callable:
     return jax.vmap(loop, in_axes=-1, out_axes=-1)
 
 
-def _build_fused_loop(record: Record, first_steps: jax.Array) -> Callable:
+def _build_fused_loop(record: _Record, first_steps: jax.Array) -> Callable:
     """A `lax.scan` of the record on lanes; on a CPU, all of it is one kernel."""
 
     def loop(*block):
@@ -181,8 +181,8 @@ def choose_engine(name: str) -> Engine:
 
 
 def compile_with_fallback(
-    name: str, setup: Setup, compile_fn: Callable[[Engine], Compiled]
-) -> Compiled:
+    name: str, setup: Setup, compile_fn: Callable[[Engine], _Compiled]
+) -> _Compiled:
     """Compile a setup for the engine of a name, and return the result of `compile_fn`.
 
     With `"auto"`, the engine's fallback is compiled where the engine does not support the setup,

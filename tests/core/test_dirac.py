@@ -300,7 +300,11 @@ TRAJECTORIES = {
 
 @pytest.mark.parametrize(
     ("name", "order"),
-    [(name, order) for name, (*_, orders) in TRAJECTORIES.items() for order in orders],
+    [
+        pytest.param(name, order, marks=[pytest.mark.slow] * (name == "noise"))
+        for name, (*_, orders) in TRAJECTORIES.items()
+        for order in orders
+    ],
 )
 def test_500_steps_are_those_of_the_formulas(x64, name, order):
     """In x64 mode, to a billionth.
@@ -379,6 +383,7 @@ def test_a_step_under_instance_noise_is_the_expected_one_on_average(objective, u
     assert np.abs(errors).max() < 5
 
 
+@pytest.mark.slow
 def test_a_population_under_instance_noise_follows_the_expected_step_on_average():
     """At a learning rate so small that a step is nearly linear in where the population has spread.
 

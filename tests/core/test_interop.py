@@ -33,7 +33,7 @@ def test_from_pytorch_and_back_every_bit_is_the_same(state_dicts):
             assert after[name].tobytes() == value.tobytes(), name
 
 
-@pytest.mark.parametrize("pattern", ["1", "1010", "0110100110010110"])
+@pytest.mark.parametrize("pattern", ["1", "1010"])
 def test_to_pytorch_and_back_every_bit_is_the_same(pattern):
     setup = gan.Setup(gan.pattern_game(pattern))
     state = gan.init(jax.random.key(3), setup)

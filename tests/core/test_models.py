@@ -64,6 +64,7 @@ def test_initial_weights_and_biases_are_uniform_within_one_over_sqrt_fan_in():
                 assert stats.kstest(column, stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_initial_weights_are_independent():
     keys = jax.random.split(jax.random.key(1), 4000)
     states = jax.jit(jax.vmap(gan.init))(keys)

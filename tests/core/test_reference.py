@@ -59,10 +59,8 @@ def test_a_run_of_50_000_steps_agrees_too():
     assert differences(run, *train_all(run)).max() < FLOAT32_TOLERANCE
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "fused")) for name in ENGINES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_gives_pytorchs_run(runs, engine):
     """The engines draw their own samples; here they take one step at a time, of those given."""
     states, histories = run_on(engine, runs)

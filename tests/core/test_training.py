@@ -11,53 +11,56 @@ import pytest
 from rejects import rejects
 
 import gan1010_jax as gan
+from gan1010_jax.gan import summarize
 from gan1010_jax.training import _all_finite
 
 KEY = jax.random.key(17)
 DIRAC = gan.dirac_game()  # compiles in a tenth of the time of the reference
 
 
-def train_by_hand(key, steps, record_every):
+def train_by_hand(key, setup, steps, record_every):
     """The documented random stream, and one `train_step` call per step."""
     init_key, data_key = jax.random.split(key)
-    state = gan.init(init_key)
-    records = []
+    state = gan.init(init_key, setup)
+    records, game = [], setup.game
     for t in range(steps):
-        batch = gan.draw_batch(data_key, step=t)
-        state, info = gan.train_step(state, batch)
+        batch = gan.draw_batch(data_key, setup, t)
+        state, info = gan.train_step(state, batch, setup)
         if (t + 1) % record_every == 0:
-            output, game = gan.generate(state), gan.pattern_game("1010")
+            output = summarize(state, setup)
             success = (np.bool_(True), game.matched(output), game.in_support(output))
             records.append(gan.History(np.int32(t + 1), output, info.losses, *success))
     return state, jax.tree.map(lambda *leaves: np.stack(leaves), *records)
 
 
-@pytest.mark.parametrize(("steps", "record_every"), [(60, 10), (60, 1), (7, 7)])
-def test_a_history_holds_what_a_loop_of_steps_gives(steps, record_every):
-    state, history = gan.train(KEY, steps=steps, record_every=record_every)
-    state_by_hand, history_by_hand = train_by_hand(KEY, steps, record_every)
+@pytest.mark.parametrize(
+    ("game", "steps", "record_every"),
+    [(gan.pattern_game(), 60, 10), (DIRAC, 60, 1), (DIRAC, 7, 7)],
+)
+def test_a_history_holds_what_a_loop_of_steps_gives(game, steps, record_every):
+    setup = gan.Setup(game)
+    state, history = gan.train(KEY, setup, steps=steps, record_every=record_every)
+    state_by_hand, history_by_hand = train_by_hand(KEY, setup, steps, record_every)
     chex.assert_trees_all_equal_shapes_and_dtypes(history, history_by_hand)
     chex.assert_trees_all_close(state, state_by_hand, atol=1e-6)
     chex.assert_trees_all_close(history, history_by_hand, atol=1e-6)
 
 
 def test_shapes_and_dtypes():
-    state, history = gan.train(
-        KEY, gan.Setup(gan.pattern_game("110100")), steps=200, record_every=20
-    )
+    setup = gan.Setup(gan.pattern_game("110100"))
+    state, history = gan.train(KEY, setup, steps=200, record_every=20)
     chex.assert_shape(history.step, (10,))
     chex.assert_shape(history.output, (10, 6))
     chex.assert_shape(list(history.losses), (10,))
     chex.assert_shape(history.finite, (10,))
     chex.assert_type([history.step, history.output, history.finite], [int, float, bool])
     assert history.step.tolist() == list(range(20, 201, 20))
-    chex.assert_trees_all_equal_shapes_and_dtypes(
-        state, gan.init(KEY, gan.Setup(gan.pattern_game("110100")))
-    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, gan.init(KEY, setup))
 
 
 def test_the_same_key_gives_the_same_bits_and_another_key_another_run():
-    once, again, other = (gan.train(key, steps=200) for key in (KEY, KEY, jax.random.key(18)))
+    keys = KEY, KEY, jax.random.key(18)
+    once, again, other = (gan.train(key, gan.Setup(DIRAC), steps=200) for key in keys)
     chex.assert_trees_all_equal(once, again)
     assert np.all(once[1].output != other[1].output)
 
@@ -123,7 +126,7 @@ def test_a_number_of_any_type_is_the_same_learning_rate(one):
 
 
 def test_in_the_x64_mode_everything_is_float64(x64):
-    state, history = gan.train(KEY, steps=20)
+    state, history = gan.train(KEY, gan.Setup(DIRAC), steps=20)
     floats = [leaf for leaf in jax.tree.leaves((state, history)) if leaf.dtype.kind == "f"]
     chex.assert_type(floats, np.float64)
     assert history.step.dtype == np.int32
