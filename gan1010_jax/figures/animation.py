@@ -97,7 +97,7 @@ def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animatio
 
 def _draw_output(axes: Axes, game: Game) -> tuple[Sequence[Rectangle], Line2D]:
     """Draw a bar for each coordinate, before its real range, and the border of a match."""
-    coordinates = style.draw_ranges(axes, game, "real range")
+    coordinates = style.draw_ranges(axes, game)
     # Green, as G's loss is beside it.
     bars = axes.bar(coordinates, 0, 0.5, color=style.GREEN, label="output of G")
     border = axes.axhline(0.5, color=style.GREY, lw=1, ls=":")

@@ -52,8 +52,8 @@ def plot_architecture(game: Game) -> Figure:
         _draw_update(axes, y, target, chain, moves)
     _draw_arrow(axes, (0.35, 0.25), (0.95, 0.25))
     _draw_arrow(axes, (2.65, 0.25), (2.05, 0.25), ORANGE)
-    _draw_box(axes, 4.35, 0.25, "D", moves=True, height=0.3)
-    _draw_box(axes, 6.15, 0.25, "D", moves=False, height=0.3)
+    _draw_box(axes, (4.35, 0.25), "D", moves=True, size=(0.6, 0.3))
+    _draw_box(axes, (6.15, 0.25), "D", moves=False, size=(0.6, 0.3))
     for x, label in ((1.05, "values"), (2.75, "gradients"), (4.75, "moves"), (6.55, "held still")):
         axes.text(x, 0.25, label, va="center", fontsize=10)
     return figure
@@ -83,7 +83,7 @@ def _draw_update(axes: Axes, y: float, target: int, chain: tuple[str, ...], move
     for name in nodes:
         label = f"loss, target {target}" if name == "loss" else name
         center, half = _NODES[name]
-        _draw_box(axes, center, y, label, moves=name == moves, width=2 * half)
+        _draw_box(axes, (center, y), label, moves=name == moves, size=(2 * half, 0.46))
     for left, right in itertools.pairwise(nodes):
         start, end = sum(_NODES[left]), _NODES[right][0] - _NODES[right][1]
         _draw_arrow(axes, (start, y + 0.09), (end, y + 0.09))
@@ -98,16 +98,10 @@ def _draw_update(axes: Axes, y: float, target: int, chain: tuple[str, ...], move
 
 
 def _draw_box(
-    axes: Axes,
-    x: float,
-    y: float,
-    label: str,
-    *,
-    moves: bool,
-    width: float = 0.6,
-    height: float = 0.46,
+    axes: Axes, center: tuple[float, float], label: str, *, moves: bool, size: tuple[float, float]
 ) -> None:
-    """Draw a labelled box around (x, y), filled if it stands for the player that moves."""
+    """Draw a labelled box, filled if it stands for the player that moves."""
+    (x, y), (width, height) = center, size
     place = (x - width / 2, y - height / 2)
     fill, edge, ink = (ORANGE, ORANGE, "white") if moves else ("white", GREY, "black")
     look = {"boxstyle": "round,pad=0,rounding_size=0.08", "fc": fill, "ec": edge, "lw": 1.5}

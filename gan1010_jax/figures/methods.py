@@ -73,8 +73,8 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str) -> Figure:
 
 
 def _settling_scale(cells: Mapping[str, _Cells]) -> Normalize:
-    steps = [table["settled_p50"][_is_shown(table, "settled_p50")] for table in cells.values()]
-    settled = np.concatenate(steps)
+    settled = np.concatenate([_shown(table, "settled_p50") for table in cells.values()])
+    settled = settled[np.isfinite(settled)]
     low, high = (settled.min(), settled.max()) if settled.size else (1, 10)
     return LogNorm(low, max(high, low + 1))
 
@@ -85,7 +85,7 @@ def _draw_cells(
     """Draw a column of a table of cells as a map over two hyperparameters."""
     (x, columns), (y, rows) = (np.unique(table[name], return_inverse=True) for name in names)
     values = np.full((len(y), len(x)), np.nan)
-    values[rows, columns] = np.where(_is_shown(table, column), table[column], np.nan)
+    values[rows, columns] = _shown(table, column)
     axes.set_facecolor("lightgrey")  # where too few have settled
     colors = "cividis_r" if column.startswith("settled") else "cividis"  # the better, the brighter
     image = axes.pcolormesh(_edges(x), _edges(y), values, cmap=colors, norm=scale)
@@ -102,10 +102,8 @@ def _draw_line(axes: Axes, table: _Cells, column: str, name: str) -> None:
     x = table[name][order]
     stem = column.rpartition("_")[0]
     low, high = ("p5", "p95") if stem == "settled" else ("ci_low", "ci_high")
-    low, middle, high = (
-        np.where(_is_shown(table, column), table[key], np.nan)[order]
-        for key in (f"{stem}_{low}", column, f"{stem}_{high}")
-    )
+    keys = (f"{stem}_{low}", column, f"{stem}_{high}")
+    low, middle, high = (_shown(table, key)[order] for key in keys)
     axes.fill_between(x, low, high, color=style.BLUE, alpha=0.25, lw=0)
     axes.plot(x, middle, "o-", color=style.BLUE, ms=3)
     axes.set_xscale(_scale_of(x))
@@ -128,9 +126,10 @@ def _default_place(table: _Cells, names: Sequence[str]) -> list[float] | None:
     return place
 
 
-def _is_shown(table: _Cells, column: str) -> np.ndarray:
-    """Whether cells have a value to show: a settling step, if half of the seeds settled."""
-    return (table["matched_fraction"] >= 0.5) | (not column.startswith("settled"))
+def _shown(table: _Cells, column: str) -> np.ndarray:
+    """The values of a column; a settling step is NaN where fewer than half of the seeds settled."""
+    is_hidden = column.startswith("settled") & (table["matched_fraction"] < 0.5)
+    return np.where(is_hidden, np.nan, table[column])
 
 
 def _scale_of(values: np.ndarray) -> str:

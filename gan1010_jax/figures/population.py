@@ -164,7 +164,7 @@ def plot_outputs(population: Population) -> Figure:
     """The final outputs of all seeds, one column of a histogram per coordinate."""
     game, counts = population.setup.game, population.counts
     figure, axes = style.titled(f"What {counts.seeds:,} generators draw in the end")
-    coordinates = style.draw_ranges(axes, game, "real range")
+    coordinates = style.draw_ranges(axes, game)
     for coordinate, count in zip(coordinates, counts.outputs):
         width = 0.8 * np.sqrt(count / max(1, count.max()))  # so that a single seed is seen
         half = np.append(width, 0) / 2

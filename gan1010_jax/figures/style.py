@@ -71,11 +71,11 @@ def show_percent(axis: Axis) -> None:
     axis.set_major_formatter(PercentFormatter(1, symbol=" %"))
 
 
-def draw_ranges(axes: Axes, game: Game, label: str) -> np.ndarray:
+def draw_ranges(axes: Axes, game: Game) -> np.ndarray:
     """Draw the real range of each coordinate as a bar: the coordinates, counted from 1."""
     coordinates = 1 + np.arange(len(game.real.low))
     low, high = np.asarray(game.real.low), np.asarray(game.real.high)
-    axes.bar(coordinates, high - low, 0.9, low, color=REAL_RANGE, label=label)
+    axes.bar(coordinates, high - low, 0.9, low, color=REAL_RANGE, label="real range")
     return coordinates
 
 
