@@ -31,7 +31,6 @@ from gan1010_jax.population import write_file, write_json
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGES = (HERE.parent / "README.md", HERE / "README.md")
-RUNS = RESULTS / "runs.json"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -140,9 +139,9 @@ def perform(name: str, command: str) -> None:
                 write_file(HERE / kept, MAKERS[source](out))
             else:
                 write_file(HERE / kept, (out / (source or kept)).read_bytes())
-    runs = read_json("runs") if RUNS.exists() else {}
+    runs = read_json("runs")
     runs[name] = {"command": command, "seconds": round(seconds, 1), "versions": versions()}
-    write_json(RUNS, {name: runs[name] for name in KEPT if name in runs})
+    write_json(RESULTS / "runs.json", {name: runs[name] for name in KEPT if name in runs})
 
 
 # The numbers and tables of the pages, each made of kept results

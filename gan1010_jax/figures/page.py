@@ -52,7 +52,10 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
     game, method, history = setup.game, setup.method, trace.history
     outcomes = _name_outcomes(history)
     arrays = _view_arrays(trace, setup)
-    codes = {name: (rows.shape[1], _encode(rows)) for name, rows in arrays.items()}
+    codes = {  # in base64, so that no digit is lost
+        name: (rows.shape[1], base64.b64encode(rows.astype("<f4").tobytes()).decode())
+        for name, rows in arrays.items()
+    }
     encoded = list(dict.fromkeys(codes.values()))  # each once
     views = [_describe(player, samples, method) for player, samples, _ in method.updates]
     after = "Where the step has led: D sees what G makes now."
@@ -226,11 +229,6 @@ def _in_order(params: chex.ArrayTree) -> jax.Array:
     """A network's parameters side by side: of each layer the weights, unit by unit, then biases."""
     layers = [layer["Dense_0"] for layer in params.values()]
     return jnp.concatenate([layer[name].ravel() for layer in layers for name in ("kernel", "bias")])
-
-
-def _encode(rows: np.ndarray) -> str:
-    """Rows of float32, little-endian, in base64, so that no digit is lost."""
-    return base64.b64encode(rows.astype("<f4").tobytes()).decode()
 
 
 def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Setup) -> str:
