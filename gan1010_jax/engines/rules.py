@@ -274,7 +274,7 @@ def cond(equation, index, *operands):
     return [elementwise(partial(jax.tree.map, select), *cases) for cases in zip(*results)]
 
 
-def scan(equation: jex.core.JaxprEqn, *operands: Any) -> list[Any]:
+def _scan(equation: jex.core.JaxprEqn, *operands: Any) -> list[Any]:
     """A `lax.scan` over the body on lanes; shared values are still shared inside."""
     params = equation.params
     body, length = as_closed(params["jaxpr"]), params["length"]
@@ -313,7 +313,7 @@ def scan(equation: jex.core.JaxprEqn, *operands: Any) -> list[Any]:
     return [*state, *map(stack, ys)]
 
 
-RULES["scan"] = scan  # of values: `rule` would turn shared ones into `Lanes`
+RULES["scan"] = _scan  # of values: `rule` would turn shared ones into `Lanes`
 
 
 def scan_sizes(equation: jex.core.JaxprEqn) -> tuple[int, int, int]:
@@ -392,12 +392,12 @@ rule("random_fold_in")(_of_threefry(lambda key, data, **_: _THREEFRY.fold_in(key
 
 @rule("threefry2x32")
 def threefry_block(equation, *operands):
-    blocks = elementwise(on_vectors(threefry2x32), *operands)
+    blocks = elementwise(on_vectors(_threefry2x32), *operands)
     return [elementwise(itemgetter(i), blocks) for i in range(2)]
 
 
 @jax.jit
-def threefry2x32(
+def _threefry2x32(
     key_0: jax.Array, key_1: jax.Array, count_0: jax.Array, count_1: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """One block of Threefry-2x32 with its 20 rounds: two random words, uint32 like all four words.

@@ -8,7 +8,7 @@ from jax import lax
 
 from gan1010_jax.engines import compiler_options
 from gan1010_jax.engines.outline import _sigmoid, call_kernel, outline
-from gan1010_jax.engines.rules import threefry2x32
+from gan1010_jax.engines.rules import _threefry2x32
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="kernels for CPUs")
 LANES = 128
@@ -63,7 +63,7 @@ def test_two_words_in_one_array_keep_every_bit():
     """Also bit patterns that are NaN as floating-point numbers."""
 
     def twice(*words):
-        return threefry2x32(*threefry2x32(*words), *words[2:])
+        return _threefry2x32(*_threefry2x32(*words), *words[2:])
 
     key = [np.full(LANES, word, np.uint32) for word in (17, 0xDEADBEEF)]
     counts = np.arange(200 * LANES, dtype=np.uint32).reshape(200, LANES)
