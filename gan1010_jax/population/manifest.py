@@ -39,7 +39,7 @@ def configure(settings: RunSettings) -> dict[str, Any]:
     setup, grid, found = check_setup(settings.setup), settings.grid, versions()
     plain = ("first_seed", "steps", "record_every", "engine")
     try:
-        described = {"game": describe(setup.game), "method": describe(setup.method)}
+        described = {"game": _describe(setup.game), "method": _describe(setup.method)}
     except RecursionError as error:
         allowed = "a Game none of whose functions holds itself, nor the method's"
         raise InvalidArgument("game", setup.game.name, allowed) from error
@@ -58,7 +58,7 @@ def configure(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def describe(value: Any) -> Any:
+def _describe(value: Any) -> Any:
     """A game, a method, or a part of one as JSON.
 
     A dataclass, as a Flax module is, becomes its type and its fields, or its name if it is a
@@ -70,25 +70,25 @@ def describe(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, tuple | list):
-        return [describe(item) for item in value]
+        return [_describe(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(name): describe(item) for name, item in value.items()}
+        return {str(name): _describe(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | jax.Array):
         array = np.asarray(value)
         bits = hashlib.sha256(array.tobytes()).hexdigest()
         return {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": bits}
     if isinstance(value, functools.partial):
-        function = {"function": describe(value.func), "args": describe(value.args)}
-        return {**function, **describe(value.keywords)}
+        function = {"function": _describe(value.func), "args": _describe(value.args)}
+        return {**function, **_describe(value.keywords)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         unnamed = {"parent", "name"} if isinstance(value, nn.Module) else set()
         names = [field.name for field in dataclasses.fields(value) if field.name not in unnamed]
         if value in _BUILT_IN:
             names = ["name"]
-        parts = describe({name: getattr(value, name) for name in names})
+        parts = _describe({name: getattr(value, name) for name in names})
         return {"type": _full_name(type(value)), **parts}
     if callable(value) and hasattr(value, "__qualname__"):
-        return {"function": _full_name(value), **describe(_held_by(value))}
+        return {"function": _full_name(value), **_describe(_held_by(value))}
     text = repr(value)
     return _full_name(type(value)) if " at 0x" in text else text
 
@@ -203,7 +203,7 @@ def _find_game(configuration: Mapping[str, Any], game: Game | None) -> Game:
     name, arguments = described["recipe"] or (None, ())
     if game is None and name in GAMES:
         found = GAMES[name](*arguments)
-    if found is None or describe(found) != described:
+    if found is None or _describe(found) != described:
         allowed = f"the Game that was played, of the name {described['name']!r}"
         raise InvalidArgument("game", game, allowed)
     return found
@@ -214,14 +214,14 @@ def _find_method(configuration: Mapping[str, Any], method: Method | None) -> Met
     described, found = configuration["method"], method
     parts = {name: described[name]["name"] for name in ("objective", "penalty")}
     if method is None:
-        known = {str(describe(made)): name for name, made in OPTIMIZERS.items()}
+        known = {str(_describe(made)): name for name, made in OPTIMIZERS.items()}
         pair = described["optimizer"]
         pair = pair if isinstance(pair, list) else [pair]
         options = {name: described[name] for name in ("update_order", "d_steps", "first")} | parts
         options["optimizer"] = ",".join(known.get(str(one), "another") for one in pair)
         with contextlib.suppress(InvalidArgument):  # for a part that is not built in
             found = Method.from_options(**options)
-    if found is None or describe(found) != described:
+    if found is None or _describe(found) != described:
         names = " and ".join(f"the {part} {name!r}" for part, name in parts.items())
         raise InvalidArgument("method", method, f"the Method that was used, of {names}")
     return found
