@@ -26,7 +26,7 @@ import gan1010_jax as gan
 from gan1010_jax.environment import enable_x64
 from gan1010_jax.games import GAMES, Within
 from gan1010_jax.population import read_run, store
-from gan1010_jax.population.manifest import FORMAT, describe, digest, read_manifest
+from gan1010_jax.population.manifest import FORMAT, _describe, digest, read_manifest
 from gan1010_jax.population.tables import TABLES
 
 # Small, and quick to compile.
@@ -423,7 +423,7 @@ above_low.__qualname__ = above_low.__name__ = "above"
     ids=["default", "code", "partial", "method", "array", "infinite"],
 )
 def test_functions_that_differ_are_told_apart(one, other):
-    here, there = (describe(dataclasses.replace(GAME, matched=fn)) for fn in (one, other))
+    here, there = (_describe(dataclasses.replace(GAME, matched=fn)) for fn in (one, other))
     assert here != there
     assert json.loads(json.dumps(here, allow_nan=False)) == here
 
