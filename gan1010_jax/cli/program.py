@@ -20,14 +20,11 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    ProgressColumn,
     SpinnerColumn,
-    Task,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as ProgressBar
-from rich.text import Text
 
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.population import Progress, leave
@@ -130,14 +127,6 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-class _RateColumn(ProgressColumn):
-    """How many GANs are done in a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = f"{task.speed:,.0f} a second" if task.speed else ""
-        return Text(speed, style="progress.data.speed")
-
-
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show how many GANs are trained, how fast, and how long it will take, on standard error.
@@ -158,17 +147,19 @@ def progress_bar() -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("GANs"),
-        _RateColumn(),
+        TextColumn("{task.fields[rate]}", style="progress.data.speed"),
         TimeRemainingColumn(),
     )
     with ProgressBar(*columns, console=console, transient=True) as bar:
-        task, calls = bar.add_task("starting", total=None), itertools.count()
+        task, calls = bar.add_task("starting", total=None, rate=""), itertools.count()
 
         def update(done: int, total: int) -> None:
             if (call := next(calls)) < 2:  # the rate is that of training alone
                 bar.reset(task, total=total, completed=done)
             phase = "compiling" if call == 0 else "training" if done < total else "finishing"
             bar.update(task, description=phase, completed=done)
+            if speed := bar.tasks[0].speed:
+                bar.update(task, rate=f"{speed:,.0f} a second")
 
         yield update
 

@@ -65,14 +65,14 @@ class Sweep:
 
 def sweep(options: Sweep) -> None:
     """Check every option, train every method's grid, write the results, print the best cells."""
-    axes = [_parse_axis("x", options.x)]
+    grid = dict([_parse_axis("x", options.x)])
     if options.y is not None:
-        axes.append(_parse_axis("y", options.y))
-    names, grid = [name for name, _ in axes], dict(axes)
-    if len(grid) < len(axes):
-        allowed = f"another hyperparameter than {names[0]}, that of --x"
-        raise gan.InvalidArgument("y", options.y, allowed)
-    first = {name: values[0] for name, values in axes}
+        name, values = _parse_axis("y", options.y)
+        if name in grid:
+            allowed = f"another hyperparameter than {name}, that of --x"
+            raise gan.InvalidArgument("y", options.y, allowed)
+        grid[name] = values
+    first = {name: values[0] for name, values in grid.items()}
     setups = _choose_setups(options, find_game(options.game))
     seeds = seed_range(options.run.seeds, options.run.first_seed)
     for setup in setups.values():
@@ -104,11 +104,11 @@ def sweep(options: Sweep) -> None:
             for name in next(iter(tables.values())):
                 columns[name] = np.concatenate([table[name] for table in tables.values()])
             write_columns(out / "cells.parquet", columns)
-            write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *names)})
+            write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *grid)})
     except (KeyboardInterrupt, OSError) as error:
         error.add_note(f"to go on: {_command_to_resume(out)}")
         raise
-    _print_best(tables, names, out)
+    _print_best(tables, [*grid], out)
 
 
 def _check_begun(options: Sweep, out: Path, methods: Iterable[str]) -> None:
