@@ -15,6 +15,7 @@ SWEEP = (
 )
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_each_cells_statistics(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     methods = "--methods mse,hinge+r1 --penalty-weight 0.5 --out run".split()

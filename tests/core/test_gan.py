@@ -130,6 +130,7 @@ def test_a_step_is_its_three_updates_in_order():
     chex.assert_trees_all_close(info.updates, tuple(starts), atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_step_uses_the_latent_of_its_batch():
     game = dataclasses.replace(gan.pattern_game("1010"), latent=gan.Uniform((-1.0,), (3.0,)))
     setup = gan.Setup(game, hyperparams=gan.Hyperparams(3.0, 3.0))

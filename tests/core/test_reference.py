@@ -45,6 +45,7 @@ def test_the_same_parameters_and_samples_give_pytorchs_run(runs):
     assert differences(runs, *train_all(runs)).max() < FLOAT32_TOLERANCE
 
 
+@pytest.mark.slow
 def test_in_double_precision_they_give_it_to_1e_10(runs, x64):
     states, histories = train_all(runs, np.float64)
     assert histories.output.dtype == np.float64

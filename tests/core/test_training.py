@@ -46,6 +46,7 @@ def test_a_history_holds_what_a_loop_of_steps_gives(game, steps, record_every):
     chex.assert_trees_all_close(history, history_by_hand, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shapes_and_dtypes():
     setup = gan.Setup(gan.pattern_game("110100"))
     state, history = gan.train(KEY, setup, steps=200, record_every=20)
@@ -77,14 +78,14 @@ def test_the_reference_learns_1010_and_d_ends_undecided():
 
 def test_a_longer_run_begins_with_the_shorter_one():
     """To rounding: the number of steps is compiled in, so that each length is its own program."""
-    _, long = gan.train(KEY, steps=200)
-    _, short = gan.train(KEY, steps=60)
+    run = partial(gan.train, KEY, gan.Setup(DIRAC))
+    (_, long), (_, short) = run(steps=200), run(steps=60)
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[:6], long), short, atol=1e-6)
 
 
 def test_recording_more_often_changes_nothing_else():
-    state, rare = gan.train(KEY, steps=60, record_every=10)
-    same_state, often = gan.train(KEY, steps=60, record_every=1)
+    run = partial(gan.train, KEY, gan.Setup(DIRAC), steps=60)
+    (state, rare), (same_state, often) = run(record_every=10), run(record_every=1)
     chex.assert_trees_all_close(state, same_state, atol=1e-6)
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[9::10], often), rare, atol=1e-6)
 

@@ -155,6 +155,7 @@ def test_every_method_is_the_same_on_every_engine_and_to_the_bit_in_any_populati
     assert len(np.unique(everyone["output_0"])) > 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_dirac_gan_runs_on_every_engine(engine):
     method = gan.Method("minimax", penalty="r1")

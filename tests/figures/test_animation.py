@@ -76,6 +76,7 @@ def assert_colors_are_right(picture, whole, atol):
         np.testing.assert_allclose(picture[there].mean(axis=0), whole[there][0], atol=atol)
 
 
+@pytest.mark.slow
 def test_frames_are_spaced_evenly_from_the_first_record_to_the_last(history):
     for records, frames, gaps in ((300, 120, {2, 3}), (120, 120, {1}), (7, 7, {1}), (1, 1, set())):
         animation = animate_run(first(history, records), 3)

@@ -159,6 +159,7 @@ def assert_shows(page, record, trace):
     np.testing.assert_allclose(drawn["cursors"], [history.step / STEPS] * 3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scrubbing_shows_the_numbers_of_the_history(open_page, trace):
     page = open_page()
     page.evaluate("trace.outcomes.forEach((_, record, all) => (all[record] = `outcome ${record}`))")
@@ -297,6 +298,7 @@ def test_playing_stands_still_out_of_sight_and_is_not_announced(open_page):
     expect(page.locator("#step")).to_have_attribute("aria-live", "polite")
 
 
+@pytest.mark.slow
 def test_the_updates_are_highlighted_in_turn(open_page, trace):
     page = open_page()
     pressed = page.locator("#views button[aria-pressed=true]")

@@ -192,6 +192,7 @@ def test_spectra_are_drawn_near_the_unit_circle_and_far_from_it(size):
     assert_nothing_is_cut_off("spectrum", figure)
 
 
+@pytest.mark.slow
 def test_a_phase_diagram_shows_each_cell_where_it_belongs(short):
     grid = {"d_lr": [0.01, 0.1, 1.0], "g_lr": [0.1, 1.0]}
     cells = gan.tabulate_cells(short(range(30), grid=grid, engine="vmap"))

@@ -182,6 +182,7 @@ def test_curves_count_every_block(short):
     assert population.curves["matched"][-1] > 0
 
 
+@pytest.mark.slow
 def test_a_seed_that_diverges_is_counted_and_leaves_its_neighbours_alone(short):
     lrs = np.array([0.01, 10.0, 0.01])
     together = short([0, 1, 2], at(d_lr=lrs, method=SQUARE))
@@ -207,6 +208,7 @@ def test_the_columns_do_not_hold_on_to_the_histories():
     assert run_block(program, seeds, at(lane, lane), kept=0).history is None
 
 
+@pytest.mark.slow
 def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
     with jax.default_prng_impl("rbg"):
         population = gan.train_population(range(3), steps=30)

@@ -131,6 +131,7 @@ def test_every_column_says_its_unit_and_its_meaning(finished):
             assert set(field.metadata) == {b"unit", b"meaning"} and field.metadata[b"meaning"]
 
 
+@pytest.mark.slow
 def test_duckdb_counts_what_the_report_says(tmp_path):
     """An independent count; among these seeds some match, some forget, and some do neither."""
     train(range(500), tmp_path, chunk=100, steps=2000)
@@ -178,6 +179,7 @@ def test_every_row_of_a_directory_can_be_replayed(finished, whole):
         jax.tree.map(np.testing.assert_array_equal, history, kept)
 
 
+@pytest.mark.slow
 def test_a_game_of_a_users_own_is_asked_for(tmp_path):
     game = dataclasses.replace(GAME, matched=lambda output: output[..., 0] > 0.5)
     gan.train_population(range(3), gan.Setup(game), out=tmp_path, **SETTING)
