@@ -201,6 +201,7 @@ LEGENDS = {
 }
 
 
+@pytest.mark.slow
 def test_a_chart_has_the_lines_of_its_legend_where_they_are(path, trace):
     last = {"output": trace.history.output[-1], "losses": [x[-1] for x in trace.history.losses]}
     across = {"output": [0.5], "verdict": [0.5], "losses": [0.25]}

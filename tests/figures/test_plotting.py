@@ -209,6 +209,7 @@ def test_a_phase_diagram_shows_each_cell_where_it_belongs(short):
     assert [axes.get_title() for axes in both.axes[:2]] == ["mse", "again"]
 
 
+@pytest.mark.slow
 def test_a_phase_diagram_of_one_hyperparameter_is_lines_with_their_intervals(short):
     cells = gan.tabulate_cells(short(range(30), grid={"d_lr": [0.01, 0.1, 1.0]}, engine="vmap"))
     figure = plot_phase_diagram({"mse": cells}, "d_lr")

@@ -317,6 +317,7 @@ def test_a_row_is_replayed_with_its_own_hyperparameters(short):
     jax.tree.map(np.testing.assert_array_equal, again, gan.replay_row(grid, 1))
 
 
+@pytest.mark.slow
 def test_a_row_that_diverged_is_replayed(short):
     population = short(range(3), at(d_lr=10.0, method=SQUARE))
     assert population.columns["diverged"].any()
