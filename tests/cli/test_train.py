@@ -221,6 +221,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(options, workplace, monkeypat
 DISTRIBUTED = "--distributed must be used under SLURM, MPI, Kubernetes or on a TPU pod"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", ["--out FILE", pytest.param("--distributed", marks=pytest.mark.slow)]
 )

@@ -193,6 +193,7 @@ def forgetful():
     return gan.train_population(range(200), gan.Setup(hyperparams=hyperparams), steps=2000)
 
 
+@pytest.mark.slow
 def test_the_curve_of_the_first_match_is_kaplan_and_meiers(forgetful):
     """As scipy's estimates it, with the seeds that never matched censored at the end."""
     first = forgetful.columns["first_match_step"]
@@ -223,6 +224,7 @@ def test_a_report_of_seeds_that_never_match_is_json():
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
+@pytest.mark.slow
 def test_the_curves_are_recounted_from_the_histories(forgetful):
     curves, matched = gan.convergence_curves(forgetful), forgetful.history.matched
     ever = np.logical_or.accumulate(matched, axis=1)
@@ -247,6 +249,7 @@ def test_the_curves_are_recounted_from_the_histories(forgetful):
     assert last[1] == forgetful.counts.forgot + forgetful.counts.matched
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_curves_after_each_fifth_of_the_steps(forgetful):
     over_training = gan.convergence_report(forgetful)["over_training"]
     assert [record["step"] for record in over_training] == [400, 800, 1200, 1600, 2000]

@@ -349,6 +349,7 @@ def normal_nodes(std, order=60):
     return both, np.outer(weights, weights).ravel() / weights.sum() ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "update_order"),
     [

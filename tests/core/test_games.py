@@ -86,7 +86,7 @@ def test_the_latent_is_the_constant_one_half():
 
 
 @given(patterns, st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_success_is_what_the_definitions_say(pattern, data):
     game = gan.pattern_game(pattern)
     edges = [0.0, 0.2, 0.5, 0.8, 1.0]

@@ -30,7 +30,9 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "init")) for name in CALLS]
+)
 def test_shapes_and_dtypes_are_the_same_plain_under_jit_and_under_vmap(name):
     function, arguments = CALLS[name]
     plain = function(*arguments)

@@ -126,6 +126,7 @@ def renamed(name):
     return dataclasses.replace(gan.pattern_game("1010"), name=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong_step", [swapped_updates, g_before_d, no_stop_gradient])
 def test_a_wrong_step_is_noticed(runs, monkeypatch, wrong_step):
     """The outputs are then 5e-4, 6e-4 and 0.3 apart."""
@@ -136,6 +137,7 @@ def test_a_wrong_step_is_noticed(runs, monkeypatch, wrong_step):
     assert differences(runs, states, histories).min() > 10 * FLOAT32_TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.0101, 0.01), (0.01, 0.0101), (0.0101, 0.0101)])
 def test_a_learning_rate_of_0_0101_is_noticed(runs, rates):
     """The outputs are then 2e-2, 2e-3 and 2e-2 apart."""

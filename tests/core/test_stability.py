@@ -256,6 +256,7 @@ def test_a_jacobian_is_what_finite_differences_give(x64):
     np.testing.assert_allclose(jacobian @ direction, difference, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_spectra_of_many_states_are_those_of_each():
     method = gan.Method("minimax", penalty="r1")
     states = jax.vmap(lambda key: gan.init(key, gan.Setup(gan.dirac_game())))(

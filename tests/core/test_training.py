@@ -197,12 +197,14 @@ def test_train_on_takes_latents_too_and_works_under_vmap():
     assert np.all(histories.output[0, -1] != histories.output[1, -1])
 
 
+@pytest.mark.slow
 def test_large_whole_numbers_are_samples_as_they_are():
     _, whole = gan.train_on(gan.init(KEY), np.full((10, 4), 2**40))
     _, floats = gan.train_on(gan.init(KEY), np.full((10, 4), 2.0**40))
     chex.assert_trees_all_equal(whole, floats)
 
 
+@pytest.mark.slow
 def test_train_on_uses_the_samples_in_their_order():
     real = np.asarray(jax.random.uniform(KEY, (20, 4)))
     _, history = gan.train_on(gan.init(KEY), real, record_every=1)

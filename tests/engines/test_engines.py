@@ -56,6 +56,7 @@ def test_engines_agree_after_10_000_steps(fused, engine):
         np.testing.assert_array_equal(other.columns[verdict][clear], fused.columns[verdict][clear])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["fused", slow("vmap")])
 def test_a_row_is_the_same_to_the_bit_in_any_population_place_and_worker(engine):
     run = partial(gan.train_population, steps=20, engine=engine)

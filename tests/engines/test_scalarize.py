@@ -468,6 +468,7 @@ def test_from_lanes_undoes_to_lanes():
     assert_same(jax.jit(lambda tree: from_lanes(to_lanes(tree)))(TREE), TREE, roundings=0, scale=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 def test_keys_come_back_from_lanes_as_their_words(shape):
     batch = keys(*shape)
@@ -554,6 +555,7 @@ def test_arguments_of_another_shape_or_structure_are_rejected():
     assert_same(from_lanes(fn(lanes, {"bias": jnp.ones(2)})), normals(2) + 1, roundings=0)
 
 
+@pytest.mark.slow
 def test_arrays_without_elements_are_no_special_case():
     def empty(x, k):
         none = x[:0]
@@ -573,6 +575,7 @@ def test_arrays_without_elements_are_no_special_case():
     check(empty, normals(3), keys())
 
 
+@pytest.mark.slow
 def test_constants_in_the_function_are_shared():
     table, key = jnp.arange(6.0).reshape(2, 3), jax.random.key(5)
     check(
@@ -627,6 +630,7 @@ def test_the_counter_of_a_loop_stays_shared():
     assert shapes == [(), (LANES,)]
 
 
+@pytest.mark.slow
 def test_a_scan_carries_scans_and_stacks_keys():
     def walk(key, keys, x):
         def step(carry, xs):
@@ -745,6 +749,7 @@ def test_an_unsupported_primitive_of_shared_values_is_supported():
 # Double precision
 
 
+@pytest.mark.slow
 def test_float64_is_carried():
     with enable_x64(True):
 
@@ -801,6 +806,7 @@ def test_a_small_flax_module_and_its_gradient(activations):
     check(jax.value_and_grad(loss), params, normals(3), roundings=64, scale=3e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_within_a_lane():
     module = nn.Dense(3)
     params = jax.vmap(module.init, in_axes=(0, None), out_axes=-1)(keys(), jnp.zeros(2))
@@ -812,6 +818,7 @@ def test_a_batch_within_a_lane():
     check(jax.value_and_grad(loss), params, normals(4, 2))
 
 
+@pytest.mark.slow
 def test_a_module_draws_its_parameters_on_lanes():
     check(lambda key: nn.Dense(3).init(key, jnp.zeros(2)), keys())
 
@@ -830,6 +837,7 @@ def test_the_reference_draws():
     check(lambda key, step: gan.draw_batch(key, step=step), keys(), shared=(np.int32(7),))
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_gradient():
     """A penalty on the gradient of D."""
     game = gan.pattern_game()

@@ -134,6 +134,7 @@ def as_if_of(game, population):
     return dataclasses.replace(population, setup=gan.Setup(game), history=history, counts=counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [pytest.param("0", marks=SLOW), "1111000011110000"])
 def test_the_narrowest_and_widest_patterns_are_drawn(population, pattern):
     drawn = as_if_of(gan.pattern_game(pattern), population)

@@ -190,6 +190,7 @@ def test_a_game_of_a_users_own_is_asked_for(tmp_path):
     assert gan.load_population(tmp_path, gan.Setup(game)).setup.game is game
 
 
+@pytest.mark.slow
 def test_a_method_of_a_users_own_is_asked_for_by_what_it_is_made_of(tmp_path):
     method = gan.Method(penalty=gan.Penalty("slope", abs_slope, samples="real"))
     gan.train_population(range(3), gan.Setup(GAME, method), out=tmp_path, **SETTING)
@@ -645,6 +646,7 @@ def test_a_bad_side_table_is_named_and_its_seeds_are_run_again(copy, finished, t
     assert len(aside) == 2 and table in aside[0] and "population" in aside[1]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_fuzzed_files_are_refused_or_make_no_difference(finished, tmp_path_factory, data):
