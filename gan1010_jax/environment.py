@@ -1,4 +1,4 @@
-"""What results depend on beside the code: versions, precision, the processor; and a typed `jit`."""
+"""The environment of a result: versions, precision, the processor; and a typed `jit`."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What is played: the networks, the real samples, the latent, and the test of success."""
+"""Games: networks, distributions of real samples and latents, and the test of success."""
 
 import math
 import re

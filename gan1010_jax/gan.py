@@ -1,4 +1,4 @@
-"""The GAN: what is trained, both players, and one step of training.
+"""The GAN: its setup, both players, and one step of training.
 
 Everything here is a pure function. Randomness enters only through `init` and `draw_batch`;
 `train_step` is a deterministic function of a state, a batch and a setup.
@@ -30,7 +30,7 @@ from gan1010_jax.methods import (
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Setup:
-    """What is trained: a game, a method and its hyperparameters; the default is the reference.
+    """A game, a method and its hyperparameters; the default is the reference.
 
     A pytree: the game and the method are static, and the hyperparameters are leaves. So a setup
     goes through `jit` as it is, and a grid of hyperparameters is a `vmap`.
@@ -108,7 +108,7 @@ class Losses(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """What `train_step` reports beside the new state.
+    """The second result of `train_step`, beside the new state.
 
     Attributes:
       losses: the losses of the step.
@@ -367,6 +367,6 @@ def d_step_batch(batch: Batch, setup: Setup, d_step: int) -> Batch:
 
 
 def summarize(state: GANState, setup: Setup) -> jax.Array:
-    """What a history keeps of a state, [units]: the generator's output, or the game's summary."""
+    """The generator's output, or the game's summary, [units]; a history keeps it."""
     summary_fn: Callable[[Any], jax.Array] | None = setup.game.summary_fn
     return generate(state, setup) if summary_fn is None else summary_fn(state)

@@ -210,7 +210,7 @@ OBJECTIVES = {
 
 
 class PenaltyContext(NamedTuple):
-    """What a penalty may use, in an update of either player.
+    """The argument of a penalty, in an update of either player.
 
     Attributes:
       logit: D, from a sample [units] to its logit, a scalar.
