@@ -3,12 +3,17 @@
 To accept new wording: python tests/test_messages.py
 """
 
+import io
+import sys
+from contextlib import redirect_stderr
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
 
 import gan1010_jax as gan
+from gan1010_jax.cli import main
 from gan1010_jax.figures import check_movie
 from gan1010_jax.games import find_game
 from gan1010_jax.population import seed_range
@@ -82,6 +87,24 @@ REJECTED = [
     lambda: check_movie("avi"),
 ]
 
+COMMANDS = [
+    "train --seeds ten",
+    "train --d-lr fast",
+    "train --repair",
+    "train --animate --movie avi",
+    "train --distributed --coordinator alpha",
+    "watch --steps 100000",
+    "watch --out page.txt",
+    "sweep --x speed=1,2",
+    "sweep --x d_lr=-1,2",
+    "sweep --x d_lr=1 --y d_lr=2",
+    "sweep --x d_lr=1 --methods mse,foo",
+    "sweep --x d_lr=1 --methods mse --penalty r1",
+    "sweep --x d_lr=1 --game 12",
+    "sweep --x d_lr=1 --resume",
+    "sweep --x d_lr=1 --optimizer lion",
+]
+
 
 def messages():
     for call in REJECTED:
@@ -91,6 +114,14 @@ def messages():
             yield str(error)
         else:
             raise AssertionError("a bad argument was accepted")
+    for command in COMMANDS:
+        with mock.patch.object(sys, "argv", ["gan1010", *command.split()]):
+            with redirect_stderr(io.StringIO()) as printed:
+                try:
+                    main()
+                except SystemExit as end:
+                    assert end.code == 2
+        yield printed.getvalue().removesuffix("\n")
 
 
 def test_the_wording_of_rejections(tmp_path, monkeypatch):

@@ -4,12 +4,12 @@ import pytest
 from programs import run_program
 
 REJECTED = {
-    "--seed -1": "--seed must be a whole number from 0 to 4294967295; got -1",
-    "--seed one": "--seed must be a whole number; got 'one'",
-    "--steps 20000": "--record-every must be 20 or more for 20000 steps",
-    "--out page.txt": "--out must be the name of a file that ends in .html; got 'page.txt'",
-    "--pattern 12": "--pattern must be a string of 1 to 16 characters",
-    "--penalty r1 --penalty-weight -1": "--penalty-weight must be a finite number, zero or more",
+    "--seed -1": "--seed must be",
+    "--seed one": "--seed must be",
+    "--steps 20000": "--record-every must be",
+    "--out page.txt": "--out must be",
+    "--pattern 12": "--pattern must be",
+    "--penalty r1 --penalty-weight -1": "--penalty-weight must be",
 }
 
 
