@@ -88,14 +88,21 @@ def train(
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
+    setup, carry, batch_at = _start(key, setup, steps, record_every)
+    to_record = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every)
+    carry, history = jax.lax.scan(to_record, carry, first_steps(steps, record_every))
+    return carry.state, history
+
+
+def _start(
+    key: chex.PRNGKey, setup: Setup, steps: int, record_every: int
+) -> tuple[Setup, Carry, _BatchAt]:
+    """Validate the arguments of a run: its setup, its carry before the first step, its batches."""
     check_key(key)
     # To `jit` a default argument is a constant; behind a barrier it compiles as one that is given.
     setup = jax.lax.optimization_barrier(check_run(setup, steps, record_every))
     carry, data_key = init_carry(key, setup)
-    batch_at = partial(draw_batch, data_key, setup)
-    to_record = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every)
-    carry, history = jax.lax.scan(to_record, carry, first_steps(steps, record_every))
-    return carry.state, history
+    return setup, carry, partial(draw_batch, data_key, setup)
 
 
 def train_record(
@@ -231,11 +238,7 @@ def train_traced(
 
     Arguments and errors are those of `train`, and so are the numbers, to rounding.
     """
-    check_key(key)
-    # To `jit` a default argument is a constant; behind a barrier it compiles as one that is given.
-    setup = jax.lax.optimization_barrier(check_run(setup, steps, record_every))
-    carry, data_key = init_carry(key, setup)
-    batch_at = partial(draw_batch, data_key, setup)
+    setup, carry, batch_at = _start(key, setup, steps, record_every)
 
     def trace_record(carry, first_step):
         # The last step of a record is taken by itself, for its updates.
