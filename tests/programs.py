@@ -21,6 +21,15 @@ def run_program(name, options, monkeypatch):
     return end.value.code
 
 
+def assert_rejected(name, options, begins, cwd, monkeypatch, capsys):
+    """Run a program that rejects its options: exit code 2, one sentence, and nothing written."""
+    monkeypatch.chdir(cwd)
+    assert run_program(name, options, monkeypatch) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {begins}") and printed.count("\n") == 1
+    assert list(cwd.iterdir()) == []
+
+
 def start_program(name, words, **options):
     """Start a program in a process of its own, which can be interrupted."""
     # A background job of a shell ignores the signal, and hands that down.

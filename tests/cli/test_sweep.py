@@ -6,7 +6,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-from programs import run_program, start_program
+from programs import assert_rejected, run_program, start_program
 
 import gan1010_jax as gan
 
@@ -93,8 +93,4 @@ BAD_SWEEPS = {
 
 @pytest.mark.parametrize("options", BAD_SWEEPS)
 def test_a_bad_sweep_is_rejected_in_one_sentence(options, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run_program("sweep", options, monkeypatch) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith(f"error: {BAD_SWEEPS[options]}") and printed.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert_rejected("sweep", options, BAD_SWEEPS[options], tmp_path, monkeypatch, capsys)

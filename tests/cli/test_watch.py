@@ -1,7 +1,7 @@
 """`experiments/watch.py`: the options that it rejects. Its page is tested with the figures."""
 
 import pytest
-from programs import run_program
+from programs import assert_rejected
 
 REJECTED = {
     "--seed -1": "--seed must be",
@@ -15,8 +15,4 @@ REJECTED = {
 
 @pytest.mark.parametrize("options", REJECTED)
 def test_bad_options_are_rejected_in_one_sentence(options, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run_program("watch", options, monkeypatch) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith(f"error: {REJECTED[options]}") and printed.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert_rejected("watch", options, REJECTED[options], tmp_path, monkeypatch, capsys)
