@@ -130,7 +130,6 @@ class Hyperparams:
 
 # What is known of each hyperparameter: its label, meaning, unit, limits and help.
 HYPERPARAMS: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(Hyperparams)}
-OPTIONAL = tuple(f.name for f in fields(Hyperparams) if f.default is None)
 PENALTY_HYPERPARAMS = tuple(name for name, about in HYPERPARAMS.items() if about["of_penalty"])
 
 
