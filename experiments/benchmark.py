@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata, util
 from itertools import zip_longest
@@ -39,6 +39,7 @@ RECORD_EVERY, FULL_RUN = 10, 10_000  # steps
 # costs of a run that do not grow with its steps, 8 µs a seed on 2 cores with AVX-512, weigh little.
 SECONDS_PER_SEED = 1e-4
 RATE = "seed_steps_per_second"
+QUICK = {"seeds": (1_024, 16_384), "repeats": 3, "seconds": 0.3}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Benchmark(Study):
     nothing cached. The PyTorch rows need PyTorch: pip install torch.
     """
 
+    quick: bool = False
+    """Fewer sizes, and fewer and shorter repeats, in about two minutes."""
     seeds: tuple[Annotated[int, number("seeds", int)], ...] = (64, 1_024, 16_384, 131_072)
     """How many GANs to train at a time: one or more sizes."""
     repeats: Annotated[int, number("repeats", int)] = 5
@@ -64,7 +67,7 @@ class Benchmark(Study):
 
 
 def main(options: Benchmark) -> None:
-    check(options)
+    options = check(options)
     with claim(options.out, resume=False), tempfile.TemporaryDirectory() as empty:
         # For the processes that are measured: nothing compiled earlier, and a GPU that they share.
         os.environ |= {
@@ -86,8 +89,11 @@ def main(options: Benchmark) -> None:
     print(f"written to {options.out}")
 
 
-def check(options: Benchmark) -> None:
-    """Raise `InvalidArgument` for the first option that is not valid."""
+def check(options: Benchmark) -> Benchmark:
+    """Validate the options; those with the values of `quick` where no others are given."""
+    if options.quick:
+        unset = [name for name in QUICK if getattr(options, name) == getattr(Benchmark, name)]
+        options = replace(options, **{name: QUICK[name] for name in unset})
     for size in options.seeds:
         check_whole("seeds", size, 1, 2**20)
     check_whole("repeats", options.repeats, 1, 1_000)
@@ -96,6 +102,7 @@ def check(options: Benchmark) -> None:
     for name in options.programs:
         if name not in PROGRAMS:
             raise gan.InvalidArgument("programs", name, f"some of {', '.join(PROGRAMS)}")
+    return options
 
 
 # The programs. Each is prepared for a number of seeds, in a process of its own, and returns a

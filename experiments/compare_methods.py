@@ -8,15 +8,13 @@ import numpy as np
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import keep_compiled_programs, number, progress_bar, run
+from gan1010_jax.cli import check_number, keep_compiled_programs, number, progress_bar, run
 from gan1010_jax.convergence import as_json, proportion
 from gan1010_jax.figures import plot_methods
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
 from gan1010_jax.population import claim, seed_range, write_file
 
 EARLY, LATE = 10_000, 50_000
-RATES = {"sgd": 0.01, "adam": 0.0003}  # of both players
-PENALTY_WEIGHTS = {"none": None, "r1": 1.0}
 COLUMNS = ("matched", "in_support", "settled", "forgot")
 
 
@@ -24,7 +22,6 @@ COLUMNS = ("matched", "in_support", "settled", "forgot")
 class CompareMethods(Study):
     """Train 1010-GANs by every objective, without penalty and with R1, by SGD and by Adam.
 
-    Both learning rates are 0.01 for SGD and 0.0003 for Adam, and the weight of R1 is 1.
     Each is evaluated after 10,000 and after 50,000 steps: how many seeds match, are in support,
     have settled (they match at every record from there to the end), and have forgotten (they
     matched before, and do not now). Writes compare_methods.json, with intervals,
@@ -34,13 +31,21 @@ class CompareMethods(Study):
 
     seeds: Annotated[int, number("seeds", int)] = 2048
     """How many GANs to train by each method, each from its own seed."""
+    sgd_lr: Annotated[float, number("sgd_lr", float)] = 0.01
+    """Both learning rates of SGD."""
+    adam_lr: Annotated[float, number("adam_lr", float)] = 0.0003
+    """Both learning rates of Adam."""
+    penalty_weight: Annotated[float, number("penalty_weight", float)] = 1.0
+    """The weight of R1."""
 
 
 def main(options: CompareMethods) -> None:
     seeds = seed_range(options.seeds)
+    for name in ("sgd_lr", "adam_lr", "penalty_weight"):
+        check_number(name, getattr(options, name), "d_lr")
     keep_compiled_programs()
     with claim(options.out, resume=False):
-        report = compare(seeds)
+        report = compare(options, seeds)
         table = tabulate(report)
         figure = plot_methods(early_and_late(report), (EARLY, LATE))
         options.write("compare_methods", report, figure)
@@ -49,12 +54,14 @@ def main(options: CompareMethods) -> None:
     print(f"written to {options.out}")
 
 
-def compare(seeds: range) -> dict[str, Any]:
+def compare(options: CompareMethods, seeds: range) -> dict[str, Any]:
+    rates = {"sgd": options.sgd_lr, "adam": options.adam_lr}
+    weights = {"none": None, "r1": options.penalty_weight}
     rows = []
-    for penalty, optimizer, objective in itertools.product(PENALTY_WEIGHTS, RATES, OBJECTIVES):
-        rate = RATES[optimizer]
+    for penalty, optimizer, objective in itertools.product(weights, rates, OBJECTIVES):
+        rate = rates[optimizer]
         method = gan.Method(objective, penalty=penalty, optimizer=OPTIMIZERS[optimizer])
-        hyperparams = gan.Hyperparams(rate, rate, PENALTY_WEIGHTS[penalty])
+        hyperparams = gan.Hyperparams(rate, rate, weights[penalty])
         setup = gan.Setup(method=method, hyperparams=hyperparams)
         with progress_bar() as progress:
             population = gan.train_population(
@@ -64,7 +71,7 @@ def compare(seeds: range) -> dict[str, Any]:
         rows.append(row | {f"{step}": count_at(population, step) for step in (EARLY, LATE)})
     return {
         "seeds": len(seeds),
-        "penalty_weight": PENALTY_WEIGHTS["r1"],
+        "penalty_weight": options.penalty_weight,
         "engine": population.engine,
         "device": population.device,
         "versions": population.versions,

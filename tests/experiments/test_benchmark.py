@@ -76,6 +76,13 @@ def test_options_outside_their_limits_are_rejected(name, value, bad):
         benchmark.check(replace(benchmark.Benchmark(), **{name: value}))
 
 
+def test_quick_means_fewer_sizes_and_shorter_repeats_where_no_others_are_given():
+    quick = benchmark.check(benchmark.Benchmark(quick=True, repeats=7))
+    slow = benchmark.check(benchmark.Benchmark())
+    assert len(quick.seeds) < len(slow.seeds) and quick.seconds < slow.seconds
+    assert quick.repeats == 7 and quick.programs == slow.programs == ()  # which is all
+
+
 @pytest.mark.slow
 def test_a_failing_process_says_why(monkeypatch):
     # A process of its own, started afresh, has no such engine.
