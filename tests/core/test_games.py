@@ -85,6 +85,7 @@ def test_the_latent_is_the_constant_one_half():
     np.testing.assert_array_equal(latents, np.full((10, 1), 0.5, np.float32))
 
 
+@pytest.mark.slow
 @given(patterns, st.data())
 @settings(max_examples=20, deadline=None)
 def test_success_is_what_the_definitions_say(pattern, data):

@@ -171,6 +171,7 @@ def test_bad_arguments_are_rejected(arguments, name):
         gan.train(**{"key": KEY} | arguments)
 
 
+@pytest.mark.slow
 def test_train_on_the_samples_that_train_draws_gives_its_history():
     state, history = gan.train(KEY, steps=60)
     init_key, data_key = jax.random.split(KEY)

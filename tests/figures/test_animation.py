@@ -123,6 +123,7 @@ def test_the_title_says_how_far_it_is(history, finite, matched, in_support, said
     assert animate_run(then, 7).figure.get_suptitle() == f"Seed 7, step 1: {said}"
 
 
+@pytest.mark.slow
 def test_a_gif_has_its_frames_its_size_and_its_time(history):
     data = encode_animation(animate_run(history, 3))
     frames, times = read_gif(data)

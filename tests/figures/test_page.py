@@ -348,6 +348,7 @@ def test_one_record_has_its_updates_too_and_a_name_is_no_markup(open_page, trace
     assert how in page.inner_text("main")
 
 
+@pytest.mark.slow
 def test_an_outcome_is_the_best_that_a_finite_state_has_come_to(trace):
     flags = {
         "in support": (True, True, True),
