@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from importlib import metadata
 from typing import Any, TypeVar, cast
@@ -17,6 +18,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # JAX's x64 mode as a context manager; JAX 0.7, which Colab has, keeps it in `jax.experimental`.
 enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
+
+
+def in_dtype(name: str) -> AbstractContextManager[None]:
+    """A context in which this is JAX's default float type, float32 or float64."""
+    return enable_x64(name == "float64")
 
 
 def jit(**options: Any) -> Callable[[_Function], _Function]:
@@ -43,8 +49,12 @@ def count_cores() -> int:
 
 def has_avx512() -> bool:
     """Whether the processor has AVX-512, by NumPy's detection."""
-    found = set(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
-    return bool(found & {"AVX512F", "X86_V4"})
+    return bool({"AVX512F", "X86_V4"} & set(_instruction_sets()))
+
+
+def _instruction_sets() -> list[str]:
+    """The processor's, by NumPy's names."""
+    return np.show_config(mode="dicts")["SIMD Extensions"]["found"]
 
 
 def describe_device() -> str:
@@ -53,3 +63,12 @@ def describe_device() -> str:
     if device.platform == "cpu":
         return f"CPU with {os.cpu_count()} cores"
     return device.device_kind
+
+
+def describe_machine() -> dict[str, str]:
+    """What may decide the bits of a result beside versions and configuration, in words."""
+    return {
+        "device": describe_device(),
+        "processor": " ".join([platform.machine(), *_instruction_sets()]),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }

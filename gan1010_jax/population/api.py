@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from gan1010_jax.checks import check_whole
+from gan1010_jax.environment import in_dtype
 from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.gan import Setup
 from gan1010_jax.population.manifest import read_manifest, settings_of
@@ -30,7 +31,6 @@ def train_population(
     workers: int | None = None,
     chunk: int | None = None,
     out: str | Path | None = None,
-    resume: bool = False,
     repair: bool = False,
     progress: Progress | None = None,
     finish: Finish | None = None,
@@ -42,7 +42,9 @@ def train_population(
     local devices are used.
 
     With `out`, the results go to a directory, chunk after chunk, and memory does not grow with the
-    number of seeds. Processes joined by `jax.distributed` share a directory with `train_share`.
+    number of seeds. The same call goes on with a directory that it has begun, whatever ended it:
+    only the missing rows are trained, and nothing if there are none. Processes joined by
+    `jax.distributed` share a directory with `train_share`.
 
     Args:
       seeds: the seeds, such as `range(64)`: one or more whole numbers from 0 to 2³²-1.
@@ -58,10 +60,9 @@ def train_population(
       workers: how many blocks of seeds run at a time; by default, one on each core of a CPU, and
         two on an accelerator.
       chunk: how many rows are written, and resumed, as one unit.
-      out: a new or empty directory. The seeds must be a range with no gaps, and the
-        hyperparameters scalars or in the grid.
-      resume: whether `out` may have been begun already, with the same configuration and as many
-        seeds or fewer: then only the missing ones are trained.
+      out: a directory that is new, empty, or begun with the same configuration and as many seeds or
+        fewer. The seeds must be a range with no gaps, and the hyperparameters scalars or in the
+        grid.
       repair: whether bad files are moved to `out/set-aside/`, and their seeds trained again.
       progress: called with how many rows are done, and how many there are: before the program
         is compiled, when it is, and after every block.
@@ -70,8 +71,9 @@ def train_population(
 
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
-      BadFile: (a `ValueError`) for a directory of another configuration, a file in it that is not
-        what its name says, or another run that is writing to it.
+      BadFile: (a `ValueError`) for a directory of another configuration or whose rows have other
+        bits than this process computes, a file in it that is not what its name says, or another
+        run that is writing to it.
       UnfinishedRun: (a `RuntimeError`) if another process died.
       OSError: if a file cannot be written. What was finished before is kept.
     """
@@ -79,14 +81,14 @@ def train_population(
         RunSettings(seeds, setup, steps, record_every, grid, engine, workers, chunk, progress)
     )
     if out is None:
-        for name, value in (("resume", resume), ("repair", repair), ("finish", finish)):
+        for name, value in (("repair", repair), ("finish", finish)):
             if value:
                 raise InvalidArgument(name, value, "given with out")
         return train_in_memory(settings)
     if jax.process_count() > 1:
         allowed = "None in a job of several processes, which share a directory with train_share"
         raise InvalidArgument("out", str(out), allowed)
-    population = train_into(Path(out), settings, resume, repair, finish)
+    population = train_into(Path(out), settings, repair, finish)
     assert population is not None, "the only process is the first"
     return population
 
@@ -96,7 +98,6 @@ def train_share(
     setup: Setup = Setup(),
     *,
     out: str | Path,
-    resume: bool = False,
     repair: bool = False,
     finish: Finish | None = None,
     **options: Any,
@@ -110,7 +111,7 @@ def train_share(
       The whole population in the first process, and None in the others.
     """
     settings = check_settings(RunSettings(seeds, setup, **options))
-    return train_into(Path(out), settings, resume, repair, finish)
+    return train_into(Path(out), settings, repair, finish)
 
 
 def load_population(out: str | Path, setup: Setup | None = None) -> Population:
@@ -128,12 +129,13 @@ def load_population(out: str | Path, setup: Setup | None = None) -> Population:
     """
     out = Path(out)
     manifest = read_manifest(out)
-    settings = settings_of(manifest, setup)
+    settings = settings_of(out, manifest, setup)
     stored = Stored(out, settings)
-    stored.read(manifest)
-    if not stored.parts:
-        raise BadFile(out, "has no trained seeds yet")
-    return stored.population(manifest, settings)
+    with in_dtype(manifest["configuration"]["dtype"]):
+        stored.read(manifest)
+        if not stored.parts:
+            raise BadFile(out, "has no trained seeds yet")
+        return stored.population(manifest, settings)
 
 
 def replay(

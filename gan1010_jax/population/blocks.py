@@ -26,7 +26,7 @@ from gan1010_jax.engines import (
 from gan1010_jax.gan import Setup
 from gan1010_jax.population.settings import RunSettings
 from gan1010_jax.population.tables import Results, record_columns
-from gan1010_jax.training import History
+from gan1010_jax.training import History, init_carry, make_record
 
 
 class _DeviceResults(NamedTuple):
@@ -66,7 +66,8 @@ def compile_run(settings: RunSettings) -> Program:
         structure=jax.tree.structure(setup),
         steps=settings.steps,
         record_every=settings.record_every,
-        dtype=setup.hyperparams.d_lr.dtype,
+        dtype=settings.dtype,
+        partitionable=jax.config.jax_threefry_partitionable,
     )
     return compile_with_fallback(settings.engine, setup, compile_with)
 
@@ -77,24 +78,19 @@ def _compile_program(
     structure: jax.tree_util.PyTreeDef,
     steps: int,
     record_every: int,
-    dtype: np.dtype,
+    dtype: str,
+    partitionable: bool,
 ) -> Program:
     """Compile the program that runs and judges a block of a `Setup`'s structure on every device.
 
-    It is two programs, the initialiser and the loop, which are compiled at the same time.
+    It is two programs, the initialiser and the loop, which are compiled at the same time. Whether
+    Threefry is `partitionable` is JAX's own setting, which tells kept programs apart.
     """
     loop = build_loop(engine, steps, record_every)
 
     def run_and_judge(carries, data_keys, live, setup):
         _, history = loop(carries, data_keys, setup)
-        return _DeviceResults(
-            history=history,
-            last=jax.tree.map(lambda leaf: leaf[-1], history),
-            verdict=jax.vmap(judge, in_axes=-1)(history),
-            curves={
-                name: jnp.sum(flags & live, axis=-1) for name, flags in _properties(history).items()
-            },
-        )
+        return _judge_block(history, live)
 
     devices = jax.local_devices()
     mesh, one_each = Mesh(devices, ("devices",)), P("devices")
@@ -135,6 +131,18 @@ def _compile_program(
     return Program(engine, len(devices), run)
 
 
+def _judge_block(history: History, live: jax.Array) -> _DeviceResults:
+    """The results of a block [..., block], in which these lanes [block] count."""
+    return _DeviceResults(
+        history=history,
+        last=jax.tree.map(lambda leaf: leaf[-1], history),
+        verdict=jax.vmap(judge, in_axes=-1)(history),
+        curves={
+            name: jnp.sum(flags & live, axis=-1) for name, flags in _properties(history).items()
+        },
+    )
+
+
 def _properties(history: History) -> dict[str, jax.Array]:
     """The properties of a record that curves count: every test of the history, and divergence."""
     leaves = history._asdict().items()
@@ -156,9 +164,14 @@ def run_block(program: Program, seeds: np.ndarray, setup: Setup, kept: int) -> R
         return filled.reshape(program.devices, -1)
 
     results = program.run(fill(seeds), live.reshape(program.devices, -1), jax.tree.map(fill, setup))
+    return _to_host(results, seeds, kept)
+
+
+def _to_host(results: _DeviceResults, seeds: np.ndarray, kept: int) -> Results:
+    """The results of every device for its first lanes, side by side."""
 
     def first_lanes(results: Any, lanes: int) -> Any:
-        """The first lanes of all devices, side by side, on the first axis: [lanes, ...]."""
+        """The first lanes of all devices, on the first axis: [lanes, ...]."""
         return jax.tree.map(
             lambda leaf: np.moveaxis(np.concatenate(leaf, axis=-1)[..., :lanes].copy(), -1, 0),
             jax.device_get(results),
@@ -173,3 +186,23 @@ def run_block(program: Program, seeds: np.ndarray, setup: Setup, kept: int) -> R
         curves={name: curve.sum(axis=0) for name, curve in jax.device_get(results.curves).items()},
         history=first_lanes(results.history, kept) if kept else None,
     )
+
+
+def no_results(settings: RunSettings) -> Results:
+    """The results of no rows, the history included: every name, dtype and unit, and no number."""
+
+    records = len(settings.record_steps)
+
+    def run_one_lane(key):
+        def repeat(leaf):
+            return jnp.broadcast_to(leaf[..., None], (records, *leaf.shape, 1))
+
+        carry, _ = init_carry(key, settings.float_setup)
+        record = make_record(carry, np.int32(0), settings.setup)
+        return _judge_block(jax.tree.map(repeat, record), jnp.ones(1, bool))
+
+    shapes = jax.eval_shape(run_one_lane, jax.random.key(0))
+    results = jax.tree.map(lambda leaf: np.zeros((1, *leaf.shape), leaf.dtype), shapes)
+    one = _to_host(results, np.zeros(1, np.uint32), kept=1)
+    columns = {name: column[:0] for name, column in one.columns.items()}
+    return one._replace(columns=columns, history=jax.tree.map(lambda leaf: leaf[:0], one.history))

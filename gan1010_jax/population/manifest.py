@@ -7,7 +7,8 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,16 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from gan1010_jax.checks import check_setup
-from gan1010_jax.environment import versions
+from gan1010_jax.environment import in_dtype, versions
 from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.games import GAMES, Game
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, PENALTIES, Hyperparams, Method
-from gan1010_jax.population.files import write_json
-from gan1010_jax.population.settings import RunSettings, shortest
+from gan1010_jax.population.files import is_number, read_json, write_json
+from gan1010_jax.population.settings import RunSettings, check_settings, shortest
 
 MANIFEST, REPORT = "manifest.json", "report.json"
-FORMAT = 3
-_KEYS = {"checksum", "seeds", "chunk", "configuration", "device", "versions"}
+FORMAT = 4
 # The other `versions()` do not change a row.
 _VERSIONS = ("gan1010_jax", "jax", "jaxlib", "flax", "optax")
 # Described by their names alone, since a lambda's code depends on Python's version.
@@ -37,7 +37,7 @@ _BUILT_IN = (*OBJECTIVES.values(), *PENALTIES.values())
 def configure(settings: RunSettings) -> dict[str, Any]:
     """Everything that a row depends on beside its number; equal values give the same bits."""
     setup, grid, found = check_setup(settings.setup), settings.grid, versions()
-    plain = ("first_seed", "steps", "record_every", "engine")
+    plain = ("first_seed", "steps", "record_every", "engine", "dtype")
     try:
         described = {"game": _describe(setup.game), "method": _describe(setup.method)}
     except RecursionError as error:
@@ -52,8 +52,8 @@ def configure(settings: RunSettings) -> dict[str, Any]:
         },
         "grid": {name: list(map(shortest, values)) for name, values in grid.items()},
         **{name: getattr(settings, name) for name in plain},
-        "dtype": setup.hyperparams.d_lr.dtype.name,
         "platform": jax.default_backend(),
+        "threefry_partitionable": jax.config.jax_threefry_partitionable,
         "versions": {name: found[name] for name in _VERSIONS},
     }
 
@@ -123,8 +123,8 @@ def check_same(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) ->
 
 
 def is_begun(out: Path) -> bool:
-    """Whether a run was begun in a directory: whether there is a manifest."""
-    return (out / MANIFEST).exists()
+    """Whether a run was begun in a directory: whether there is a manifest, be it bad."""
+    return os.path.lexists(out / MANIFEST)
 
 
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
@@ -140,24 +140,65 @@ def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
 def read_manifest(out: Path) -> dict[str, Any]:
     """Read a manifest; raise `BadFile` if there is none that is whole and of this format."""
     path = out / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise BadFile(path, "is not JSON") from error
+    manifest = read_json(path)
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if type(version) is not int or version < 1:
         raise BadFile(path, "is not the manifest of a run")
     if version != FORMAT:
         raise BadFile(path, f"is of format {version}, and this version knows format {FORMAT}")
-    if not manifest.keys() >= _KEYS:
+    if not _fits(manifest, _FORM):
         raise BadFile(path, "is not the manifest of a run")
     checksum = manifest.pop("checksum")
     if checksum != fingerprint(manifest):
         raise BadFile(path, "was changed since it was written: its checksum is not right")
     del manifest["format"]
     return manifest
+
+
+def _fits(value: Any, form: Any) -> bool:
+    """Whether a JSON value has a form: a type, a list of a form, forms by key, or a test."""
+    match form:
+        case type():
+            return type(value) is form
+        case [each]:
+            return type(value) is list and all(_fits(item, each) for item in value)
+        case dict():
+            items = form.items()
+            return type(value) is dict and all(k in value and _fits(value[k], f) for k, f in items)
+    return form(value)
+
+
+def _values_are(form: Any) -> Callable[[Any], bool]:
+    """The test that a JSON value is an object whose values have a form."""
+    return lambda value: type(value) is dict and all(_fits(item, form) for item in value.values())
+
+
+def _is_recipe(value: Any) -> bool:
+    """Whether a JSON value can be a `Game.recipe`."""
+    return value is None or (type(value) is list and list(map(type, value)) == [str, list])
+
+
+_PART_OF_METHOD = {"name": str}
+# What is read of a manifest before it is compared with anything.
+_FORM = {
+    "checksum": str,
+    "seeds": int,
+    "chunk": int,
+    "machine": _values_are(str),
+    "versions": _values_are(str),
+    "configuration": {
+        "game": {"name": str, "recipe": _is_recipe},
+        "method": {
+            **{"objective": _PART_OF_METHOD, "penalty": _PART_OF_METHOD},
+            **{"update_order": str, "d_steps": int, "first": str},
+            "optimizer": lambda optimizer: True,
+        },
+        "hyperparams": _values_are(is_number),
+        "grid": _values_are([is_number]),
+        **{"first_seed": int, "steps": int, "record_every": int, "engine": str},
+        **{"dtype": lambda name: name in ("float32", "float64"), "platform": str},
+    },
+}
 
 
 def fingerprint(value: Any) -> str:
@@ -177,32 +218,43 @@ def read_run(out: Path) -> RunSettings:
       BadFile: (a `ValueError`) for a manifest that cannot be used.
       InvalidArgument: (a `ValueError`) for a game or method that this package does not make.
     """
-    return settings_of(read_manifest(out))
+    return settings_of(out, read_manifest(out))
 
 
-def settings_of(manifest: Mapping[str, Any], setup: Setup | None = None) -> RunSettings:
-    """The settings that a manifest states; a setup of one's own game or method has to be given."""
+def settings_of(out: Path, manifest: Mapping[str, Any], setup: Setup | None = None) -> RunSettings:
+    """The settings that a manifest states; a setup of one's own game or method has to be given.
+
+    Raises:
+      BadFile: (a `ValueError`) if they are outside their limits.
+      InvalidArgument: (a `ValueError`) if the setup is another, or has to be given and is not.
+    """
     configuration = manifest["configuration"]
     grid, first_seed = configuration["grid"], configuration["first_seed"]
-    first_cell = {name: values[0] for name, values in grid.items()}
-    hyperparams = Hyperparams(**configuration["hyperparams"], **first_cell)
     game = _find_game(configuration, setup and setup.game)
     method = _find_method(configuration, setup and setup.method)
-    return RunSettings(
-        seed_list=range(first_seed, first_seed + manifest["seeds"]),
-        setup=Setup(game, method, hyperparams),
-        grid={name: np.asarray(values, configuration["dtype"]) for name, values in grid.items()},
-        chunk=manifest["chunk"],
-        **{name: configuration[name] for name in ("steps", "record_every", "engine")},
-    )
+    try:
+        with in_dtype(configuration["dtype"]):
+            first_cell = {name: values[0] for name, values in grid.items()}
+            hyperparams = Hyperparams(**configuration["hyperparams"], **first_cell)
+            settings = RunSettings(
+                seed_list=range(first_seed, first_seed + manifest["seeds"]),
+                setup=Setup(game, method, hyperparams),
+                grid=grid,
+                chunk=manifest["chunk"],
+                **{name: configuration[name] for name in ("steps", "record_every", "engine")},
+            )
+            return check_settings(settings)
+    except (ValueError, TypeError, IndexError) as error:  # an InvalidArgument among them
+        raise BadFile(out / MANIFEST, f"is not the manifest of a run ({error})") from error
 
 
 def _find_game(configuration: Mapping[str, Any], game: Game | None) -> Game:
     """The game of a configuration: the one given, or the built-in one of its recipe."""
     described, found = configuration["game"], game
-    name, arguments = described["recipe"] or (None, ())
-    if game is None and name in GAMES:
-        found = GAMES[name](*arguments)
+    if game is None and described["recipe"] is not None:
+        name, arguments = described["recipe"]
+        with contextlib.suppress(KeyError, TypeError, InvalidArgument):  # of another version
+            found = GAMES[name](*arguments)
     if found is None or _describe(found) != described:
         allowed = f"the Game that was played, of the name {described['name']!r}"
         raise InvalidArgument("game", game, allowed)

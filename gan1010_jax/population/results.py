@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from gan1010_jax.convergence import (
@@ -19,9 +18,10 @@ from gan1010_jax.convergence import (
 )
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Hyperparams
+from gan1010_jax.population.blocks import no_results
 from gan1010_jax.population.settings import RunSettings, count_cells, shortest
 from gan1010_jax.population.tables import Results
-from gan1010_jax.training import History, init_carry, make_record
+from gan1010_jax.training import History
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -113,22 +113,11 @@ def make_population(
         **{name: getattr(settings, name) for name in shared},
         columns=results.columns,
         curves={"step": steps, **results.curves},
-        history=results.history or _no_history(settings.setup, len(steps)),
+        history=results.history or no_results(settings).history,
         counts=counts,
         first_seed=settings.first_seed + first_row // count_cells(settings.grid),
         **facts,
     )
-
-
-def _no_history(setup: Setup, records: int) -> History:
-    """The histories of no rows, each leaf [0, records, ...]."""
-
-    def first_record(key):
-        carry, _ = init_carry(key, setup)
-        return make_record(carry, np.int32(0), setup)
-
-    shapes = jax.eval_shape(first_record, jax.random.key(0))
-    return jax.tree.map(lambda leaf: np.empty((0, records, *leaf.shape), leaf.dtype), shapes)
 
 
 def convergence_curves(population: Population) -> dict[str, Proportion]:

@@ -1,12 +1,11 @@
 """The run of a population: chunk after chunk on threads, in memory or into a directory."""
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,37 @@ import jax
 import numpy as np
 
 from gan1010_jax.convergence import Counts, add_counts, count_rows
-from gan1010_jax.environment import count_cores, describe_device, enable_x64, versions
-from gan1010_jax.errors import InvalidArgument, UnfinishedRun
-from gan1010_jax.gan import Setup
+from gan1010_jax.environment import (
+    count_cores,
+    describe_device,
+    describe_machine,
+    in_dtype,
+    versions,
+)
+from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.population import manifest, store
 from gan1010_jax.population.blocks import Program, compile_run, run_block
-from gan1010_jax.population.files import claim, is_empty, write_json
-from gan1010_jax.population.processes import decided_by_first, is_first, wait_for_all
+from gan1010_jax.population.files import claim, is_number, write_json
+from gan1010_jax.population.integrity import Expected, expect
+from gan1010_jax.population.manifest import digest
+from gan1010_jax.population.processes import decided_by_first, gather, is_first, wait_for_all
 from gan1010_jax.population.results import Population, convergence_report, make_population
-from gan1010_jax.population.settings import RunSettings, select_rows
+from gan1010_jax.population.settings import RunSettings, count_cells, count_kept, select_rows
 from gan1010_jax.population.tables import (
     MAIN_TABLE,
     Results,
-    StoredColumns,
     join_histories,
     join_results,
     make_tables,
-    read_tables,
 )
 from gan1010_jax.training import History
 
-KEPT_HISTORIES = 1024
 # About 1 s of work on 2 cores: an interruption loses little, and there are few files.
 DEFAULT_CHUNK = 8192
 # Seconds that a shared file system may delay until other hosts' files become visible.
 FILE_SYSTEM_DELAY = 60
+# The rows that are trained again before any other, to compare their bits: a block or less.
+_SAMPLE = 128
 
 _TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
 
@@ -49,7 +54,8 @@ Finish = Callable[[Population, dict[str, Any]], object]
 def train_in_memory(settings: RunSettings) -> Population:
     """Train a population, and keep it in memory."""
     started = time.perf_counter()
-    program, settings, compiled = _compile(settings, 0)
+    program, settings = _compile(settings, 0)
+    compiled = time.perf_counter()
     found: dict[range, Results] = {}
     chunks = store.cut(range(settings.rows), settings.chunk)
     _run_chunks(program, settings, chunks, found.__setitem__)
@@ -66,13 +72,12 @@ def train_in_memory(settings: RunSettings) -> Population:
     )
 
 
-def _compile(settings: RunSettings, done: int) -> tuple[Program, RunSettings, float]:
-    """The program of a run; its settings with that engine and a chunk; the time at the end."""
+def _compile(settings: RunSettings, done: int) -> tuple[Program, RunSettings]:
+    """The program of a run, and its settings with that engine and a chunk."""
     settings.progress(done, settings.rows)
     program = compile_run(settings)
     chunk = settings.chunk or max(DEFAULT_CHUNK, program.width)
-    settings = settings._replace(engine=program.engine.name, chunk=chunk)
-    return program, settings, time.perf_counter()
+    return program, settings._replace(engine=program.engine.name, chunk=chunk)
 
 
 class Stored:
@@ -85,17 +90,22 @@ class Stored:
     def __init__(self, out: Path, settings: RunSettings):
         """Start with no chunk."""
         self.parts: dict[int, store.Parts] = {}
-        self._out, self._steps = out, settings.record_steps
+        self._out, self._settings = out, settings
         self._counts: Counts | None = None
         self._curves: dict[str, np.ndarray] = {}
         self._histories: dict[int, History | None] = {}
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What the files of the directory hold."""
+        return expect(self._settings)
 
     def add(self, parts: store.Parts, results: Results) -> None:
         """Add a chunk, unless it was added before."""
         first = parts[MAIN_TABLE].rows.start
         if first in self.parts:
             return
-        counts = count_rows(results.columns, self._steps)
+        counts = count_rows(results.columns, self._settings.record_steps)
         self._counts = add_counts(self._counts, counts) if self._counts else counts
         self._curves = {name: x + self._curves.get(name, 0) for name, x in results.curves.items()}
         self._histories[first] = results.history
@@ -103,44 +113,55 @@ class Stored:
 
     def write(self, configuration: Mapping[str, Any], rows: range, results: Results) -> None:
         """Write a chunk, and add it."""
-        tables = make_tables(results, self._steps)
+        tables = make_tables(results, self._settings.record_steps)
         self.add(store.write_chunk(self._out, rows, configuration, tables), results)
 
-    def read(self, stated: Mapping[str, Any], repair: bool = False) -> None:
-        """Read, check and add the chunks that were not added yet, with the manifest at hand."""
-        for parts, tables in store.read_chunks(self._out, stated, self.main_parts, repair):
-            self.add(parts, read_tables(tables, len(self._steps)))
+    def read(
+        self, stated: Mapping[str, Any], on_bad: Callable[[BadFile], object] = store.raise_bad
+    ) -> None:
+        """Read, check and add the chunks that were not added yet, with the manifest at hand.
+
+        `on_bad` is called with what is wrong with a file.
+        """
+        for bad in store.find_bad_rest(self._out):
+            on_bad(bad)
+        rows = stated["seeds"] * count_cells(self._settings.grid)
+        configuration, known = stated["configuration"], self.main_parts
+        for parts, results in store.read_chunks(
+            self._out, rows, self.expected, configuration, known, on_bad
+        ):
+            self.add(parts, results)
 
     @property
     def main_parts(self) -> list[store.Part]:
         """The parts of the population, in the order of their rows."""
         return [parts[MAIN_TABLE] for _, parts in sorted(self.parts.items())]
 
+    @property
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """The rows of all chunks, a column at a time."""
+        return store.StoredColumns(self._out, self.main_parts, self.expected)
+
     def population(
         self, stated: Mapping[str, Any], settings: RunSettings, **session: Any
     ) -> Population:
         """The population of all chunks; `session` is known of a training that has just ended."""
-        columns = StoredColumns([self._out / MAIN_TABLE / part.name for part in self.main_parts])
         histories = join_histories(self._histories[first] for first in sorted(self._histories))
         report = store.read_report(self._out)
-        times = {
-            name: value
-            for name, value in report.items()
-            if name in _TIMES and isinstance(value, int | float) and math.isfinite(value)
-        }
+        times = {name: report[name] for name in _TIMES if is_number(report.get(name))}
         return make_population(
             settings,
-            Results(columns, self._curves, histories),
+            Results(self.columns, self._curves, histories),
             self._counts,
             min(self.parts),
             platform=stated["configuration"]["platform"],
             versions=stated["versions"],
-            **{"device": stated["device"], **times, **session},
+            **{"device": stated["machine"]["device"], **times, **session},
         )
 
 
 def train_into(
-    out: Path, settings: RunSettings, resume: bool, repair: bool, finish: Finish | None
+    out: Path, settings: RunSettings, repair: bool, finish: Finish | None
 ) -> Population | None:
     """Train the rows that a directory lacks, and report on all of them.
 
@@ -153,12 +174,14 @@ def train_into(
         raise InvalidArgument("seeds", seeds, allowed)
     stored = Stored(out, settings)
     with ExitStack() as lock:
-        plan = decided_by_first(lambda: _open(out, settings, resume, repair, stored, lock))
+        plan = decided_by_first(lambda: _open(out, settings, repair, stored, lock))
         settings = settings._replace(engine=plan["engine"], chunk=plan["chunk"])
         missing = [range(*rows) for rows in plan["missing"]]
         rows = sum(map(len, missing))
         if missing:
-            program, settings, compiled = _compile(settings, settings.rows - rows)
+            program, settings = _compile(settings, settings.rows - rows)
+            _check_bits(out, settings, program, plan["sample"])
+            compiled = time.perf_counter()
             settings = settings._replace(chunk=decided_by_first(lambda: _begin(out, settings)))
             _train_share(out, settings, program, missing, stored)
         dead = wait_for_all()
@@ -169,8 +192,9 @@ def train_into(
             return None
         _check_complete(out, settings.rows, dead)
         stated = manifest.read_manifest(out)
-        stored.read(stated)  # the chunks that other processes wrote
-        settings = manifest.settings_of(stated, settings.setup)
+        if missing:
+            stored.read(stated)  # the chunks that other processes wrote
+        settings = manifest.settings_of(out, stated, settings.setup)
         population = stored.population(stated, settings, **session)
         report = convergence_report(population)
         store.clean(out, stored.parts.values())
@@ -181,30 +205,71 @@ def train_into(
 
 
 def _open(
-    out: Path, settings: RunSettings, resume: bool, repair: bool, stored: Stored, lock: ExitStack
+    out: Path, settings: RunSettings, repair: bool, stored: Stored, lock: ExitStack
 ) -> dict[str, Any]:
     """Lock a directory, read the chunks in it, and plan the rest.
 
     Returns:
-      The `missing` rows, the `engine` and the `chunk` to train them with, as JSON.
+      The `missing` rows, the `engine` and the `chunk` to train them with, and the `sample` that
+      `_check_bits` takes, as JSON.
     """
     configuration = manifest.configure(settings)  # raises before anything is made
-    lock.enter_context(claim(out, resume))
-    if is_empty(out):
-        return {"missing": [[0, settings.rows]], "engine": settings.engine, "chunk": settings.chunk}
-    stated = manifest.read_manifest(out)
-    begun = stated["configuration"]
-    engine = begun["engine"] if settings.engine == "auto" else settings.engine
-    manifest.check_same(out / manifest.MANIFEST, begun, configuration | {"engine": engine})
-    if settings.seeds < stated["seeds"]:
-        allowed = f"{stated['seeds']} or more, the number begun in {out}"
-        raise InvalidArgument("seeds", settings.seeds, allowed)
-    stored.read(stated, repair)
-    if settings.seeds > stated["seeds"]:  # even if this is interrupted, the run has these seeds
-        manifest.write_manifest(out, stated | {"seeds": settings.seeds})
-    gaps = store.find_gaps(stored.main_parts, settings.rows)
-    chunk = settings.chunk or stated["chunk"]
-    return {"missing": [[x.start, x.stop] for x in gaps], "engine": engine, "chunk": chunk}
+    lock.enter_context(claim(out, lambda: manifest.is_begun(out)))
+    engine, chunk, gaps = settings.engine, settings.chunk, [range(settings.rows)]
+    sample = {"rows": [0, min(settings.rows, _SAMPLE)], "digest": None, "machine": None}
+    if manifest.is_begun(out):
+        stated = manifest.read_manifest(out)
+        begun = stated["configuration"]
+        engine, chunk = begun["engine"] if engine == "auto" else engine, chunk or stated["chunk"]
+        manifest.check_same(out / manifest.MANIFEST, begun, configuration | {"engine": engine})
+        if settings.seeds < stated["seeds"]:
+            allowed = f"{stated['seeds']} or more, the number begun in {out}"
+            raise InvalidArgument("seeds", settings.seeds, allowed)
+        stored.read(stated, partial(store.set_aside, out=out) if repair else store.raise_bad)
+        if settings.seeds > stated["seeds"]:  # even if this is interrupted, the run has these seeds
+            manifest.write_manifest(out, stated | {"seeds": settings.seeds})
+        gaps = store.find_gaps(stored.main_parts, settings.rows)
+        if stored.parts:
+            rows = stored.main_parts[0].rows[:_SAMPLE]
+            sample = {
+                "rows": [rows.start, rows.stop],
+                "digest": _digest_columns(stored.columns, len(rows)),
+                "machine": stated["machine"],
+            }
+    missing = [[rows.start, rows.stop] for rows in gaps]
+    return {"missing": missing, "engine": engine, "chunk": chunk, "sample": sample}
+
+
+def _check_bits(
+    out: Path, settings: RunSettings, program: Program, sample: Mapping[str, Any]
+) -> None:
+    """Raise unless every process computes a sample of rows to the bits that are there already.
+
+    If none are there, those of the first process. This covers whatever decides the bits: the
+    processor, compiler flags, versions, and the functions of the game and the method.
+    """
+    if sample["digest"] is None and jax.process_count() == 1:
+        return
+    rows = range(*sample["rows"])
+    columns = _row_runner(program, settings)(rows).columns
+    found = gather({"digest": _digest_columns(columns, len(rows)), "machine": describe_machine()})
+    right = sample if sample["digest"] else found[0]
+    for process, one in enumerate(found):
+        if one["digest"] == right["digest"]:
+            continue
+        here = "this process" if len(found) == 1 else f"process {process}"
+        there = "has rows with other bits than" if sample["digest"] else "would get other bits from"
+        machines = ((k, right["machine"].get(k), v) for k, v in one["machine"].items())
+        differ = [
+            f"{k} {theirs!r} there, {ours!r} here" for k, theirs, ours in machines if theirs != ours
+        ]
+        reason = "; ".join(differ) or "on machines of the same description"
+        raise BadFile(out, f"{there} {here} computes ({reason})")
+
+
+def _digest_columns(columns: Mapping[str, np.ndarray], rows: int) -> str:
+    """A digest of the first rows of all columns."""
+    return digest(b"".join(columns[name][:rows].tobytes() for name in columns))
 
 
 def _begin(out: Path, settings: RunSettings) -> int:
@@ -214,7 +279,7 @@ def _begin(out: Path, settings: RunSettings) -> int:
             "seeds": settings.seeds,
             "chunk": settings.chunk,
             "configuration": manifest.configure(settings),
-            "device": describe_device(),
+            "machine": describe_machine(),
             "versions": versions(),
         }
         manifest.write_manifest(out, stated)
@@ -268,8 +333,7 @@ def _run_chunks(
         waiting.popleft()
 
     settings.progress(done, total)
-    x64, setup = jax.config.jax_enable_x64, settings.float_setup
-    run = partial(_run_rows, program, settings, setup, x64)
+    run = _row_runner(program, settings)
     pool = ThreadPoolExecutor(workers)
     try:
         for rows in chunks:
@@ -291,15 +355,17 @@ def _run_chunks(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_rows(
-    program: Program, settings: RunSettings, setup: Setup, x64: bool, rows: range
-) -> Results:
-    """Train some rows."""
-    kept = 0 if settings.grid else max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
-    with enable_x64(x64):  # each thread has its own mode
-        seeds, setup, varied = select_rows(settings, setup, rows)
-        results = run_block(program, seeds, setup, kept)
-    return results._replace(columns=results.columns | varied)
+def _row_runner(program: Program, settings: RunSettings) -> Callable[[range], Results]:
+    """The function, for any thread, that trains some rows, a block at most."""
+    dtype, setup = settings.dtype, settings.float_setup
+
+    def run(rows: range) -> Results:
+        with in_dtype(dtype):  # each thread has its own mode
+            seeds, setups, varied = select_rows(settings, setup, rows)
+            results = run_block(program, seeds, setups, count_kept(settings, rows))
+        return results._replace(columns=results.columns | varied)
+
+    return run
 
 
 def _check_complete(out: Path, total: int, dead: set[int]) -> None:

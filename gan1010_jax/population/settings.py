@@ -18,6 +18,7 @@ from gan1010_jax.training import record_steps
 MAX_SEED = 2**32 - 1
 MAX_WORKERS = 1024
 MAX_CHUNK = 2**24
+KEPT_HISTORIES = 1024
 
 Grid = Mapping[str, Any]  # values of hyperparameters by their names, [values]
 # Called with how many rows are done, and how many there are.
@@ -59,6 +60,11 @@ class RunSettings(NamedTuple):
     def record_steps(self) -> np.ndarray:
         """The steps at which there is a record, int32 [records]."""
         return record_steps(self.steps, self.record_every)
+
+    @property
+    def dtype(self) -> str:
+        """The name of JAX's default float type, in which they are trained."""
+        return self.float_setup.hyperparams.d_lr.dtype.name
 
     @property
     def float_setup(self) -> Setup:
@@ -134,6 +140,11 @@ def _as_grid(grid: Grid) -> dict[str, np.ndarray]:
 def count_cells(grid: Grid) -> int:
     """The number of combinations of a grid's values, each a row of every seed."""
     return math.prod(map(len, grid.values()))
+
+
+def count_kept(settings: RunSettings, rows: range) -> int:
+    """Of how many of some rows the history is kept: of those of the first seeds, if no grid."""
+    return 0 if settings.grid else max(0, min(rows.stop, KEPT_HISTORIES) - rows.start)
 
 
 def select_rows(

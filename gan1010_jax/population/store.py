@@ -17,22 +17,33 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gan1010_jax.errors import BadFile
-from gan1010_jax.population.files import TEMPORARY, write_file
+from gan1010_jax.population.files import TEMPORARY, is_folder, read_file, read_json, write_file
+from gan1010_jax.population.integrity import Expected, find_file_flaw, find_flaw
 from gan1010_jax.population.manifest import REPORT, digest, fingerprint
-from gan1010_jax.population.settings import count_cells
-from gan1010_jax.population.tables import MAIN_TABLE, SIDE_TABLES, as_parquet
+from gan1010_jax.population.tables import (
+    MAIN_TABLE,
+    SIDE_TABLES,
+    TABLES,
+    Results,
+    as_parquet,
+    read_tables,
+)
 
+_SET_ASIDE = "set-aside"
+FOLDERS = (*TABLES, "figures", _SET_ASIDE)
 _METADATA = b"gan1010_jax"
-_PART = re.compile(r"part-(\d{10})-(\d{10})-([0-9a-f]{16})\.parquet")
+_DIGEST = "[0-9a-f]{16}"
+_PART = re.compile(rf"part-(\d{{10}})-(\d{{10}})-({_DIGEST})\.parquet")
 
 
 class Part(NamedTuple):
@@ -83,28 +94,30 @@ def _write_part(
 
 
 def read_chunks(
-    out: Path, manifest: Mapping[str, Any], known: Iterable[Part] = (), repair: bool = False
-) -> Iterator[tuple[Parts, dict[str, pa.Table]]]:
-    """Read and check the parts and tables of every chunk, in order, but the `known` parts'.
+    out: Path,
+    rows: int,
+    expected: Expected,
+    configuration: Mapping[str, Any],
+    known: Iterable[Part],
+    on_bad: Callable[[BadFile], object],
+) -> Iterator[tuple[Parts, Results]]:
+    """Read and check every chunk of `rows` rows but those of the `known` parts, in order.
 
-    A bad file raises `BadFile` or, with `repair`, is moved to `OUT/set-aside/` together with the
-    part of the population that needs it.
+    `on_bad` is called with what is wrong with a file, and its chunk is left out.
     """
     known = set(known)
-    cells = count_cells(manifest["configuration"]["grid"])
-    for part in list_parts(out, manifest["seeds"] * cells):
+    for part in list_parts(out, rows):
         if part in known:
             continue
         try:
             if isinstance(part, BadFile):
                 raise part
-            chunk = _read_chunk(out, part, manifest["configuration"])
+            chunk = _read_chunk(out, part, expected, configuration)
         except BadFile as bad:
-            if not repair:
-                raise
-            _set_aside(out, bad.path)
-            if isinstance(part, Part):
-                _set_aside(out, out / MAIN_TABLE / part.name)
+            on_bad(bad)
+            if isinstance(part, Part) and bad.path.parent.name != MAIN_TABLE:
+                needs = out / MAIN_TABLE / part.name
+                on_bad(BadFile(needs, f"needs {bad.path.name} of {bad.path.parent.name}"))
         else:
             yield chunk
 
@@ -115,7 +128,7 @@ def list_parts(out: Path, rows: int) -> Iterator[Part | BadFile]:
     By their names alone. Hidden files are left out, temporary ones among them.
     """
     directory, stop = out / MAIN_TABLE, 0
-    names = sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+    names = sorted(path.name for path in directory.iterdir()) if is_folder(directory) else []
     for name in names:
         if name.startswith("."):
             continue
@@ -136,51 +149,77 @@ def list_parts(out: Path, rows: int) -> Iterator[Part | BadFile]:
 
 
 def _read_chunk(
-    out: Path, part: Part, configuration: Mapping[str, Any]
-) -> tuple[Parts, dict[str, pa.Table]]:
-    """Read and check the tables of the chunk that a part of the population belongs to."""
-    expected = _chunk_facts(part.rows, configuration)
-    table, facts = _read_part(out, MAIN_TABLE, part, expected)
-    places = np.asarray(part.rows) // count_cells(configuration["grid"])
-    seeds = configuration["first_seed"] + places
-    if "seed" not in table.column_names or not np.array_equal(table["seed"], seeds):
-        raise BadFile(out / MAIN_TABLE / part.name, "has other seeds than its name says")
+    out: Path, part: Part, expected: Expected, configuration: Mapping[str, Any]
+) -> tuple[Parts, Results]:
+    """Read and check the chunk that a part of the population belongs to."""
+    stated = _chunk_facts(part.rows, configuration)
+    table, facts = _read_part(out, MAIN_TABLE, part, expected, stated)
     parts, tables = {MAIN_TABLE: part}, {MAIN_TABLE: table}
-    for name in SIDE_TABLES:
-        if name in facts:
-            parts[name] = part._replace(digest=facts[name])
-            tables[name], _ = _read_part(out, name, parts[name], expected)
-    return parts, tables
+    for name in filter(SIDE_TABLES.__contains__, expected.tables_of(part.rows)):
+        if not re.fullmatch(_DIGEST, str(facts.get(name))):
+            raise BadFile(out / MAIN_TABLE / part.name, f"does not name its {name}")
+        parts[name] = part._replace(digest=facts[name])
+        tables[name], _ = _read_part(out, name, parts[name], expected, stated)
+    results = read_tables(tables, len(expected.settings.record_steps))
+    if flaw := find_flaw(tables, results, part.rows, expected):
+        name, problem = flaw
+        raise BadFile(out / name / parts[name].name, problem)
+    return parts, results
 
 
 def _read_part(
-    out: Path, name: str, part: Part, expected: Mapping[str, Any]
+    out: Path, name: str, part: Part, expected: Expected, stated: Mapping[str, Any]
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Read a part of a table and the facts in its metadata, and check the expected ones."""
+    """Read a part of a table and the facts in its metadata, and check those that are known."""
     path = out / name / part.name
+    data = read_part(path, part.digest, expected.most_bytes(name, part.rows))
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror})") from error
-    if digest(data) != part.digest:
-        raise BadFile(path, "is damaged: its bytes do not have the digest in its name")
-    try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
-        facts = dict(json.loads(table.schema.metadata[_METADATA]))
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        facts = dict(json.loads(file.schema_arrow.metadata[_METADATA]))
+        for key, value in {"table": name, **stated}.items():
+            if facts.get(key) != value:
+                raise BadFile(path, f"is of another {key}: {facts.get(key)}, not {value}")
+        if flaw := find_file_flaw(file, name, part.rows, expected):
+            raise BadFile(path, flaw)
+        return file.read(), facts
+    except BadFile:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadFile(path, "is no part of a run") from error
-    for key, value in {"table": name, **expected}.items():
-        if facts.get(key) != value:
-            raise BadFile(path, f"is of another {key}: {facts.get(key)}, not {value}")
-    return table, facts
 
 
-def _set_aside(out: Path, path: Path) -> None:
-    """Move a file, if it is there, to `OUT/set-aside/`; a report that counted it is deleted."""
+def read_part(path: Path, expected: str, most: int) -> bytes:
+    """The bytes of a part, `most` at most, if they have its digest."""
+    data = read_file(path, most)
+    if digest(data) != expected:
+        raise BadFile(path, "is damaged: its bytes do not have the digest in its name")
+    return data
+
+
+def raise_bad(bad: BadFile) -> NoReturn:
+    """Do not go on after a bad file."""
+    raise bad
+
+
+def find_bad_rest(out: Path) -> Iterator[BadFile]:
+    """What is wrong beside the manifest and the parts: folders that are none, and the report."""
+    for path in (out / name for name in FOLDERS):
+        if os.path.lexists(path) and not is_folder(path):
+            yield BadFile(path, "is no folder of its own")
+    try:
+        read_report(out)
+    except BadFile as bad:
+        yield bad
+
+
+def set_aside(bad: BadFile, out: Path) -> None:
+    """Move a bad file or link to `OUT/set-aside/`; a report that counted it is deleted."""
+    path, directory = bad.path, out / _SET_ASIDE
+    if path == directory:
+        raise bad
     if not os.path.lexists(path):
         return
     (out / REPORT).unlink(missing_ok=True)
-    directory = out / "set-aside"
     directory.mkdir(exist_ok=True)
     names = (f"{number}-{path.parent.name}-{path.name}" for number in itertools.count())
     path.rename(next(directory / name for name in names if not os.path.lexists(directory / name)))
@@ -202,15 +241,53 @@ def cut(rows: range, size: int) -> list[range]:
 def clean(out: Path, chunks: Iterable[Parts]) -> None:
     """Remove what interrupted runs left: temporary files, and parts of side tables of no chunk."""
     used = {out / table / part.name for parts in chunks for table, part in parts.items()}
-    for path in filter(Path.is_file, (*out.glob("*"), *out.glob("*/*"))):
+    folders = [out, *filter(is_folder, (out / name for name in FOLDERS))]
+    for path in (path for folder in folders for path in folder.iterdir() if not path.is_dir()):
         is_side = path.parent.name in SIDE_TABLES and _PART.fullmatch(path.name)
         if TEMPORARY.fullmatch(path.name) or (is_side and path not in used):
             path.unlink()
 
 
 def read_report(out: Path) -> dict[str, Any]:
-    """Read the report; empty if there is none, or none that can be read."""
-    try:
-        return dict(json.loads((out / REPORT).read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError):
+    """Read the report, an object of JSON; empty if there is none."""
+    path = out / REPORT
+    if not os.path.lexists(path):
         return {}
+    report = read_json(path)
+    if type(report) is not dict:
+        raise BadFile(path, "is no report")
+    return report
+
+
+class StoredColumns(Mapping[str, np.ndarray]):
+    """The columns of parts, each read when it is first asked for, from files that have not changed.
+
+    Reading one raises `BadFile` for a part whose bytes are not those of its digest any more.
+    """
+
+    def __init__(self, out: Path, parts: Iterable[Part], expected: Expected):
+        """Read nothing yet."""
+        self._out, self._parts, self._expected = out, list(parts), expected
+        names = expected.schemas[MAIN_TABLE].names
+        self._columns: dict[str, Any] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One column, [rows]."""
+        if self._columns[name] is None:
+            with ThreadPoolExecutor() as pool:
+                found = pool.map(lambda part: self._read(name, part), self._parts)
+                self._columns[name] = np.concatenate([*found])
+        return self._columns[name]
+
+    def _read(self, name: str, part: Part) -> np.ndarray:
+        most = self._expected.most_bytes(MAIN_TABLE, part.rows)
+        data = read_part(self._out / MAIN_TABLE / part.name, part.digest, most)
+        return pq.read_table(pa.BufferReader(data), columns=[name])[name].to_numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the columns, in their order."""
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """The number of columns."""
+        return len(self._columns)

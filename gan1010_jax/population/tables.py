@@ -1,13 +1,12 @@
 """The results of some rows: as columns, and as Arrow tables that state units and meanings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from gan1010_jax.convergence import OUTCOMES, VERDICT_MEANINGS
@@ -167,26 +166,3 @@ def as_parquet(table: pa.Table) -> memoryview:
 def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write columns as a Parquet file, with the unit and the meaning of each."""
     write_file(path, as_parquet(_make_table(columns)))
-
-
-class StoredColumns(Mapping[str, np.ndarray]):
-    """The columns of Parquet files, each read when it is first asked for, and then kept."""
-
-    def __init__(self, files: Iterable[Path]):
-        """Open the files, in the order of their rows."""
-        self._dataset = pyarrow.dataset.dataset([str(file.resolve()) for file in files])
-        self._columns: dict[str, Any] = dict.fromkeys(self._dataset.schema.names)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """One column, [rows]."""
-        if self._columns[name] is None:
-            self._columns[name] = self._dataset.to_table(columns=[name])[name].to_numpy()
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the columns, in their order."""
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        """The number of columns."""
-        return len(self._columns)
