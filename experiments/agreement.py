@@ -50,7 +50,7 @@ class Agreement(Study):
 
 def main(options: Agreement) -> None:
     keep_compiled_programs()
-    with claim(options.out, resume=False):
+    with claim(options.out):
         rows = compare_runs(load("runs.npz"))
         ours = gan.train_population(range(SEEDS)).columns
         p_values = compare_populations(ours, load("population.npz"))

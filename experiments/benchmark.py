@@ -68,7 +68,7 @@ class Benchmark(Study):
 
 def main(options: Benchmark) -> None:
     options = check(options)
-    with claim(options.out, resume=False), tempfile.TemporaryDirectory() as empty:
+    with claim(options.out), tempfile.TemporaryDirectory() as empty:
         # For the processes that are measured: nothing compiled earlier, and a GPU that they share.
         os.environ |= {
             "JAX_ENABLE_COMPILATION_CACHE": "false",

@@ -44,7 +44,7 @@ def main(options: CompareMethods) -> None:
     for name in ("sgd_lr", "adam_lr", "penalty_weight"):
         check_number(name, getattr(options, name), "d_lr")
     keep_compiled_programs()
-    with claim(options.out, resume=False):
+    with claim(options.out):
         report = compare(options, seeds)
         table = tabulate(report)
         figure = plot_methods(early_and_late(report), (EARLY, LATE))

@@ -89,7 +89,7 @@ def main(options: Dirac) -> None:
     check_number("lr", options.lr, "d_lr")
     keep_compiled_programs()
     rows, panels = [], {}
-    with claim(options.out, resume=False):
+    with claim(options.out):
         for case in CASES:
             panel = {"field": sample_field(case), "clip": case.hyperparams.get("clip", np.inf)}
             for update_order in UPDATE_ORDERS:

@@ -47,7 +47,7 @@ class Spectrum(Study):
 def main(options: Spectrum) -> None:
     check(options)
     keep_compiled_programs()
-    with claim(options.out, resume=False):
+    with claim(options.out):
         stops = {}
         for step, states in train_to(options.stops, options.seeds):
             print(f"trained {step:,} steps", flush=True, file=sys.stderr)

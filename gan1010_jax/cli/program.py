@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -27,7 +28,7 @@ from rich.progress import (
 from rich.progress import Progress as ProgressBar
 
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
-from gan1010_jax.population import Progress, leave
+from gan1010_jax.population import MANIFEST, Progress, is_first, leave
 
 _COMMAND = "gan1010"
 
@@ -91,6 +92,25 @@ def split_command() -> tuple[list[str], list[str]]:
         return ["python", program], arguments
     typed = _COMMAND if shutil.which(_COMMAND) == program else program
     return [typed, *arguments[:1]], arguments[1:]
+
+
+@contextmanager
+def says_how_to_go_on(out: Path) -> Iterator[None]:
+    """Add the command that goes on with a directory to an error that ends its run."""
+    start, arguments = split_command()
+    if not any(argument.split("=")[0] in ("--out", "--resume") for argument in arguments):
+        arguments = [*arguments, "--out", str(out)]
+    again = shlex.join([*start, *arguments])
+    try:
+        yield
+    except BadFile as error:
+        if out in error.path.parents and error.path.name != MANIFEST:
+            error.add_note(f"{again} --repair moves it aside, and trains its seeds again")
+        raise
+    except (KeyboardInterrupt, OSError, UnfinishedRun) as error:
+        if is_first() or isinstance(error, KeyboardInterrupt):
+            error.add_note(f"to go on: {again}")
+        raise
 
 
 def _terminate(signal_number: int, frame: object) -> NoReturn:

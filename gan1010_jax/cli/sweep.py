@@ -1,6 +1,5 @@
 """The program `sweep`: where a method converges, over a grid of one or two hyperparameters."""
 
-import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,8 @@ from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_run
-from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with
-from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
+from gan1010_jax.cli.options import MethodOptions, SeedOptions
+from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, says_how_to_go_on
 from gan1010_jax.figures import plot_phase_diagram, write_figures
 from gan1010_jax.games import find_game
 from gan1010_jax.methods import (
@@ -54,11 +53,10 @@ class Sweep:
     game: str = "1010"
     """The game to learn: a pattern of 1 to 16 characters, each 0 or 1; or dirac, the Dirac-GAN."""
     out: Path | None = None
-    """Where to write: a new or empty directory; else runs/sweep-<the time>."""
-    resume: bool = False
-    """Go on with what is in --out, with the same options, or more --seeds or --methods."""
+    """Where to write: a directory that is new, empty, or begun by the same command, which goes on
+    with it, --seeds and --methods being the same or more; else runs/sweep-<the time>."""
     repair: bool = False
-    """With --resume: move damaged files to set-aside/, and train their seeds again."""
+    """Move damaged files to set-aside/, and train their seeds again."""
     run: OmitArgPrefixes[SeedOptions] = field(default_factory=lambda: SeedOptions(seeds=256))
     method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
 
@@ -79,49 +77,38 @@ def sweep(options: Sweep) -> None:
         varied = replace(setup, hyperparams=replace(setup.hyperparams, **first))
         check_run(varied, options.run.steps, options.run.record_every)
     out = options.out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
-    _check_begun(options, out, setups)
 
     keep_compiled_programs()
     tables = {}
-    try:
-        with claim(out, options.resume):
-            for name, setup in setups.items():
-                begun = options.resume and (out / name).exists()
-                with progress_bar() as progress:
-                    population = gan.train_population(
-                        seeds,
-                        setup,
-                        **options.run.arguments(),
-                        grid=grid,
-                        out=out / name,
-                        resume=begun,
-                        repair=begun and options.repair,
-                        progress=progress,
-                    )
-                tables[name] = gan.tabulate_cells(population)
-            cells = [len(table["seeds"]) for table in tables.values()]
-            columns = {"method": np.repeat([*tables], cells)}
-            for name in next(iter(tables.values())):
-                columns[name] = np.concatenate([table[name] for table in tables.values()])
-            write_columns(out / "cells.parquet", columns)
-            write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *grid)})
-    except (KeyboardInterrupt, OSError) as error:
-        error.add_note(f"to go on: {_command_to_resume(out)}")
-        raise
+    with says_how_to_go_on(out), claim(out, lambda: _is_ours(out, setups)):
+        for name, setup in setups.items():
+            with progress_bar() as progress:
+                population = gan.train_population(
+                    seeds,
+                    setup,
+                    **options.run.arguments(),
+                    grid=grid,
+                    out=out / name,
+                    repair=options.repair,
+                    progress=progress,
+                )
+            tables[name] = gan.tabulate_cells(population)
+        cells = [len(table["seeds"]) for table in tables.values()]
+        columns = {"method": np.repeat([*tables], cells)}
+        for name in next(iter(tables.values())):
+            columns[name] = np.concatenate([table[name] for table in tables.values()])
+        write_columns(out / "cells.parquet", columns)
+        write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *grid)})
     _print_best(tables, [*grid], out)
 
 
-def _check_begun(options: Sweep, out: Path, methods: Iterable[str]) -> None:
-    """Reject a directory to resume that is no sweep's, or has other methods too."""
-    check_given_with(options, {"resume": "out", "repair": "resume"})
-    if options.resume:
-        begun = {path.name for path in out.glob("*") if is_begun(path)}
-        if not begun:
-            allowed = "a directory that a sweep was begun in, with --resume"
-            raise gan.InvalidArgument("out", str(out), allowed)
-        if not begun <= set(methods):
-            allowed = f"at least those begun in {out}, {','.join(sorted(begun))}"
-            raise gan.InvalidArgument("methods", ",".join(methods), allowed)
+def _is_ours(out: Path, methods: Iterable[str]) -> bool:
+    """Whether a directory is a sweep's; reject one that was begun with other methods too."""
+    begun = {path.name for path in out.iterdir() if is_begun(path)}
+    if not begun <= set(methods):
+        allowed = f"at least those begun in {out}, {','.join(sorted(begun))}"
+        raise gan.InvalidArgument("methods", ",".join(methods), allowed)
+    return bool(begun)
 
 
 def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
@@ -175,15 +162,6 @@ def _choose_setups(options: Sweep, game: gan.Game) -> dict[str, gan.Setup]:
         name = objective if penalty == "none" else f"{objective}+{penalty}"
         setups[name] = gan.Setup(game, method, hyperparams)
     return setups
-
-
-def _command_to_resume(out: Path) -> str:
-    """The command that resumes a sweep."""
-    start, arguments = split_command()
-    command = [*start, *(argument for argument in arguments if argument != "--resume")]
-    if not any(argument.split("=")[0] == "--out" for argument in arguments):
-        command += ["--out", str(out)]
-    return shlex.join([*command, "--resume"])
 
 
 def _print_best(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: Path) -> None:

@@ -1,6 +1,5 @@
 """The program `train`: many GANs, and how often the generator converges."""
 
-import shlex
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,12 @@ from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
 from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number
-from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
+from gan1010_jax.cli.program import (
+    keep_compiled_programs,
+    progress_bar,
+    says_how_to_go_on,
+    split_command,
+)
 from gan1010_jax.convergence import OUTCOMES
 from gan1010_jax.figures import (
     animate_run,
@@ -24,11 +28,8 @@ from gan1010_jax.figures import (
 )
 from gan1010_jax.methods import flags_of
 from gan1010_jax.population import (
-    TABLES,
     decided_by_first,
     first_history,
-    is_begun,
-    is_first,
     join_processes,
     read_run,
     seed_range,
@@ -36,7 +37,6 @@ from gan1010_jax.population import (
 )
 
 _NEEDED = {
-    "repair": "resume",
     "movie": "animate",
     "coordinator": "distributed",
     "num_processes": "distributed",
@@ -50,9 +50,9 @@ class Train:
 
     Writes a directory: manifest.json (what is run), population/ (Parquet, one row per seed),
     curves/ and histories/ (how it went over training), report.json (the numbers of the table
-    printed at the end) and figures/*.png. What is finished is on disk at once: a run that was
-    interrupted, or killed, goes on with --resume. So does one that is finished, to draw its figures
-    again, or with --animate an animation of its first seed.
+    printed at the end) and figures/*.png. What is finished is on disk at once. The same command
+    with the same --out goes on with a run that was interrupted or killed at any moment, and shows
+    again one that is finished, with --animate if wanted. --resume DIR is short for it.
 
     Compiled programs are kept in the user's cache directory, so that a second run starts sooner;
     set JAX_COMPILATION_CACHE_DIR for another place, JAX_ENABLE_COMPILATION_CACHE=false for none.
@@ -61,11 +61,12 @@ class Train:
     pattern: str = "1010"
     """The pattern to learn: 1 to 16 characters, each 0 or 1."""
     out: Path = field(default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
-    """Where to write: a new or empty directory."""
+    """Where to write: a directory that is new, empty, or begun by the same command."""
     resume: Path | None = None
-    """A directory to go on with. It knows its options; --seeds may be larger than before."""
+    """A directory to go on with, in place of --out and of the options that it knows. --seeds may be
+    larger than before, here and there."""
     repair: bool = False
-    """With --resume: move damaged files to set-aside/, and train their seeds again."""
+    """Move damaged files to set-aside/, and train their seeds again."""
     figures: bool = True
     """Whether to draw the figures."""
     animate: bool = False
@@ -115,28 +116,16 @@ def train(options: Train) -> None:
         reports.append(report)
 
     train_all = gan.train_share if options.distributed else gan.train_population
-    try:
-        with progress_bar() as progress:
-            train_all(
-                seeds,
-                gan.Setup(game, method, options.method.hyperparams()),
-                **options.run.arguments(),
-                out=options.out,
-                resume=options.resume is not None,
-                repair=options.repair,
-                progress=progress,
-                finish=finish,
-            )
-    except gan.BadFile as error:
-        if error.path.parent.name in TABLES:
-            error.add_note(f"{_command_to_resume(options)} --repair trains its seeds again")
-        raise
-    except (KeyboardInterrupt, OSError, gan.UnfinishedRun) as error:
-        if not is_begun(options.out):
-            error.add_note("nothing is kept")
-        elif is_first() or isinstance(error, KeyboardInterrupt):
-            error.add_note(f"to go on: {_command_to_resume(options)}")
-        raise
+    with says_how_to_go_on(options.out), progress_bar() as progress:
+        train_all(
+            seeds,
+            gan.Setup(game, method, options.method.hyperparams()),
+            **options.run.arguments(),
+            out=options.out,
+            repair=options.repair,
+            progress=progress,
+            finish=finish,
+        )
     for report in reports:  # in the first process
         _print_report(report, options.out)
 
@@ -157,19 +146,6 @@ def _options_of(out: Path) -> Train:
     if options.out != out:
         raise gan.InvalidArgument("out", str(options.out), "left out with --resume")
     return options
-
-
-def _command_to_resume(options: Train) -> str:
-    """The command that resumes a run."""
-    command = [*split_command()[0], "--resume", str(options.out)]
-    if not options.figures:
-        command.append("--no-figures")
-    command += [f"--{name}" for name in ("animate", "distributed") if getattr(options, name)]
-    for name in ("movie", "coordinator", "num_processes", "process_id"):
-        value = getattr(options, name)
-        if value is not None:
-            command += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(command)
 
 
 def _print_report(report: dict[str, Any], out: Path) -> None:

@@ -8,8 +8,9 @@ from gan1010_jax.population.api import (
     train_population,
     train_share,
 )
+from gan1010_jax.population.audit import Audit, audit_population
 from gan1010_jax.population.files import claim, write_file, write_json
-from gan1010_jax.population.manifest import is_begun, read_run
+from gan1010_jax.population.manifest import MANIFEST, is_begun, read_run
 from gan1010_jax.population.processes import decided_by_first, is_first, join_processes, leave
 from gan1010_jax.population.results import (
     Population,

@@ -22,7 +22,7 @@ _MAX_DEPTH = 200
 
 
 @contextmanager
-def claim(out: Path, is_ours: Callable[[], bool]) -> Iterator[None]:
+def claim(out: Path, is_ours: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Take the lock of a directory, which is made if there is none; it ends with the process.
 
     Raises:

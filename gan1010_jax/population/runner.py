@@ -23,7 +23,7 @@ from gan1010_jax.environment import (
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.population import manifest, store
 from gan1010_jax.population.blocks import Program, compile_run, run_block
-from gan1010_jax.population.files import claim, is_number, write_json
+from gan1010_jax.population.files import claim, write_json
 from gan1010_jax.population.integrity import Expected, expect
 from gan1010_jax.population.manifest import digest
 from gan1010_jax.population.processes import decided_by_first, gather, is_first, wait_for_all
@@ -45,7 +45,6 @@ FILE_SYSTEM_DELAY = 60
 # The rows that are trained again before any other, to compare their bits: a block or less.
 _SAMPLE = 128
 
-_TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
 
 # Called with the population and its report.
 Finish = Callable[[Population, dict[str, Any]], object]
@@ -148,7 +147,7 @@ class Stored:
         """The population of all chunks; `session` is known of a training that has just ended."""
         histories = join_histories(self._histories[first] for first in sorted(self._histories))
         report = store.read_report(self._out)
-        times = {name: report[name] for name in _TIMES if is_number(report.get(name))}
+        times = {name: report[name] for name in store.TIMES if name in report}
         return make_population(
             settings,
             Results(self.columns, self._curves, histories),
@@ -383,4 +382,5 @@ def _check_complete(out: Path, total: int, dead: set[int]) -> None:
 def _times(started: float, compiled: float, seed_steps: int) -> dict[str, float]:
     """The durations of a training that ends now."""
     ended = time.perf_counter()
-    return dict(zip(_TIMES, (ended - started, compiled - started, seed_steps / (ended - compiled))))
+    times = ended - started, compiled - started, seed_steps / (ended - compiled)
+    return dict(zip(store.TIMES, times))

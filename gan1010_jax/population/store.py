@@ -27,7 +27,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gan1010_jax.errors import BadFile
-from gan1010_jax.population.files import TEMPORARY, is_folder, read_file, read_json, write_file
+from gan1010_jax.population.files import (
+    TEMPORARY,
+    is_folder,
+    is_number,
+    read_file,
+    read_json,
+    write_file,
+)
 from gan1010_jax.population.integrity import Expected, find_file_flaw, find_flaw
 from gan1010_jax.population.manifest import REPORT, digest, fingerprint
 from gan1010_jax.population.tables import (
@@ -40,6 +47,8 @@ from gan1010_jax.population.tables import (
 )
 
 _SET_ASIDE = "set-aside"
+# What a report says of the last session alone.
+TIMES = ("wall_seconds", "compile_seconds", "seed_steps_per_second")
 FOLDERS = (*TABLES, "figures", _SET_ASIDE)
 _METADATA = b"gan1010_jax"
 _DIGEST = "[0-9a-f]{16}"
@@ -214,15 +223,16 @@ def find_bad_rest(out: Path) -> Iterator[BadFile]:
 
 def set_aside(bad: BadFile, out: Path) -> None:
     """Move a bad file or link to `OUT/set-aside/`; a report that counted it is deleted."""
-    path, directory = bad.path, out / _SET_ASIDE
+    path, directory, report = bad.path, out / _SET_ASIDE, out / REPORT
     if path == directory:
         raise bad
     if not os.path.lexists(path):
         return
-    (out / REPORT).unlink(missing_ok=True)
     directory.mkdir(exist_ok=True)
     names = (f"{number}-{path.parent.name}-{path.name}" for number in itertools.count())
     path.rename(next(directory / name for name in names if not os.path.lexists(directory / name)))
+    if not is_folder(report):
+        report.unlink(missing_ok=True)
 
 
 def find_gaps(parts: Iterable[Part | BadFile], rows: int) -> list[range]:
@@ -254,8 +264,8 @@ def read_report(out: Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
     report = read_json(path)
-    if type(report) is not dict:
-        raise BadFile(path, "is no report")
+    if type(report) is not dict or not all(is_number(report.get(name) or 0) for name in TIMES):
+        raise BadFile(path, "is not the report of a run")
     return report
 
 

@@ -210,7 +210,7 @@ def test_doubles_are_kept_as_doubles(tmp_path):
         train(range(3), tmp_path)
         assert gan.load_population(tmp_path).columns["output_0"].dtype == np.float64
     with pytest.raises(gan.BadFile, match=r"'float64' as its dtype, and this run 'float32'"):
-        train(range(3), tmp_path, resume=True)
+        train(range(3), tmp_path)
 
 
 # What does not change the rows
@@ -226,9 +226,9 @@ def test_rows_do_not_depend_on_chunks_and_workers(tmp_path, whole, chunk, worker
 
 def test_more_seeds_in_other_chunks_keep_what_is_there(tmp_path, whole):
     train(range(70), tmp_path, chunk=100)
-    train(range(300), tmp_path, resume=True, workers=1)
+    train(range(300), tmp_path, workers=1)
     before = files(tmp_path)
-    population = train(range(2000), tmp_path, chunk=256, resume=True)
+    population = train(range(2000), tmp_path, chunk=256)
     assert before < files(tmp_path)
     assert_same_population(population, whole)
     spans = [name.split("-")[1:3] for name in sorted(files(tmp_path)) if "population" in name]
@@ -246,7 +246,7 @@ def test_what_is_finished_is_not_run_again(copy):
     report = json.loads((copy / "report.json").read_text())
     (copy / "report.json").unlink()
     calls = []
-    train(range(300), copy, resume=True, progress=lambda *call: calls.append(call))
+    train(range(300), copy, progress=lambda *call: calls.append(call))
     assert calls == []
     assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("part-*")}
     assert json.loads((copy / "report.json").read_text())["matched"] == report["matched"]
@@ -259,9 +259,9 @@ def test_lost_parts_are_run_again(copy, finished, lost):
     second.unlink()
     if lost != "population":
         with pytest.raises(gan.BadFile, match=rf"{second.name} cannot be read"):
-            train(range(300), copy, resume=True)
+            train(range(300), copy)
     calls = []
-    train(range(300), copy, resume=True, repair=True, progress=lambda *call: calls.append(call))
+    train(range(300), copy, repair=True, progress=lambda *call: calls.append(call))
     assert calls == [(200, 300), (200, 300), (300, 300)]
     assert files(copy) == files(finished)
 
@@ -281,7 +281,7 @@ def test_an_interrupt_keeps_what_is_complete(tmp_path, finished, when, least):
     assert least <= kept <= 3
     assert caught.value.__notes__ == [f"{100 * kept} of 300 GANs are kept in {tmp_path}"]
     assert not (tmp_path / "report.json").exists()
-    train(range(300), tmp_path, resume=True)
+    train(range(300), tmp_path)
     assert files(tmp_path) == files(finished)
 
 
@@ -295,11 +295,11 @@ def test_more_seeds_that_were_asked_for_are_not_forgotten(copy, when):
 
     calls = []
     with pytest.raises(KeyboardInterrupt):
-        train(range(400), copy, resume=True, progress=interrupt)
+        train(range(400), copy, progress=interrupt)
     assert read_manifest(copy)["seeds"] == 400 and not (copy / "report.json").exists()
     with rejects("seeds", 300):
-        train(range(300), copy, resume=True)
-    assert train(range(400), copy, resume=True).counts.seeds == 400
+        train(range(300), copy)
+    assert train(range(400), copy).counts.seeds == 400
 
 
 def test_an_unfinished_directory_opens(copy):
@@ -327,11 +327,24 @@ def test_a_directory_without_the_first_seeds_opens(tmp_path, whole):
     np.testing.assert_array_equal(population.columns["g_loss"], whole.columns["g_loss"][1100:])
 
 
-@pytest.mark.parametrize("report", ["", "[]", '{"wall_seconds": "long"}', '{"wall_seconds": NaN}'])
-def test_a_report_is_not_trusted_and_is_written_anew(copy, report):
-    (copy / "report.json").write_text(report)
-    assert gan.load_population(copy).wall_seconds is None
-    train(range(300), copy, resume=True)
+BAD_REPORTS = {
+    "empty": "",
+    "a list": "[]",
+    "words": '{"wall_seconds": "long"}',
+    "not a number": '{"wall_seconds": NaN}',
+    "400 digits": f'{{"wall_seconds": 1{"0" * 400}}}',
+    "deep": "[" * 500 + "]" * 500,
+}
+
+
+@pytest.mark.parametrize("report", BAD_REPORTS)
+def test_a_bad_report_is_named_and_repair_writes_it_anew(copy, report):
+    (copy / "report.json").write_text(BAD_REPORTS[report])
+    for attempt in (lambda: gan.load_population(copy), lambda: train(range(300), copy)):
+        with pytest.raises(gan.BadFile, match=r"report\.json is ") as caught:
+            attempt()
+        assert caught.value.path == copy / "report.json"
+    train(range(300), copy, repair=True)
     assert json.loads((copy / "report.json").read_text())["wall_seconds"] is None
 
 
@@ -344,7 +357,7 @@ def test_what_killed_runs_leave_is_not_read_and_is_cleaned_in_the_end(copy, fini
     (copy / ".manifest.json.77.tmp").write_bytes(b"{")
     assert gan.load_population(copy).counts.seeds == 200
     assert len(read(copy)) == 200
-    train(range(300), copy, resume=True)
+    train(range(300), copy)
     names = {path.relative_to(copy).as_posix() for path in copy.rglob("*")}
     assert names == {path.relative_to(finished).as_posix() for path in finished.rglob("*")}
 
@@ -352,20 +365,13 @@ def test_what_killed_runs_leave_is_not_read_and_is_cleaned_in_the_end(copy, fini
 # What is refused
 
 
-def test_a_directory_that_holds_anything_is_refused(tmp_path, copy):
+def test_a_directory_that_holds_anything_else_is_refused(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    for out in (tmp_path / "full", copy, tmp_path / "full" / "thesis.txt"):
+    for out in (tmp_path / "full", tmp_path / "full" / "thesis.txt"):
         with rejects("out", str(out)):
             train(range(3), out)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
-    with pytest.raises(gan.BadFile, match=r"manifest\.json cannot be read"):
-        train(range(3), tmp_path / "full", resume=True)
-
-
-def test_a_directory_can_be_begun_with_resume(tmp_path, whole):
-    train(range(300), str(tmp_path / "new"), resume=True)
-    assert_same_rows(read(tmp_path / "new"), whole)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -391,7 +397,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("field", OTHERS)
 def test_another_configuration_is_refused_by_its_field(copy, finished, field):
-    arguments = {"seeds": range(300), "setup": SETUP, "out": copy, "resume": True} | SETTING
+    arguments = {"seeds": range(300), "setup": SETUP, "out": copy} | SETTING
     with pytest.raises(gan.BadFile, match=rf"manifest\.json has .* as its {field}, and this run"):
         gan.train_population(**arguments | OTHERS[field])
     assert files(copy) == files(finished) and (copy / "report.json").exists()
@@ -443,7 +449,7 @@ def test_a_function_that_holds_itself_is_refused(tmp_path):
 
 def test_fewer_seeds_are_refused(copy):
     with rejects("seeds", 299):
-        train(range(299), copy, resume=True)
+        train(range(299), copy)
 
 
 @pytest.mark.parametrize(
@@ -454,7 +460,6 @@ def test_fewer_seeds_are_refused(copy):
         ("d_lr", {"setup": gan.Setup(GAME, hyperparams=gan.Hyperparams(d_lr=[0.1, 0.2, 0.3]))}),
         ("chunk", {"chunk": 0}),
         ("chunk", {"chunk": 1.5}),
-        ("resume", {"out": None, "resume": True}),
         ("repair", {"out": None, "repair": True}),
         ("finish", {"out": None, "finish": print}),
     ],
@@ -464,6 +469,14 @@ def test_bad_arguments_are_rejected_and_nothing_is_made(tmp_path, name, argument
     with rejects(name):
         gan.train_population(**given)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_without_its_manifest_is_refused(copy):
+    (copy / "manifest.json").unlink()
+    with rejects("out", str(copy)):
+        train(range(300), copy)
+    with pytest.raises(gan.BadFile, match=r"manifest\.json cannot be read"):
+        gan.load_population(copy)
 
 
 # Bad files
@@ -477,7 +490,6 @@ def change_json(out, change):
 
 
 BAD_MANIFESTS = {
-    "missing": (lambda path: path.unlink(), "cannot be read"),
     "empty": (lambda path: path.write_bytes(b""), "is not JSON"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "is not JSON"),
     "binary": (lambda path: path.write_bytes(bytes(range(256))), "is not JSON"),
@@ -511,8 +523,8 @@ def test_a_bad_manifest_is_named(copy, bad):
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     for attempt in (
         lambda: gan.load_population(copy),
-        lambda: train(range(300), copy, resume=True),
-        lambda: train(range(300), copy, resume=True, repair=True),
+        lambda: train(range(300), copy),
+        lambda: train(range(300), copy, repair=True),
     ):
         with pytest.raises(gan.BadFile, match=rf"manifest\.json {message}"):
             attempt()
@@ -570,11 +582,11 @@ BAD_PARTS = {
     ),
     "no seeds": (
         lambda path: rewrite(path, lambda table: table.select(["matched"])),
-        "has other seeds than its name says",
+        "has the column matched of bool, where the run has seed of uint32",
     ),
     "fewer seeds": (
         lambda path: rewrite(path, lambda table: table.slice(0, 99)),
-        "has other seeds than its name says",
+        "has 99 rows, not 100",
     ),
     "other seeds": (
         lambda path: rewrite(path, lambda table: table.take(REVERSED)),
@@ -601,14 +613,14 @@ def test_a_bad_part_is_named_and_repaired_only_when_asked(copy, finished, bad):
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     for attempt in (
         lambda: gan.load_population(copy),
-        lambda: train(range(300), copy, resume=True),
+        lambda: train(range(300), copy),
     ):
         with pytest.raises(gan.BadFile, match=message) as caught:
             attempt()
         assert caught.value.path.parent == copy / "population"
     assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
 
-    train(range(300), copy, resume=True, repair=True)
+    train(range(300), copy, repair=True)
     assert files(copy) - {f"set-aside/{p.name}" for p in copy.glob("set-aside/*")} == files(
         finished
     )
@@ -619,7 +631,7 @@ def test_what_was_set_aside_is_never_overwritten(copy, finished):
     for turn in range(3):
         part = sorted((copy / "population").iterdir())[1]
         part.write_bytes(bytes([turn]))
-        train(range(300), copy, resume=True, repair=True)
+        train(range(300), copy, repair=True)
         if turn == 1:
             next((copy / "set-aside").glob("0-*")).unlink()
     kept = [path.read_bytes() for path in sorted((copy / "set-aside").iterdir())]
@@ -630,8 +642,8 @@ def test_what_was_set_aside_is_never_overwritten(copy, finished):
 def test_a_link_to_nowhere_is_set_aside(copy):
     (copy / "population" / "notes").symlink_to("nowhere")
     with pytest.raises(gan.BadFile, match="notes is no part of a run"):
-        train(range(300), copy, resume=True)
-    assert train(range(300), copy, resume=True, repair=True).counts.seeds == 300
+        train(range(300), copy)
+    assert train(range(300), copy, repair=True).counts.seeds == 300
 
 
 @pytest.mark.parametrize("table", ["curves", "histories"])
@@ -640,7 +652,7 @@ def test_a_bad_side_table_is_named_and_its_seeds_are_run_again(copy, finished, t
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(gan.BadFile, match=rf"{part.name} is damaged"):
         gan.load_population(copy)
-    train(range(300), copy, resume=True, repair=True)
+    train(range(300), copy, repair=True)
     assert files(copy) == files(finished)
     aside = sorted(path.name for path in (copy / "set-aside").iterdir())
     assert len(aside) == 2 and table in aside[0] and "population" in aside[1]
@@ -708,7 +720,7 @@ def test_a_full_disk_leaves_no_broken_part_and_the_run_can_be_resumed(small_disk
     assert caught.value.__notes__ == [f"{kept:,} of 2,000 GANs are kept in {out}"]
     assert not list(out.rglob("*.tmp")) and not (out / "report.json").exists()
     enlarge()
-    assert_same_population(train(range(2000), out, resume=True), whole)
+    assert_same_population(train(range(2000), out), whole)
 
 
 GRID = {"d_lr": [0.01, 0.3], "g_lr": [0.02, 0.2, 0.4]}
@@ -724,9 +736,9 @@ def test_a_grid_goes_to_a_directory_is_resumed_and_grows(tmp_path):
         run(range(60), progress=interrupt, workers=1)
     begun = files(tmp_path)
     assert begun and len(read(tmp_path)) < 360
-    run(range(60), resume=True)
+    run(range(60))
     assert begun < files(tmp_path) and len(read(tmp_path)) == 360
-    grown = run(range(70), resume=True)
+    grown = run(range(70))
     in_memory = train(range(70), grid=GRID)
     assert_same_rows(read(tmp_path), in_memory)
     for loaded in (grown, gan.load_population(tmp_path)):
@@ -737,7 +749,7 @@ def test_a_grid_goes_to_a_directory_is_resumed_and_grows(tmp_path):
         for name, column in gan.tabulate_cells(in_memory).items():
             np.testing.assert_array_equal(gan.tabulate_cells(loaded)[name], column, err_msg=name)
     with pytest.raises(gan.BadFile, match=r"as its grid.g_lr, and this run \[0.02, 0.2\]"):
-        run(range(70), resume=True, grid={**GRID, "g_lr": [0.02, 0.2]})
+        run(range(70), grid={**GRID, "g_lr": [0.02, 0.2]})
 
 
 @pytest.mark.parametrize(
@@ -789,7 +801,7 @@ def test_every_part_is_read_at_most_once(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_read_part", note)
     first = train(range(300), tmp_path, chunk=100)
     assert read == [] and first.counts.seeds == 300
-    second = train(range(500), tmp_path, chunk=100, resume=True)
+    second = train(range(500), tmp_path, chunk=100)
     assert sorted(read) == sorted([*TABLES] * 3)
     assert_same_population(second, gan.load_population(tmp_path))
 
@@ -799,9 +811,9 @@ def test_the_directory_is_locked_until_everything_is_written(tmp_path):
         assert report == json.loads((tmp_path / "report.json").read_text())
         assert report == gan.convergence_report(population)
         with pytest.raises(gan.BadFile, match="is being written to by another run"):
-            train(range(300), tmp_path, resume=True)
+            train(range(300), tmp_path)
         called.append(population)
 
     called = []
     assert [train(range(300), tmp_path, finish=finish)] == called
-    train(range(300), tmp_path, resume=True)
+    train(range(300), tmp_path)
