@@ -138,12 +138,12 @@ def _judge_block(history: History, live: jax.Array) -> _DeviceResults:
         last=jax.tree.map(lambda leaf: leaf[-1], history),
         verdict=jax.vmap(judge, in_axes=-1)(history),
         curves={
-            name: jnp.sum(flags & live, axis=-1) for name, flags in _properties(history).items()
+            name: jnp.sum(flags & live, axis=-1) for name, flags in properties(history).items()
         },
     )
 
 
-def _properties(history: History) -> dict[str, jax.Array]:
+def properties(history: History) -> dict[str, jax.Array]:
     """The properties of a record that curves count: every test of the history, and divergence."""
     leaves = history._asdict().items()
     flags = {name: leaf for name, leaf in leaves if getattr(leaf, "dtype", None) == np.bool_}

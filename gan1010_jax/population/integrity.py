@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gan1010_jax.convergence import count_rows
-from gan1010_jax.population.blocks import no_results
+from gan1010_jax.population.blocks import no_results, properties
 from gan1010_jax.population.settings import RunSettings, count_kept, select_rows
 from gan1010_jax.population.tables import MAIN_TABLE, Results, make_tables, record_columns
 
@@ -137,7 +137,15 @@ def _flaws(
     for name in filter(columns.__contains__, ends):
         if ends[name].tobytes() != columns[name][:kept].tobytes():
             yield "histories", f"ends with another {name} than its row"
-    ever = history.matched.any(axis=1)
-    firsts = np.where(ever, steps[history.matched.argmax(axis=1)], -1)
-    if not np.array_equal(firsts, first[:kept]):
-        yield "histories", "has another first_match_step than its row"
+    misses = np.where(history.matched, -1, np.arange(records)).max(axis=1)
+    ever, at_end = history.matched.any(axis=1), misses < records - 1
+    for name, found, record in (
+        ("first_match_step", ever, history.matched.argmax(axis=1)),
+        ("settled_step", at_end, np.minimum(misses + 1, records - 1)),
+    ):
+        if not np.array_equal(np.where(found, steps[record], -1), columns[name][:kept]):
+            yield "histories", f"has another {name} than its row"
+    for name, flags in properties(history).items():
+        others = curves[name] - flags.sum(axis=0)
+        if not ((others >= 0) & (others <= len(rows) - kept)).all():
+            yield "histories", f"has other counts of {name} than its curves"
