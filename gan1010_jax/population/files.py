@@ -33,7 +33,7 @@ def claim(out: Path, is_ours: Callable[[], bool] = lambda: False) -> Iterator[No
     allowed = "a directory that can be written to, and is new, empty or this run's"
 
     def check_ours() -> None:
-        if not is_empty(out) and not is_ours():
+        if not _is_empty(out) and not is_ours():
             raise InvalidArgument("out", str(out), f"{allowed} (this one holds other files)")
 
     try:
@@ -58,10 +58,12 @@ def claim(out: Path, is_ours: Callable[[], bool] = lambda: False) -> Iterator[No
         lock.release()
 
 
-def is_empty(out: Path) -> bool:
+def _is_empty(out: Path) -> bool:
     """Whether a directory holds nothing but locks and temporary files of runs that were killed."""
     return all(
-        path.name == _LOCK or TEMPORARY.fullmatch(path.name) or (is_folder(path) and is_empty(path))
+        path.name == _LOCK
+        or TEMPORARY.fullmatch(path.name)
+        or (is_folder(path) and _is_empty(path))
         for path in out.iterdir()
     )
 

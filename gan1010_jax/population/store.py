@@ -181,7 +181,7 @@ def _read_part(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Read a part of a table and the facts in its metadata, and check those that are known."""
     path = out / name / part.name
-    data = read_part(path, part.digest, expected.most_bytes(name, part.rows))
+    data = _read_checked(path, part.digest, expected.most_bytes(name, part.rows))
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         facts = dict(json.loads(file.schema_arrow.metadata[_METADATA]))
@@ -197,7 +197,7 @@ def _read_part(
         raise BadFile(path, "is no part of a run") from error
 
 
-def read_part(path: Path, expected: str, most: int) -> bytes:
+def _read_checked(path: Path, expected: str, most: int) -> bytes:
     """The bytes of a part, `most` at most, if they have its digest."""
     data = read_file(path, most)
     if digest(data) != expected:
@@ -291,7 +291,7 @@ class StoredColumns(Mapping[str, np.ndarray]):
 
     def _read(self, name: str, part: Part) -> np.ndarray:
         most = self._expected.most_bytes(MAIN_TABLE, part.rows)
-        data = read_part(self._out / MAIN_TABLE / part.name, part.digest, most)
+        data = _read_checked(self._out / MAIN_TABLE / part.name, part.digest, most)
         return pq.read_table(pa.BufferReader(data), columns=[name])[name].to_numpy()
 
     def __iter__(self) -> Iterator[str]:

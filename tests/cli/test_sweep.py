@@ -40,12 +40,12 @@ def test_a_sweep_goes_on_with_more_seeds_but_not_with_fewer_methods(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     methods = "--methods mse,hinge+r1 --penalty-weight 0.5 --out run".split()
     assert run_program("sweep", [*SWEEP, *methods], monkeypatch) == 0
-    more = [*SWEEP, *methods, "--seeds", "7", "--resume"]
+    more = [*SWEEP, *methods, "--seeds", "7"]
     assert run_program("sweep", more, monkeypatch) == 0
     table = pq.read_table(tmp_path / "run" / "cells.parquet")
     assert set(table["seeds"].to_pylist()) == {7}
     capsys.readouterr()
-    fewer = [*SWEEP, "--methods", "mse", "--out", "run", "--resume"]
+    fewer = [*SWEEP, "--methods", "mse", "--out", "run"]
     assert run_program("sweep", fewer, monkeypatch) == 2
     assert "--methods must be at least those begun in run" in capsys.readouterr().err
 
@@ -62,7 +62,39 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, compilation_cache):
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "of 6,000,000 GANs are kept in runs/sweep-" in printed
-    assert "to go on: python" in printed and printed.rstrip().endswith("--resume")
+    (out,) = tmp_path.glob("runs/*")
+    assert printed.endswith(f" {' '.join(words)} --out runs/{out.name}\n")
+
+
+@pytest.mark.parametrize("state", ["empty", "locked", "compiling", "begun", "one method"])
+def test_the_same_sweep_goes_on_from_every_state(tmp_path, monkeypatch, state):
+    monkeypatch.chdir(tmp_path)
+    out, words = tmp_path / "run", "--x d_lr=0.1,0.5 --seeds 2 --steps 10 --engine vmap --game 10"
+    command = f"{words} --methods mse,hinge --out run"
+    if state == "one method":
+        assert run_program("sweep", f"{words} --methods mse --out run", monkeypatch) == 0
+    elif state == "begun":
+        assert run_program("sweep", command, monkeypatch) == 0
+        for path in (out / "cells.parquet", *out.glob("*/population/*")):
+            path.unlink()
+    else:
+        out.mkdir()
+        if state != "empty":
+            (out / ".lock").touch()
+        if state == "compiling":
+            (out / "mse").mkdir()
+            (out / "mse" / ".lock").touch()
+    assert run_program("sweep", command, monkeypatch) == 0
+    assert run_program("sweep", command, monkeypatch) == 0
+    assert pq.read_table(out / "cells.parquet")["method"].to_pylist() == ["mse"] * 2 + ["hinge"] * 2
+
+
+def test_a_sweep_does_not_go_on_in_a_directory_of_other_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    assert run_program("sweep", [*SWEEP, "--out", "run"], monkeypatch) == 2
+    assert "this one holds other files" in capsys.readouterr().err
 
 
 BAD_SWEEPS = {
@@ -83,9 +115,6 @@ BAD_SWEEPS = {
     "--x d_lr=1 --methods mse+wgan_gp --update-order alternating": "--objective must be",
     "--x penalty_weight=1,2": "--penalty-weight must be",
     "--x d_lr=1 --game 12": "--game must be",
-    "--x d_lr=1 --resume": "--resume must be",
-    "--x d_lr=1 --resume --out run": "--out must be",
-    "--x d_lr=1 --repair": "--repair must be",
     "--x d_lr=1 --steps 15": "--steps must be",
     "--x d_lr=1 --optimizer lion": "--optimizer must be",
 }

@@ -199,7 +199,7 @@ def test_the_columns_do_not_hold_on_to_the_histories():
     """Else memory would grow with seeds times records."""
     engine = ENGINES["fused"]
     structure = jax.tree.structure(gan.Setup())
-    program = _compile_program(engine, structure, 200, 10, np.dtype(np.float32))
+    program = _compile_program(engine, structure, 200, 10, "float32", True)
     seeds, lane = np.arange(engine.block, dtype=np.uint32), np.full(engine.block, 0.01, np.float32)
     kept = run_block(program, seeds, at(lane, lane), kept=5)
     for column in kept.columns.values():
