@@ -17,6 +17,7 @@ from gan1010_jax.errors import BadFile, InvalidArgument
 
 TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 _MAX_JSON = 2**24  # bytes
 _MAX_DEPTH = 200
 
@@ -40,14 +41,14 @@ def claim(out: Path, is_ours: Callable[[], bool] = lambda: False) -> Iterator[No
         out.mkdir(parents=True, exist_ok=True)
         _sync(out.parent)
         check_ours()
-        lock = filelock.FileLock(out / _LOCK)
+        lock = filelock.FileLock(out / _LOCK, fallback_to_soft=False)
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
         raise BadFile(out, "is being written to by another run") from error
-    except NotImplementedError as error:
-        problem = "is on a file system without locks; write to another, such as a local disk"
-        raise BadFile(out, problem) from error
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            problem = "is on a file system without locks: write to another, such as a local disk"
+            raise BadFile(out, problem) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InvalidArgument("out", str(out), f"{allowed} ({error.strerror})") from error

@@ -1,5 +1,7 @@
 """A directory is untrusted input: whatever is in it is loaded right, or rejected by its path."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -299,6 +301,16 @@ def test_an_audit_compares_the_report_with_the_rows(copy):
     report["matched"]["count"] += 1
     (copy / "report.json").write_text(json.dumps(report))
     assert [bad.path for bad in audit_population(copy).bad] == [copy / "report.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(copy, monkeypatch, number):
+    def fail(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(gan.BadFile, match="is on a file system without locks: write to another"):
+        train(copy)
 
 
 # What a fuzzed value of each kind is changed to, beside random ones.
