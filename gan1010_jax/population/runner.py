@@ -136,10 +136,9 @@ class Stored:
         """The parts of the population, in the order of their rows."""
         return [parts[MAIN_TABLE] for _, parts in sorted(self.parts.items())]
 
-    @property
-    def columns(self) -> Mapping[str, np.ndarray]:
-        """The rows of all chunks, a column at a time."""
-        return store.StoredColumns(self._out, self.main_parts, self.expected)
+    def columns_of(self, parts: list[store.Part]) -> Mapping[str, np.ndarray]:
+        """The columns of parts of the population, each read when it is first asked for."""
+        return store.StoredColumns(self._out, parts, self.expected)
 
     def population(
         self, stated: Mapping[str, Any], settings: RunSettings, **session: Any
@@ -150,7 +149,7 @@ class Stored:
         times = {name: report[name] for name in store.TIMES if name in report}
         return make_population(
             settings,
-            Results(self.columns, self._curves, histories),
+            Results(self.columns_of(self.main_parts), self._curves, histories),
             self._counts,
             min(self.parts),
             platform=stated["configuration"]["platform"],
@@ -225,14 +224,12 @@ def _open(
             allowed = f"{stated['seeds']} or more, the number begun in {out}"
             raise InvalidArgument("seeds", settings.seeds, allowed)
         stored.read(stated, partial(store.set_aside, out=out) if repair else store.raise_bad)
-        if settings.seeds > stated["seeds"]:  # even if this is interrupted, the run has these seeds
-            manifest.write_manifest(out, stated | {"seeds": settings.seeds})
         gaps = store.find_gaps(stored.main_parts, settings.rows)
         if stored.parts:
             rows = stored.main_parts[0].rows[:_SAMPLE]
             sample = {
                 "rows": [rows.start, rows.stop],
-                "digest": _digest_columns(stored.columns, len(rows)),
+                "digest": _digest_columns(stored.columns_of(stored.main_parts[:1]), len(rows)),
                 "machine": stated["machine"],
             }
     missing = [[rows.start, rows.stop] for rows in gaps]
@@ -272,8 +269,12 @@ def _digest_columns(columns: Mapping[str, np.ndarray], rows: int) -> str:
 
 
 def _begin(out: Path, settings: RunSettings) -> int:
-    """Write the manifest, unless the run was begun before; the chunk of every process."""
-    if not manifest.is_begun(out):
+    """Write the manifest, unless it is there with as many seeds; the chunk of every process."""
+    if manifest.is_begun(out):
+        stated = manifest.read_manifest(out)
+        if stated["seeds"] == settings.seeds:
+            return settings.chunk
+    else:
         stated = {
             "seeds": settings.seeds,
             "chunk": settings.chunk,
@@ -281,7 +282,7 @@ def _begin(out: Path, settings: RunSettings) -> int:
             "machine": describe_machine(),
             "versions": versions(),
         }
-        manifest.write_manifest(out, stated)
+    manifest.write_manifest(out, stated | {"seeds": settings.seeds})
     return settings.chunk
 
 

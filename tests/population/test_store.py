@@ -285,11 +285,10 @@ def test_an_interrupt_keeps_what_is_complete(tmp_path, finished, when, least):
     assert files(tmp_path) == files(finished)
 
 
-@pytest.mark.parametrize("when", ["compiling", "trained"])
-def test_more_seeds_that_were_asked_for_are_not_forgotten(copy, when):
+def test_more_seeds_that_were_begun_are_not_forgotten(copy):
     def interrupt(done, total):
         assert (done, total) == (300, 400)
-        if when == "compiling" or calls:
+        if calls:
             raise KeyboardInterrupt
         calls.append(done)
 
@@ -300,6 +299,16 @@ def test_more_seeds_that_were_asked_for_are_not_forgotten(copy, when):
     with rejects("seeds", 300):
         train(range(300), copy)
     assert train(range(400), copy).counts.seeds == 400
+
+
+def test_what_stops_before_anything_is_trained_changes_nothing(copy):
+    def interrupt(done, total):
+        raise KeyboardInterrupt  # before the program is compiled
+
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(KeyboardInterrupt):
+        train(range(400), copy, progress=interrupt)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 def test_an_unfinished_directory_opens(copy):
