@@ -11,7 +11,16 @@ import numpy as np
 
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Distribution, Game
-from gan1010_jax.gan import Batch, GANState, Setup, draw_batch, generate, state_shapes, summarize
+from gan1010_jax.gan import (
+    Batch,
+    GANState,
+    Setup,
+    draw_batch,
+    generate,
+    seed_key,
+    state_shapes,
+    summarize,
+)
 from gan1010_jax.methods import HYPERPARAMS, Hyperparams, as_numbers, is_allowed, is_real
 
 MAX_STEPS = 2**31 - 1
@@ -79,7 +88,7 @@ def as_hyperparam(name: str, value: Any) -> np.ndarray:
 def _check_parts(game: Game) -> None:
     """Raise for the first part of a game that does not return the shape that it should."""
     setup, real, latent = Setup(game), game.real.center, game.latent.center
-    key, state = jax.random.key(0), state_shapes(setup)
+    key, state = seed_key(0), state_shapes(setup)
 
     def logit(state):
         return game.discriminator.apply({"params": state.discriminator.params}, real)
@@ -144,7 +153,7 @@ def check_samples(
 
 def check_no_extra_draws(setup: Setup) -> None:
     """Raise unless a step consumes one real sample and one latent, and nothing else."""
-    batch = jax.eval_shape(partial(draw_batch, setup=setup), jax.random.key(0))
+    batch = jax.eval_shape(partial(draw_batch, setup=setup), seed_key(0))
     is_plain = jax.tree.structure(batch) == jax.tree.structure(Batch(0, 0))
     if setup.method.d_steps > 1 or not is_plain:
         allowed = "one whose step takes a real sample and a latent, and draws nothing else"

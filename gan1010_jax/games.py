@@ -90,11 +90,9 @@ class Uniform:
         return (jnp.asarray(self.low) + jnp.asarray(self.high)) / 2
 
     def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
-        """Draw a sample, [units], two coordinates from each block of Threefry."""
+        """Draw a sample, [units]."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
-        keys = jax.random.split(key, -(-low.size // 2))
-        words = jax.random.key_data(jax.vmap(jax.random.fold_in, (0, None))(keys, index))
-        k = (words.reshape(-1)[: low.size] >> 8).astype(jnp.int32)
+        k = (_random_words(key, index, low.size) >> 8).astype(jnp.int32)
         return low + k * ((high - low) / 2**24)
 
     def quadrature(self, order: int) -> Quadrature:
@@ -102,6 +100,17 @@ class Uniform:
         nodes, weights = np.polynomial.legendre.leggauss(order)
         scaled = [(low + high + (high - low) * nodes) / 2 for low, high in zip(self.low, self.high)]
         return product_quadrature([(nodes[:, None], weights / 2) for nodes in scaled])
+
+
+def _random_words(key: chex.PRNGKey, index: chex.Numeric, count: int) -> jax.Array:
+    """Random words uint32 [count], from a key of any implementation."""
+    if jax.random.key_impl(key) != "threefry2x32":
+        return jax.random.bits(jax.random.fold_in(key, index), (count,), jnp.uint32)
+    # A key that was folded in is a block of Threefry's output: two words for the price of one key.
+    # The words of another implementation's key are not random bits: rbg's come twice.
+    keys = jax.random.split(key, -(-count // 2))
+    words = jax.random.key_data(jax.vmap(jax.random.fold_in, (0, None))(keys, index))
+    return words.reshape(-1)[:count]
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,11 @@ class StepInfo(NamedTuple):
     updates: tuple[GANState, ...]
 
 
+def seed_key(seed: chex.Numeric) -> chex.PRNGKey:
+    """The key of a seed, 0 … 2³²-1: `jax.random.key(seed)`, of Threefry whatever JAX's default."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 @jit()
 def init(key: chex.PRNGKey, setup: Setup = Setup()) -> GANState:
     """Initialise both players from one key.
@@ -144,18 +149,15 @@ def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup
 
 def state_shapes(setup: Setup) -> GANState:
     """The `jax.ShapeDtypeStruct`s of `init`'s state."""
-    return jax.eval_shape(partial(init, setup=setup), jax.random.key(0))
+    return jax.eval_shape(partial(init, setup=setup), seed_key(0))
 
 
 @jit()
 def draw_batch(key: chex.PRNGKey, setup: Setup = Setup(), step: chex.Numeric = 0) -> Batch:
     """Draw the batch of a step: one key has a batch for every step."""
     sources = batch_sources(setup)
-    keys = dict(zip(("real", "latent"), jax.random.split(key)))
-    # A split is Threefry on 0 and 1; folding in 2 and 3 continues from there.
-    for number, name in enumerate(("noise", "mix"), start=2):
-        if name in sources:
-            keys[name] = jax.random.fold_in(key, number)
+    # Of Threefry, a split into more keys begins with the same ones.
+    keys = dict(zip(_SOURCES, jax.random.split(key, 1 + max(map(_SOURCES.index, sources)))))
 
     def draw(index):
         drawn = {name: source.sample(keys[name], index) for name, source in sources.items()}
@@ -165,6 +167,9 @@ def draw_batch(key: chex.PRNGKey, setup: Setup = Setup(), step: chex.Numeric = 0
     if d_steps == 1:
         return draw(step)
     return jax.vmap(draw)(d_steps * step + jnp.arange(d_steps))
+
+
+_SOURCES = ("real", "latent", "noise", "mix")
 
 
 def batch_sources(setup: Setup) -> dict[str, Distribution]:

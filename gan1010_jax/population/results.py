@@ -17,7 +17,7 @@ from gan1010_jax.convergence import (
     proportion,
     settling_quantiles,
 )
-from gan1010_jax.gan import Setup
+from gan1010_jax.gan import Setup, seed_key
 from gan1010_jax.methods import Hyperparams
 from gan1010_jax.population.settings import RunSettings, count_cells, shortest
 from gan1010_jax.population.tables import Results
@@ -127,7 +127,7 @@ def _no_history(setup: Setup, records: int) -> History:
         carry, _ = init_carry(key, setup)
         return make_record(carry, np.int32(0), setup)
 
-    shapes = jax.eval_shape(first_record, jax.random.key(0))
+    shapes = jax.eval_shape(first_record, seed_key(0))
     return jax.tree.map(lambda leaf: np.empty((0, records, *leaf.shape), leaf.dtype), shapes)
 
 

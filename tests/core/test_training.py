@@ -1,5 +1,6 @@
 """A run: what its history holds, and that it is a function of its key alone."""
 
+import dataclasses
 from functools import partial
 
 import chex
@@ -16,6 +17,7 @@ from gan1010_jax.training import _all_finite
 
 KEY = jax.random.key(17)
 DIRAC = gan.dirac_game()  # compiles in a tenth of the time of the reference
+MOVING = dataclasses.replace(DIRAC, real=gan.Uniform((0.0,), (1.0,)))  # it draws samples
 
 
 def train_by_hand(key, setup, steps, record_every):
@@ -34,13 +36,19 @@ def train_by_hand(key, setup, steps, record_every):
 
 
 @pytest.mark.parametrize(
-    ("game", "steps", "record_every"),
-    [(gan.pattern_game(), 60, 10), (DIRAC, 60, 1), (DIRAC, 7, 7)],
+    ("game", "steps", "record_every", "key"),
+    [
+        (gan.pattern_game(), 60, 10, KEY),
+        (DIRAC, 60, 1, KEY),
+        (DIRAC, 7, 7, KEY),
+        (MOVING, 20, 4, jax.random.key(17, impl="rbg")),
+        (MOVING, 20, 4, jax.random.key(17, impl="unsafe_rbg")),
+    ],
 )
-def test_a_history_holds_what_a_loop_of_steps_gives(game, steps, record_every):
+def test_a_history_holds_what_a_loop_of_steps_gives(game, steps, record_every, key):
     setup = gan.Setup(game)
-    state, history = gan.train(KEY, setup, steps=steps, record_every=record_every)
-    state_by_hand, history_by_hand = train_by_hand(KEY, setup, steps, record_every)
+    state, history = gan.train(key, setup, steps=steps, record_every=record_every)
+    state_by_hand, history_by_hand = train_by_hand(key, setup, steps, record_every)
     chex.assert_trees_all_equal_shapes_and_dtypes(history, history_by_hand)
     chex.assert_trees_all_close(state, state_by_hand, atol=1e-6)
     chex.assert_trees_all_close(history, history_by_hand, atol=1e-6)
