@@ -1,7 +1,5 @@
 """The 1010-GAN on one screen: two networks, three updates a step, 10,000 steps, 64 seeds."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -72,8 +70,7 @@ def train(key, learning_rate):
 
 
 if __name__ == "__main__":
-    make_key = partial(jax.random.key, impl="threefry2x32")  # whatever the default is
-    keys = jax.vmap(make_key)(jnp.arange(SEEDS))
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(jnp.arange(SEEDS))
     _, g = jax.jit(jax.vmap(train, (0, None)))(keys, LEARNING_RATE)
     output = jax.vmap(G, (0, None))(g, LATENT)
     matches = ((output > 0.5) == (LOW > 0.5)).all(axis=1)
