@@ -93,7 +93,7 @@ class Uniform:
         """Draw a sample, [units]."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
         k = (_random_words(key, index, low.size) >> 8).astype(jnp.int32)
-        return low + k * ((high - low) / 2**24)
+        return low + k.astype(float) * ((high - low) / 2**24)
 
     def quadrature(self, order: int) -> Quadrature:
         """Gauss and Legendre's nodes and weights, `order` a coordinate."""

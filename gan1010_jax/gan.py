@@ -166,7 +166,7 @@ def draw_batch(key: chex.PRNGKey, setup: Setup = Setup(), step: chex.Numeric = 0
     d_steps = setup.method.d_steps
     if d_steps == 1:
         return draw(step)
-    return jax.vmap(draw)(d_steps * step + jnp.arange(d_steps))
+    return jax.vmap(draw)(d_steps * step + jnp.arange(d_steps, dtype=jnp.int32))
 
 
 _SOURCES = ("real", "latent", "noise", "mix")

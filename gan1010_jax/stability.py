@@ -33,6 +33,7 @@ from gan1010_jax.gan import (
     make_batch,
     train_step,
 )
+from gan1010_jax.training import vary_alike
 
 MAX_ORDER = 64
 # By default, the highest order up to this one with at most this many nodes in a distribution.
@@ -206,7 +207,7 @@ def find_equilibrium(
 
     tolerance = 400 * jnp.finfo(start.dtype).eps
     damping = jnp.asarray(FIRST_DAMPING, start.dtype)
-    search = (start, jnp.linalg.norm(field(start)), damping, 0)
+    search = vary_alike((start, jnp.linalg.norm(field(start)), damping, jnp.int32(0)), setup)
     params, *_ = jax.lax.while_loop(is_searching, try_step, search)
     return put(params)
 

@@ -75,6 +75,7 @@ def train_population(
       UnfinishedRun: (a `RuntimeError`) if another process died.
       OSError: if a file cannot be written. What was finished before is kept.
     """
+    _check_jit()
     settings = check_settings(
         RunSettings(seeds, setup, steps, record_every, grid, engine, workers, chunk, progress)
     )
@@ -109,8 +110,16 @@ def train_share(
     Returns:
       The whole population in the first process, and None in the others.
     """
+    _check_jit()
     settings = check_settings(RunSettings(seeds, setup, **options))
     return train_into(Path(out), settings, resume, repair, finish)
+
+
+def _check_jit() -> None:
+    """Raise if JAX is told to compile nothing, as in debugging."""
+    if jax.config.jax_disable_jit:
+        allowed = "False, since a population is trained by a compiled program, unlike gan.train"
+        raise InvalidArgument("jax_disable_jit", True, allowed)
 
 
 def load_population(out: str | Path, setup: Setup | None = None) -> Population:

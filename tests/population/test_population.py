@@ -220,6 +220,22 @@ def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
     assert_leads_to_row(replayed, expected.columns, 2)
 
 
+@pytest.mark.slow
+def test_a_row_is_the_same_where_jax_promotes_no_dtypes(short):
+    setup = gan.Setup(gan.dirac_game())
+    expected = short(range(3), setup)
+    _compile_program.cache_clear()
+    with jax.numpy_dtype_promotion("strict"):
+        population = short(range(3), setup)
+        gan.convergence_report(population)
+    jax.tree.map(np.testing.assert_array_equal, population.history, expected.history)
+
+
+def test_a_population_needs_compilation():
+    with jax.disable_jit(), rejects("jax_disable_jit", True):
+        gan.train_population(range(3))
+
+
 def test_the_first_1024_histories_are_kept(short):
     population = short(range(1100))
     assert population.history.output.shape == (1024, 20, 4)
