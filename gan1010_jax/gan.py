@@ -61,8 +61,13 @@ class Setup:
     @property
     def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
         """D's and G's, at their learning rates."""
-        d_optimizer, g_optimizer = self.method.optimizers
-        return d_optimizer(self.hyperparams.d_lr), g_optimizer(self.hyperparams.g_lr)
+        makers, hyperparams = self.method.optimizers, self.hyperparams
+        made = tuple(make(lr) for make, lr in zip(makers, (hyperparams.d_lr, hyperparams.g_lr)))
+        for optimizer in made:
+            if not isinstance(optimizer, optax.GradientTransformation):
+                allowed = "a function that returns an optax.GradientTransformation"
+                raise InvalidArgument("optimizer", self.method.optimizer, allowed)
+        return made
 
 
 class Player(NamedTuple):
