@@ -17,6 +17,7 @@ from gan1010_jax.checks import (
     check_setup,
     check_state,
     check_steps,
+    checked,
 )
 from gan1010_jax.environment import jit
 from gan1010_jax.gan import (
@@ -61,6 +62,7 @@ class Carry(NamedTuple):
     losses: Losses
 
 
+@checked
 @jit(static_argnames=("steps", "record_every"))
 def train(
     key: chex.PRNGKey,
@@ -239,6 +241,7 @@ class Trace(NamedTuple):
     updates: tuple[GANState, ...]
 
 
+@checked
 @jit(static_argnames=("steps", "record_every"))
 def train_traced(
     key: chex.PRNGKey,

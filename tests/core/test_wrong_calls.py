@@ -1,13 +1,16 @@
 """A wrong call of any public name ends in success or in a documented error, and in no other."""
 
 import inspect
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rejects import rejects
 
 import gan1010_jax as gan
+from gan1010_jax.checks import check_setup
 
 GAME = gan.dirac_game()  # compiles in a tenth of the time of the reference
 METHOD, HYPERPARAMS = gan.Method(), gan.Hyperparams()
@@ -15,6 +18,7 @@ SETUP = gan.Setup(GAME, METHOD, HYPERPARAMS)
 KEY = jax.random.key(0)
 STATE = gan.init(KEY, SETUP)
 BATCH = gan.draw_batch(KEY, SETUP)
+GRADIENT_PENALTY = gan.Method("minimax", "alternating", "wgan_gp")
 MATRIX = np.eye(2, dtype=np.float32)
 LENGTH = {"steps": 2, "record_every": 1}
 REFERENCE = gan.init(KEY)
@@ -32,7 +36,7 @@ WRONG = {
     "-1": -1,
     "'x'": "x",
     "a null": "a\0b",
-    "10**400": 10**400,
+    "10**5000": 10**5000,  # with more digits than Python writes
     "nan": float("nan"),
     "inf": float("inf"),
     "[]": [],
@@ -123,7 +127,7 @@ def call_right(name, population, out):
         "pattern_game": {"pattern": "10"},
         "replay": {"seed": 0, "setup": SETUP, **LENGTH, "engine": "fused"},
         "replay_row": {"population": population, "row": 0},
-        "scalarize": {"fn": abs, "example_args": 1.0},
+        "scalarize": {"fn": lambda x: x, "example_args": 1.0},
         "spectral_radius": {"eigenvalues": MATRIX},
         "step_jacobian": with_state,
         "step_spectrum": with_state,
@@ -138,8 +142,8 @@ def call_right(name, population, out):
             "latent": np.zeros((2, 1)),
             "record_every": 1,
         },
-        "train_population": grid | files | {"workers": 1, "chunk": 2, "out": out / "new"},
-        "train_share": {"seeds": range(2), "setup": SETUP, "out": out / "new", **files},
+        "train_population": grid | files | {"workers": 1, "chunk": 2, "out": "new"},
+        "train_share": {"seeds": range(2), "setup": SETUP, "out": "new", **LENGTH, **files},
         "train_step": {"state": STATE, "batch": BATCH, "setup": SETUP},
         "train_traced": {"key": KEY, "setup": SETUP, **LENGTH},
         "vector_field": with_state,
@@ -165,12 +169,15 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def population():
-    return gan.train_population(range(2), SETUP, **LENGTH)
+def population(tmp_path_factory):
+    out = tmp_path_factory.mktemp("population")
+    gan.train_population(range(2), SETUP, **LENGTH, engine="fused", out=out)
+    return gan.load_population(out), out
 
 
-def call(name, arguments):
+def call(name, arguments, documented=DOCUMENTED):
     """Call a public name; the error that it does not document, if any."""
+    shutil.rmtree("new", ignore_errors=True)
     function = getattr(gan, name)
     kinds = {p.name: p.kind for p in inspect.signature(function).parameters.values()}
     extra = [v for k, v in arguments.items() if kinds.get(k) == inspect.Parameter.VAR_POSITIONAL]
@@ -180,11 +187,31 @@ def call(name, arguments):
     else:
         positional = []
     try:
-        function(*positional, **arguments)
-    except DOCUMENTED:
+        made = function(*positional, **arguments)
+        if name in USES:
+            USES[name](made)
+    except documented:
         return None
     except Exception as error:
         return f"{type(error).__name__}: {error}"[:200]
+
+
+def use(function, *args):
+    """Use a value at a function's first argument, and compute nothing."""
+    return lambda made: jax.eval_shape(lambda *args: function(made)(*args), *args)
+
+
+# What is made of wrong parts is rejected then, or when it is used.
+USES = {
+    **dict.fromkeys(("Constant", "Normal", "Uniform"), use(lambda made: made.sample, KEY)),
+    "Discriminator": use(lambda made: made.init, KEY, np.zeros(3)),
+    "Game": lambda made: check_setup(gan.Setup(made)),
+    "Generator": use(lambda made: made.init, KEY, np.zeros(1)),
+    "Hyperparams": lambda made: check_setup(gan.Setup(GAME, GRADIENT_PENALTY, made)),
+    **dict.fromkeys(("Matches", "Within"), use(lambda made: made, np.zeros(1))),
+    "Method": lambda made: check_setup(gan.Setup(GAME, made)),
+    "Setup": check_setup,
+}
 
 
 def wrong_calls(name, right):
@@ -199,8 +226,49 @@ def test_a_wrong_call_of_a_public_name_ends_in_a_documented_error(
     name, population, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    right = call_right(name, population, tmp_path)
+    right = call_right(name, *population)
+    assert call(name, right, documented=()) is None, "the right call succeeds"
     calls = dict(wrong_calls(name, right))
-    assert len(calls) == len(right) * len(WRONG)
+    assert len(calls) == len(right) * len(WRONG)  # 2,288 in all
     undocumented = {label: call(name, arguments) for label, arguments in calls.items()}
     assert {label: error for label, error in undocumented.items() if error} == {}
+
+
+def test_every_argument_of_every_public_name_is_tried(population):
+    for name in NAMES:
+        parameters = set(inspect.signature(getattr(gan, name)).parameters)
+        parameters -= {"resume", "options", "parent"}  # "parent" is Flax's own
+        if name in ("Discriminator", "Generator"):
+            parameters.remove("name")  # Flax's own, too
+        assert set(call_right(name, *population)) >= parameters, name
+
+
+@pytest.mark.parametrize("record", [r for r in RECORDS if not issubclass(r, Exception)])
+def test_a_record_holds_whatever_it_is_given(record):
+    parameters = inspect.signature(record).parameters.values()
+    fields = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    for wrong in WRONG.values():
+        made = record(*[wrong] * len(fields))
+        assert isinstance(made, record)
+
+
+def test_an_argument_whose_value_cannot_be_written_is_rejected_all_the_same():
+    with rejects("pattern") as caught:
+        gan.pattern_game(10**5000)
+    assert str(caught.value).endswith("got an object of type int")
+
+
+def test_a_rejection_stands_alone():
+    """Without the error of JAX or Flax that led to it."""
+    with rejects("state") as caught:
+        gan.generate(STATE, gan.Setup())
+    assert caught.value.__suppress_context__
+
+
+def test_the_own_error_of_a_function_that_is_given_goes_through():
+    def broken(logit):
+        raise KeyError("broken")
+
+    method = gan.Method(gan.Objective("broken", broken, broken, broken))
+    with pytest.raises(KeyError, match="broken"):
+        gan.train(KEY, gan.Setup(GAME, method), **LENGTH)
