@@ -78,7 +78,8 @@ def train(
     run begins with the shorter one.
 
     Args:
-      key: a typed key, `jax.random.key(seed)`.
+      key: a typed key, `jax.random.key(seed)`. The runs of seeds are those of Threefry, JAX's
+        default; a key of another implementation has a run of its own.
       setup: what is trained; its hyperparameters are scalars.
       steps: how many steps, a positive multiple of `record_every`.
       record_every: the number of steps from record to record; the last step is always recorded.
