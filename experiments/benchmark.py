@@ -31,6 +31,7 @@ from gan1010_jax.cli import number, run
 from gan1010_jax.engines import ENGINES
 from gan1010_jax.environment import count_cores, describe_device, has_avx512, versions
 from gan1010_jax.figures import BLUE, GREEN, GREY, ORANGE, styled, write_figures
+from gan1010_jax.gan import seed_key
 from gan1010_jax.population import claim, write_json
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
@@ -162,7 +163,7 @@ def prepare_torch_compile(seeds: int) -> Call:
 
 def prepare_vmap_scan(seeds: int) -> Call:
     """Plain JAX: `jit` of `vmap` of `train`, a `lax.scan`, for all seeds at once."""
-    keys = jax.vmap(jax.random.key)(np.arange(seeds))
+    keys = jax.vmap(seed_key)(np.arange(seeds))
 
     @cache
     def compile_train(steps):

@@ -15,7 +15,7 @@ import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
 from gan1010_jax.cli import check_number, keep_compiled_programs, number, run
 from gan1010_jax.figures import plot_dirac
-from gan1010_jax.gan import fresh_state, summarize
+from gan1010_jax.gan import fresh_state, seed_key, summarize
 from gan1010_jax.population import claim
 
 START = (1.0, 1.0)
@@ -110,7 +110,7 @@ def main(options: Dirac) -> None:
 def judge(case: Case, update_order: str, options: Dirac) -> tuple[dict, np.ndarray]:
     """The verdict on a method: a row of the table, and the run from START, [steps + 1, 2]."""
     setup = case.setup(options.lr, update_order)
-    keys = jax.random.split(jax.random.key(1), options.starts)
+    keys = jax.random.split(seed_key(1), options.starts)
     drawn = jax.vmap(partial(gan.init, setup=setup))(keys)
     starts = jax.tree.map(jnp.append, state_at(*START, setup), drawn)
     paths = np.asarray(follow(starts, setup, options.steps, case.order))

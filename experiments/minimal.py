@@ -70,7 +70,7 @@ def train(key, learning_rate):
 
 
 if __name__ == "__main__":
-    keys = jax.vmap(jax.random.key)(jnp.arange(SEEDS))
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(jnp.arange(SEEDS))
     _, g = jax.jit(jax.vmap(train, (0, None)))(keys, LEARNING_RATE)
     output = jax.vmap(G, (0, None))(g, LATENT)
     matches = ((output > 0.5) == (LOW > 0.5)).all(axis=1)

@@ -18,6 +18,7 @@ from gan1010_jax.checks import check_whole
 from gan1010_jax.cli import keep_compiled_programs, number, run
 from gan1010_jax.environment import enable_x64
 from gan1010_jax.figures import plot_spectrum
+from gan1010_jax.gan import seed_key
 from gan1010_jax.population import claim
 from gan1010_jax.training import carry_from, first_steps, init_carry, train_record
 
@@ -81,7 +82,7 @@ def check(options: Spectrum) -> None:
 
 def train_to(stops: tuple[int, ...], seeds: int) -> Iterator[tuple[int, gan.GANState]]:
     """Train seeds 0, 1, … and yield each stop, and the states [seeds, ...] there."""
-    seed_keys = jax.vmap(jax.random.key)(np.arange(seeds))
+    seed_keys = jax.vmap(seed_key)(np.arange(seeds))
     carries, keys = jax.vmap(partial(init_carry, setup=SETUP))(seed_keys)
     states = carries.state
     for before, stop in zip((0, *stops), stops):
@@ -135,7 +136,7 @@ def analyze(states: gan.GANState) -> dict[str, Any]:
 def begin_at_equilibria(states: gan.GANState, steps: int) -> list[dict]:
     """Train on from equilibria [seeds, ...]; ten rows on how far the runs have gone."""
     states = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), states)
-    keys = jax.random.split(jax.random.key(BATCH_KEY), len(jax.tree.leaves(states)[0]))
+    keys = jax.random.split(seed_key(BATCH_KEY), len(jax.tree.leaves(states)[0]))
     rows = []
     for first in range(0, steps, steps // 10):
         states, history = advance(states, keys, first, steps // 10)

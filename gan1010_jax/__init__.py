@@ -9,6 +9,7 @@
 `gan.py` is the GAN; read it first.
 """
 
+from gan1010_jax.checks import checked
 from gan1010_jax.convergence import (
     Counts,
     Proportion,
@@ -69,6 +70,11 @@ from gan1010_jax.stability import (
     vector_field,
 )
 from gan1010_jax.training import History, Trace, train, train_on, train_traced
+
+# Here alone, since the checks stand above the GAN, which calls these functions unchecked.
+init, draw_batch, generate = checked(init), checked(draw_batch), checked(generate)
+discriminator_update = checked(discriminator_update)
+generator_update, train_step = checked(generator_update), checked(train_step)
 
 __all__ = [
     "BadFile",

@@ -1,8 +1,12 @@
 """Validation at the public boundary: each check raises an `InvalidArgument`."""
 
+import inspect
+import os
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache, partial, wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import chex
 import jax
@@ -11,11 +15,108 @@ import numpy as np
 
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Distribution, Game
-from gan1010_jax.gan import Batch, GANState, Setup, draw_batch, generate, state_shapes, summarize
-from gan1010_jax.methods import HYPERPARAMS, Hyperparams, as_numbers, is_allowed, is_real
+from gan1010_jax.gan import (
+    Batch,
+    GANState,
+    Setup,
+    draw_batch,
+    generate,
+    seed_key,
+    state_shapes,
+    summarize,
+)
+from gan1010_jax.methods import (
+    HYPERPARAMS,
+    Hyperparams,
+    as_numbers,
+    check_samples_name,
+    is_allowed,
+    is_real,
+)
 
 MAX_STEPS = 2**31 - 1
 MAX_RECORDS = 100_000
+MAX_ORDER = 64  # of a quadrature
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def checked(function: _Function) -> _Function:
+    """A public function whose failure for a wrong argument is an `InvalidArgument`.
+
+    Arguments are looked at when a call has failed, by their names: no call that works is rejected
+    or slowed down, also under `jit`, which itself fails for what is not an array.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except InvalidArgument:
+            raise
+        except Exception:
+            wrong = find_wrong(args, kwargs)
+            if wrong is None:
+                raise
+        raise wrong from None
+
+    def find_wrong(args: Any, kwargs: Any) -> InvalidArgument | None:
+        try:
+            arguments = signature.bind(*args, **kwargs)
+            arguments.apply_defaults()
+            _check_arguments(**arguments.arguments)
+        except InvalidArgument as wrong:
+            return wrong
+        except Exception:  # then the error of the call says more
+            return None
+        return None
+
+    return cast(_Function, call)
+
+
+def _check_arguments(setup: Any, **others: Any) -> None:
+    """Raise for the first argument that is not of the kind that its name says."""
+    setup = check_setup(setup)
+    for name, value in others.items():
+        match name:
+            case "key":
+                check_key(value)
+            case "state":
+                check_state(value, setup)
+            case "batch":
+                _check_batch(value, setup)
+            case "step" if np.shape(as_array(name, value, "a whole number")) != ():
+                raise InvalidArgument(name, describe_array(value), "a whole number")
+            case "step" if not is_real(as_array(name, value, "a whole number")):
+                raise InvalidArgument(name, value, "a whole number")
+            case "samples":
+                check_samples_name(value)
+            case "steps":
+                check_steps(value, others["record_every"])
+            case "latent" if value is not None:
+                _check_latent(value, setup)
+            case "order" if value is not None:
+                check_whole("order", value, 1, MAX_ORDER, ", or None")
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """Raise unless a value is of a kind."""
+    if not isinstance(value, kind):
+        raise InvalidArgument(name, value, f"a {kind.__name__}")
+
+
+def check_path(name: str, value: Any) -> Path:
+    """A path; raise for what cannot be the name of a file."""
+    if not isinstance(value, str | os.PathLike) or "\0" in str(os.fspath(value)):
+        raise InvalidArgument(name, value, "a path")
+    return Path(value)
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Raise unless a value is a function or None."""
+    if value is not None and not callable(value):
+        raise InvalidArgument(name, value, "a function, or None")
 
 
 def check_key(key: chex.PRNGKey) -> None:
@@ -44,10 +145,8 @@ def check_setup(setup: Setup, seeds: int | None = None) -> Setup:
     Returns:
       The setup with its hyperparameters in JAX's default float type.
     """
-    if not isinstance(setup, Setup):
-        raise InvalidArgument("setup", setup, "a Setup")
-    if not isinstance(setup.hyperparams, Hyperparams):
-        raise InvalidArgument("hyperparams", setup.hyperparams, "a Hyperparams")
+    check_kind("setup", setup, Setup)
+    check_kind("hyperparams", setup.hyperparams, Hyperparams)
     _check_parts(setup.game)
     floats = {name: _as_float(name, x, seeds) for name, x in vars(setup.hyperparams).items()}
     return replace(setup, hyperparams=Hyperparams(**floats))
@@ -79,25 +178,28 @@ def as_hyperparam(name: str, value: Any) -> np.ndarray:
 def _check_parts(game: Game) -> None:
     """Raise for the first part of a game that does not return the shape that it should."""
     setup, real, latent = Setup(game), game.real.center, game.latent.center
-    key, state = jax.random.key(0), state_shapes(setup)
+    key, state = seed_key(0), state_shapes(setup)
 
     def logit(state):
         return game.discriminator.apply({"params": state.discriminator.params}, real)
 
     summary = jax.eval_shape(partial(summarize, setup=setup), state)
+    units = getattr(summary, "size", None)
     for part, function, argument, shape in (
         ("real samples have", game.real.sample, key, real.shape),
         ("latent samples have", game.latent.sample, key, latent.shape),
         ("discriminator gives", logit, state, ()),
         ("generator gives", partial(generate, setup=setup), state, real.shape),
-        ("summary_fn gives", partial(summarize, setup=setup), state, (summary.size,)),
+        ("summary_fn gives", partial(summarize, setup=setup), state, (units,)),
         ("matched gives", game.matched, summary, ()),
         ("in_support gives", game.in_support, summary, ()),
     ):
         # A partial, since `eval_shape` keeps a weak reference to the function.
-        found = jax.eval_shape(partial(function), argument).shape
+        result = jax.eval_shape(partial(function), argument)
+        found = getattr(result, "shape", None)
         if found != shape:
-            allowed = f"one whose {part} the shape {[*shape]}, and not {[*found]}"
+            other = result if found is None else [*found]
+            allowed = f"one whose {part} the shape {[*shape]}, and not {other}"
             raise InvalidArgument("game", game.name, allowed)
 
 
@@ -115,19 +217,53 @@ def check_steps(steps: int, record_every: int, most: int = MAX_STEPS) -> None:
 
 def check_state(state: GANState, setup: Setup) -> None:
     """Raise unless a state has the tree, shapes and dtypes of `init`'s, naming the first leaf."""
-    if not isinstance(state, GANState):
-        raise InvalidArgument("state", state, "a GANState")
+    check_kind("state", state, GANState)
+    _check_tree("state", state, state_shapes(setup), "init")
 
-    def describe(tree: GANState) -> dict[str, Any]:
+
+def _check_batch(batch: Batch, setup: Setup) -> None:
+    """Raise unless a batch has the tree, shapes and dtypes of `draw_batch`'s."""
+    check_kind("batch", batch, Batch)
+    _check_tree("batch", batch, _batch_shapes(setup), "draw_batch")
+
+
+def _check_tree(name: str, tree: Any, shapes: Any, function: str) -> None:
+    """Raise for the first leaf of a pytree that is not as in what a function returns."""
+
+    def describe(tree: Any) -> dict[str, Any]:
         leaves = jax.tree.leaves_with_path(tree)
         return {jax.tree_util.keystr(path): describe_array(leaf) for path, leaf in leaves}
 
-    given, wanted = describe(state), describe(state_shapes(setup))
+    given, wanted = describe(tree), describe(shapes)
     for path in [*wanted, *given]:
         here, there = given.get(path, "nothing"), wanted.get(path, "nothing")
-        if here != there:
-            allowed = f"what init gives for this game and method, which has {there} at {path}"
-            raise InvalidArgument("state", here, allowed)
+        if not isinstance(here, str) or here != there:
+            allowed = f"what {function} gives for this game and method, which has {there} at {path}"
+            raise InvalidArgument(name, here, allowed)
+
+
+def _batch_shapes(setup: Setup) -> Batch:
+    """The `jax.ShapeDtypeStruct`s of a batch."""
+    return jax.eval_shape(partial(draw_batch, setup=setup), seed_key(0))
+
+
+def _check_latent(latent: Any, setup: Setup) -> None:
+    """Raise unless these are latents [..., latent units]."""
+    (units,) = setup.game.latent.center.shape
+    allowed = f"an array of numbers, [..., {units}]"
+    array = as_array("latent", latent, allowed)
+    if array.shape[-1:] != (units,) or not is_real(array):
+        raise InvalidArgument("latent", describe_array(array), allowed)
+
+
+def check_square(name: str, matrix: Any) -> Any:
+    """A matrix [..., n, n]; raise for anything else."""
+    allowed = "an array of numbers, [..., n, n]"
+    array = as_array(name, matrix, allowed)
+    is_square = array.ndim >= 2 and array.shape[-1] == array.shape[-2]
+    if not is_square or not jnp.issubdtype(array.dtype, jnp.number):
+        raise InvalidArgument(name, describe_array(matrix), allowed)
+    return array
 
 
 def check_samples(
@@ -144,7 +280,7 @@ def check_samples(
 
 def check_no_extra_draws(setup: Setup) -> None:
     """Raise unless a step consumes one real sample and one latent, and nothing else."""
-    batch = jax.eval_shape(partial(draw_batch, setup=setup), jax.random.key(0))
+    batch = _batch_shapes(setup)
     is_plain = jax.tree.structure(batch) == jax.tree.structure(Batch(0, 0))
     if setup.method.d_steps > 1 or not is_plain:
         allowed = "one whose step takes a real sample and a latent, and draws nothing else"

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan1010_jax.checks import as_array, check_kind
 from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.methods import is_real
 from gan1010_jax.training import History
 
 
@@ -48,7 +50,16 @@ VERDICT_MEANINGS = {
 
 
 def judge(history: History) -> Verdict:
-    """Judge one run by its records."""
+    """Judge one run by its records.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but the `History` of one run.
+    """
+    check_kind("history", history, History)
+    flags = (history.step, history.finite, history.matched, history.in_support)
+    shapes = [getattr(leaf, "shape", None) for leaf in flags]
+    if shapes[0] in (None, ()) or shapes[0] == (0,) or shapes != [shapes[0][:1]] * 4:
+        raise InvalidArgument("history", shapes, "of one run, each test [records]")
     matched = history.matched
     ever_matched = matched.any()
     # From the record after the last miss on, every record matches.
@@ -85,20 +96,37 @@ def wilson_interval(
     Raises:
       InvalidArgument: (a `ValueError`) for a count, total or confidence outside these limits.
     """
-    count, total = np.asarray(count, dtype=np.float64), np.asarray(total)
+    count, total, confidence = (
+        _as_floats(name, value)
+        for name, value in (("count", count), ("total", total), ("confidence", confidence))
+    )
     if not np.all(total >= 1):
         raise InvalidArgument("total", total, "1 or more")
     if not np.all((count >= 0) & (count <= total)):
         raise InvalidArgument("count", count, f"from 0 to the total, {total}")
-    if not 0 < confidence < 1:
+    if confidence.ndim or not 0 < confidence < 1:
         raise InvalidArgument("confidence", confidence, "between 0 and 1")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    try:
+        np.broadcast_shapes(count.shape, total.shape)
+    except ValueError:
+        raise InvalidArgument(
+            "total", total, f"of a shape like the count's, {count.shape}"
+        ) from None
+    z = NormalDist().inv_cdf((1 + float(confidence)) / 2)
     p = count / total
     center = p + z**2 / (2 * total)
     half_width = z * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
     scale = 1 + z**2 / total
     low, high = (center - half_width) / scale, (center + half_width) / scale
     return np.where(count == 0, 0.0, low), np.where(count == total, 1.0, high)
+
+
+def _as_floats(name: str, value: Any) -> np.ndarray:
+    """Numbers as float64; raise for anything else."""
+    array = np.asarray(as_array(name, value, "a number, or an array of them"))
+    if not is_real(array):
+        raise InvalidArgument(name, value, "a number, or an array of them")
+    return array.astype(np.float64)
 
 
 class Counts(NamedTuple):

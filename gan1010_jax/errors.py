@@ -22,7 +22,10 @@ class InvalidArgument(ValueError):
 
     def explain(self, name: str) -> str:
         """The message, with a name for the argument such as the command line's."""
-        given = repr(self.value)
+        try:
+            given = repr(self.value)
+        except Exception:  # such as of an integer with more digits than Python writes
+            given = f"an object of type {type(self.value).__name__}"
         if len(given) > LONGEST_VALUE:
             given = f"{given[:LONGEST_VALUE]}…"
         return f"{name} must be {self.allowed}; got {given}"

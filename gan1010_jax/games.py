@@ -53,11 +53,30 @@ def product_quadrature(parts: Sequence[Quadrature]) -> Quadrature:
     return np.concatenate(nodes, axis=1), np.prod(weights, axis=0)
 
 
+def _check_coordinates(**parts: Any) -> None:
+    """Raise unless each part has a number for every coordinate, and all have as many."""
+    (first, values), *_ = parts.items()
+    for name, part in parts.items():
+        is_list = isinstance(part, tuple | list) and len(part) > 0
+        if not is_list or not all(isinstance(x, jax.core.Tracer) or _is_number(x) for x in part):
+            raise InvalidArgument(name, part, "a tuple of numbers, one for each coordinate")
+        if len(part) != len(values):
+            raise InvalidArgument(name, part, f"as long as {first}, {len(values)} numbers")
+
+
 @dataclass(frozen=True)
 class Constant:
-    """The distribution of a single point, [units]."""
+    """The distribution of a single point, [units].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but a tuple of numbers.
+    """
 
     value: tuple[float, ...]
+
+    def __post_init__(self):
+        """Reject what is not a point."""
+        _check_coordinates(value=self.value)
 
     @property
     def center(self) -> jax.Array:
@@ -79,10 +98,17 @@ class Uniform:
     """Independent uniform coordinates in [low, high), each a tuple of `units` numbers.
 
     A coordinate takes 24 random bits, low + (high - low) k/2²⁴, whatever the float type.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but two tuples of numbers, equally long.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self):
+        """Reject what is not a box."""
+        _check_coordinates(low=self.low, high=self.high)
 
     @property
     def center(self) -> jax.Array:
@@ -90,12 +116,10 @@ class Uniform:
         return (jnp.asarray(self.low) + jnp.asarray(self.high)) / 2
 
     def sample(self, key: chex.PRNGKey, index: chex.Numeric = 0) -> jax.Array:
-        """Draw a sample, [units], two coordinates from each block of Threefry."""
+        """Draw a sample, [units]."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
-        keys = jax.random.split(key, -(-low.size // 2))
-        words = jax.random.key_data(jax.vmap(jax.random.fold_in, (0, None))(keys, index))
-        k = (words.reshape(-1)[: low.size] >> 8).astype(jnp.int32)
-        return low + k * ((high - low) / 2**24)
+        k = (_random_words(key, index, low.size) >> 8).astype(jnp.int32)
+        return low + k.astype(float) * ((high - low) / 2**24)
 
     def quadrature(self, order: int) -> Quadrature:
         """Gauss and Legendre's nodes and weights, `order` a coordinate."""
@@ -104,12 +128,31 @@ class Uniform:
         return product_quadrature([(nodes[:, None], weights / 2) for nodes in scaled])
 
 
+def _random_words(key: chex.PRNGKey, index: chex.Numeric, count: int) -> jax.Array:
+    """Random words uint32 [count], from a key of any implementation."""
+    if jax.random.key_impl(key) != "threefry2x32":
+        return jax.random.bits(jax.random.fold_in(key, index), (count,), jnp.uint32)
+    # A key that was folded in is a block of Threefry's output: two words for the price of one key.
+    # The words of another implementation's key are not random bits: rbg's come twice.
+    keys = jax.random.split(key, -(-count // 2))
+    words = jax.random.key_data(jax.vmap(jax.random.fold_in, (0, None))(keys, index))
+    return words.reshape(-1)[:count]
+
+
 @dataclass(frozen=True)
 class Normal:
-    """Independent Gaussian coordinates with these means and standard deviations."""
+    """Independent Gaussian coordinates with these means and standard deviations.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but two tuples of numbers, equally long.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self):
+        """Reject what are not means and deviations."""
+        _check_coordinates(mean=self.mean, std=self.std)
 
     @property
     def center(self) -> jax.Array:
@@ -130,10 +173,18 @@ class Normal:
 
 @dataclass(frozen=True)
 class Within:
-    """The test that every coordinate lies in its closed range: [..., units] -> bool [...]."""
+    """The test that every coordinate lies in its closed range: [..., units] -> bool [...].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but two tuples of numbers, equally long.
+    """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self):
+        """Reject what are not ranges."""
+        _check_coordinates(low=self.low, high=self.high)
 
     def __call__(self, output: jax.Array) -> jax.Array:
         """Test an output."""
@@ -143,13 +194,32 @@ class Within:
 
 @dataclass(frozen=True)
 class Matches:
-    """The test that every coordinate is on its bit's side of 0.5: [..., units] -> bool [...]."""
+    """The test that every coordinate is on its bit's side of 0.5: [..., units] -> bool [...].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but a tuple of zeros and ones.
+    """
 
     bits: tuple[int, ...]
+
+    def __post_init__(self):
+        """Reject what are not bits."""
+        _check_coordinates(bits=self.bits)
+        if not set(self.bits) <= {0, 1}:
+            raise InvalidArgument("bits", self.bits, "a tuple of zeros and ones")
 
     def __call__(self, output: jax.Array) -> jax.Array:
         """Test an output."""
         return jnp.all(jnp.where(jnp.asarray(self.bits) == 1, output > 0.5, output < 0.5), axis=-1)
+
+
+# The methods of a game's parts that are not functions.
+_METHODS = {
+    "discriminator": ("init", "apply"),
+    "generator": ("init", "apply"),
+    "real": ("sample",),
+    "latent": ("sample",),
+}
 
 
 @jax.tree_util.register_static
@@ -171,7 +241,7 @@ class Game:
         `GAMES` and its arguments. None for a game of your own.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for parts that are not hashable.
+      InvalidArgument: (a `ValueError`) for parts of another kind, or that are not hashable.
     """
 
     name: str
@@ -185,12 +255,22 @@ class Game:
     recipe: tuple[str, tuple[Any, ...]] | None = None
 
     def __post_init__(self):
-        """Reject parts that are not hashable."""
+        """Reject parts that are not hashable, or lack what a game calls."""
         try:
             hash(self)
         except TypeError as error:
             allowed = f"one of hashable parts, such as tuples and frozen dataclasses ({error})"
             raise InvalidArgument("game", self.name, allowed) from None
+        if not isinstance(self.name, str):
+            raise InvalidArgument("name", self.name, "a string")
+        for name, methods in _METHODS.items():
+            part = getattr(self, name)
+            if not all(callable(getattr(part, method, None)) for method in methods):
+                raise InvalidArgument(name, part, f"an object with {' and '.join(methods)}")
+        for name in ("matched", "in_support", "summary_fn"):
+            part = getattr(self, name)
+            if not callable(part) and (name != "summary_fn" or part is not None):
+                raise InvalidArgument(name, part, "a function")
 
     def __repr__(self) -> str:
         """Its name, which says enough of a built-in game."""
@@ -274,8 +354,18 @@ def _both_players(state: Any) -> jax.Array:
 
 def _is_finite(value: object) -> bool:
     """Whether a value is a number, and finite in single precision too."""
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return is_number and bool(abs(value) <= float(np.finfo(np.float32).max))
+    return _is_number(value) and bool(abs(value) <= float(np.finfo(np.float32).max))
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a real number that a float can hold, infinite ones included."""
+    is_number = isinstance(value, int | float | np.floating | np.integer)
+    if not is_number or isinstance(value, bool):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:
+        return False
 
 
 # Every built-in game, by its name.

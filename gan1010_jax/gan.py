@@ -61,8 +61,13 @@ class Setup:
     @property
     def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
         """D's and G's, at their learning rates."""
-        d_optimizer, g_optimizer = self.method.optimizers
-        return d_optimizer(self.hyperparams.d_lr), g_optimizer(self.hyperparams.g_lr)
+        makers, hyperparams = self.method.optimizers, self.hyperparams
+        made = tuple(make(lr) for make, lr in zip(makers, (hyperparams.d_lr, hyperparams.g_lr)))
+        for optimizer in made:
+            if not isinstance(optimizer, optax.GradientTransformation):
+                allowed = "a function that returns an optax.GradientTransformation"
+                raise InvalidArgument("optimizer", self.method.optimizer, allowed)
+        return made
 
 
 class Player(NamedTuple):
@@ -119,6 +124,11 @@ class StepInfo(NamedTuple):
     updates: tuple[GANState, ...]
 
 
+def seed_key(seed: chex.Numeric) -> chex.PRNGKey:
+    """The key of a seed, 0 … 2³²-1: `jax.random.key(seed)`, of Threefry whatever JAX's default."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 @jit()
 def init(key: chex.PRNGKey, setup: Setup = Setup()) -> GANState:
     """Initialise both players from one key.
@@ -144,18 +154,15 @@ def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup
 
 def state_shapes(setup: Setup) -> GANState:
     """The `jax.ShapeDtypeStruct`s of `init`'s state."""
-    return jax.eval_shape(partial(init, setup=setup), jax.random.key(0))
+    return jax.eval_shape(partial(init, setup=setup), seed_key(0))
 
 
 @jit()
 def draw_batch(key: chex.PRNGKey, setup: Setup = Setup(), step: chex.Numeric = 0) -> Batch:
     """Draw the batch of a step: one key has a batch for every step."""
     sources = batch_sources(setup)
-    keys = dict(zip(("real", "latent"), jax.random.split(key)))
-    # A split is Threefry on 0 and 1; folding in 2 and 3 continues from there.
-    for number, name in enumerate(("noise", "mix"), start=2):
-        if name in sources:
-            keys[name] = jax.random.fold_in(key, number)
+    # Of Threefry, a split into more keys begins with the same ones.
+    keys = dict(zip(_SOURCES, jax.random.split(key, 1 + max(map(_SOURCES.index, sources)))))
 
     def draw(index):
         drawn = {name: source.sample(keys[name], index) for name, source in sources.items()}
@@ -164,7 +171,10 @@ def draw_batch(key: chex.PRNGKey, setup: Setup = Setup(), step: chex.Numeric = 0
     d_steps = setup.method.d_steps
     if d_steps == 1:
         return draw(step)
-    return jax.vmap(draw)(d_steps * step + jnp.arange(d_steps))
+    return jax.vmap(draw)(d_steps * step + jnp.arange(d_steps, dtype=jnp.int32))
+
+
+_SOURCES = ("real", "latent", "noise", "mix")
 
 
 def batch_sources(setup: Setup) -> dict[str, Distribution]:

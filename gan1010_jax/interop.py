@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan1010_jax.checks import as_array, check_setup, describe_array
+from gan1010_jax.checks import as_array, check_kind, check_setup, describe_array
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.gan import GANState, Setup, fresh_state, state_shapes
+from gan1010_jax.gan import GANState, Player, Setup, fresh_state, state_shapes
 
 
 def params_from_torch(
@@ -57,8 +57,11 @@ def params_to_torch(state: GANState) -> tuple[dict[str, np.ndarray], dict[str, n
         d.load_state_dict({name: torch.tensor(value) for name, value in d_params.items()})
 
     Raises:
-      InvalidArgument: (a `ValueError`) if a network is not the package's own.
+      InvalidArgument: (a `ValueError`) if it is no state, or a network is not the package's own.
     """
+    check_kind("state", state, GANState)
+    for player in state:
+        check_kind("state", player, Player)
     d_params, g_params = (_to_torch(player.params) for player in state)
     return d_params, g_params
 

@@ -166,12 +166,30 @@ class Objective:
       d_real: D's loss on a real sample.
       d_fake: D's loss on a fake sample.
       g: G's loss on a fake sample.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a name that is not a string, or a loss that is not a
+        function.
     """
 
     name: str
     d_real: _Loss = field(repr=False)
     d_fake: _Loss = field(repr=False)
     g: _Loss = field(repr=False)
+
+    def __post_init__(self):
+        """Reject other names than strings, and other losses than functions."""
+        _check_functions(self, ("d_real", "d_fake", "g"))
+
+
+def _check_functions(part: Any, names: tuple[str, ...], allowed: str = "a function") -> None:
+    """Raise unless a part of a method is named by a string, and these attributes are functions."""
+    if not isinstance(part.name, str):
+        raise InvalidArgument("name", part.name, "a string, and come before the functions")
+    for name in names:
+        value = getattr(part, name)
+        if not callable(value) and (value is not None or "None" not in allowed):
+            raise InvalidArgument(name, value, allowed)
 
 
 # In each formula, u is D's logit and σ(u) the probability of "real". By `softplus`, -log σ(u) is
@@ -245,8 +263,8 @@ class Penalty:
       objectives: the only named objectives that it is defined for, or None for any.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for unknown `samples` or `hyperparams`, or for a name that
-        is not a string.
+      InvalidArgument: (a `ValueError`) for unknown `samples` or `hyperparams`, for a name that is
+        not a string, or a term that is not a function.
     """
 
     name: str
@@ -259,13 +277,15 @@ class Penalty:
 
     def __post_init__(self):
         """Reject a function in place of the name, and unknown samples or hyperparameters."""
-        if not isinstance(self.name, str):
-            raise InvalidArgument("name", self.name, "a string, and come before the functions")
+        _check_functions(self, ("d", "g"), "a function or None")
         check_samples_name(self.samples)
-        known = set(PENALTY_HYPERPARAMS)
-        if not isinstance(self.hyperparams, tuple) or not set(self.hyperparams) <= known:
+        if not isinstance(self.needs_mix, bool):
+            raise InvalidArgument("needs_mix", self.needs_mix, "True or False")
+        if not _are_strings(self.hyperparams) or not {*self.hyperparams} <= {*PENALTY_HYPERPARAMS}:
             allowed = f"a tuple of some of {', '.join(PENALTY_HYPERPARAMS)}"
             raise InvalidArgument("hyperparams", self.hyperparams, allowed)
+        if self.objectives is not None and not _are_strings(self.objectives):
+            raise InvalidArgument("objectives", self.objectives, "a tuple of names, or None")
 
     def term(self, player: str, samples: str) -> Callable[[PenaltyContext], jax.Array] | None:
         """The term of a player's update on these samples, or None."""
@@ -274,9 +294,14 @@ class Penalty:
         return self.d if samples in (self.samples, "both") else None
 
 
+def _are_strings(names: Any) -> bool:
+    """Whether names are a tuple of strings."""
+    return isinstance(names, tuple) and all(isinstance(name, str) for name in names)
+
+
 def check_samples_name(samples: str) -> None:
     """Raise `InvalidArgument` unless `samples` is one of `SAMPLES`."""
-    if samples not in SAMPLES:
+    if not isinstance(samples, str) or samples not in SAMPLES:
         raise InvalidArgument("samples", samples, f"one of {', '.join(SAMPLES)}")
 
 
@@ -374,7 +399,7 @@ class Method:
         _look_up(self, "objective", OBJECTIVES, Objective, "an Objective")
         _look_up(self, "penalty", PENALTIES, Penalty, "a Penalty")
         for name, choices in (("update_order", UPDATE_ORDERS), ("first", PLAYERS)):
-            if getattr(self, name) not in choices:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise InvalidArgument(name, getattr(self, name), f"one of {', '.join(choices)}")
         if type(self.d_steps) is not int or not 1 <= self.d_steps <= MAX_D_STEPS:
             allowed = f"a whole number from 1 to {MAX_D_STEPS}"

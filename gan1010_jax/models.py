@@ -1,11 +1,17 @@
 """The two networks, with the initialisation that PyTorch's `nn.Linear` gives them."""
 
 import math
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+
+from gan1010_jax.errors import InvalidArgument
+
+MAX_UNITS = 2**16
 
 
 def _symmetric_uniform(fan_in: int) -> nn.initializers.Initializer:
@@ -20,6 +26,14 @@ def _symmetric_uniform(fan_in: int) -> nn.initializers.Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return initialize
+
+
+def _check_units(**counts: Any) -> None:
+    """Raise for a number of units that is not one."""
+    for name, units in counts.items():
+        is_whole = isinstance(units, int | np.integer) and not isinstance(units, bool)
+        if not is_whole or not 1 <= units <= MAX_UNITS:
+            raise InvalidArgument(name, units, f"a whole number from 1 to {MAX_UNITS}")
 
 
 class Linear(nn.Module):
@@ -51,6 +65,10 @@ class Discriminator(nn.Module):
 
     hidden: int = 3
 
+    def __post_init__(self) -> None:  # noqa: D105
+        _check_units(hidden=self.hidden)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, sample: jax.Array) -> jax.Array:  # noqa: D102
         hidden = nn.sigmoid(Linear(self.hidden)(sample))
@@ -62,6 +80,10 @@ class Generator(nn.Module):
 
     units: int = 4
     hidden: int = 3
+
+    def __post_init__(self) -> None:  # noqa: D105
+        _check_units(units=self.units, hidden=self.hidden)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, latent: jax.Array) -> jax.Array:  # noqa: D102

@@ -20,8 +20,17 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from gan1010_jax.checks import check_setup, check_state, check_whole
+from gan1010_jax.checks import (
+    MAX_ORDER,
+    as_array,
+    check_setup,
+    check_square,
+    check_state,
+    check_whole,
+    checked,
+)
 from gan1010_jax.environment import jit
+from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.games import Distribution, Quadrature, product_quadrature
 from gan1010_jax.gan import (
     Batch,
@@ -33,8 +42,8 @@ from gan1010_jax.gan import (
     make_batch,
     train_step,
 )
+from gan1010_jax.training import vary_alike
 
-MAX_ORDER = 64
 # By default, the highest order up to this one with at most this many nodes in a distribution.
 DEFAULT_ORDER, DEFAULT_NODES = 16, 1024
 NODES_AT_ONCE = 1024  # evaluated by one `vmap`
@@ -42,6 +51,7 @@ NODES_AT_ONCE = 1024  # evaluated by one `vmap`
 FIRST_DAMPING, MAX_TRIALS = 1e-4, 300
 
 
+@checked
 @jit(static_argnames="order")
 def step_spectrum(
     state: GANState,
@@ -73,10 +83,19 @@ def step_spectrum(
 
 
 def spectral_radius(eigenvalues: jax.Array) -> jax.Array:
-    """The largest modulus of eigenvalues [..., n], [...]."""
-    return jnp.abs(eigenvalues).max(axis=-1)
+    """The largest modulus of eigenvalues [..., n], [...].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but an array of numbers.
+    """
+    allowed = "an array of numbers, [..., n], with n above zero"
+    array = as_array("eigenvalues", eigenvalues, allowed)
+    if not array.shape[-1:] > (0,) or not jnp.issubdtype(array.dtype, jnp.number):
+        raise InvalidArgument("eigenvalues", eigenvalues, allowed)
+    return jnp.abs(array).max(axis=-1)
 
 
+@checked
 @jit(static_argnames="order")
 def step_jacobian(
     state: GANState,
@@ -99,6 +118,7 @@ def step_jacobian(
     return jax.jacfwd(step)(vector)
 
 
+@checked
 @jit(static_argnames="order")
 def expected_step(
     state: GANState,
@@ -116,6 +136,7 @@ def expected_step(
     return _expectation(lambda batch: train_step(state, batch, setup)[0], *nodes)
 
 
+@checked
 @jit(static_argnames="order")
 def vector_field(
     state: GANState,
@@ -143,6 +164,7 @@ def vector_field(
     return _expectation(velocity, *_batch_quadrature(setup, order, d_steps=1))
 
 
+@checked
 @jit(static_argnames="order")
 def field_jacobian(
     state: GANState,
@@ -163,6 +185,7 @@ def field_jacobian(
     return jax.jacfwd(field)(params)
 
 
+@checked
 @jit(static_argnames="order")
 def find_equilibrium(
     state: GANState,
@@ -206,18 +229,28 @@ def find_equilibrium(
 
     tolerance = 400 * jnp.finfo(start.dtype).eps
     damping = jnp.asarray(FIRST_DAMPING, start.dtype)
-    search = (start, jnp.linalg.norm(field(start)), damping, 0)
+    search = vary_alike((start, jnp.linalg.norm(field(start)), damping, jnp.int32(0)), setup)
     params, *_ = jax.lax.while_loop(is_searching, try_step, search)
     return put(params)
 
 
 def symmetric_part(jacobian: jax.Array) -> jax.Array:
-    """(J + Jᵀ)/2 of a Jacobian [..., n, n]."""
+    """(J + Jᵀ)/2 of a Jacobian [..., n, n].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another shape.
+    """
+    jacobian = check_square("jacobian", jacobian)
     return (jacobian + jacobian.mT) / 2
 
 
 def antisymmetric_part(jacobian: jax.Array) -> jax.Array:
-    """(J - Jᵀ)/2 of a Jacobian [..., n, n]."""
+    """(J - Jᵀ)/2 of a Jacobian [..., n, n].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another shape.
+    """
+    jacobian = check_square("jacobian", jacobian)
     return (jacobian - jacobian.mT) / 2
 
 

@@ -1,7 +1,7 @@
 """One run of training: `lax.scan` over the records, and within each a loop over its steps."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import chex
@@ -17,6 +17,7 @@ from gan1010_jax.checks import (
     check_setup,
     check_state,
     check_steps,
+    checked,
 )
 from gan1010_jax.environment import jit
 from gan1010_jax.gan import (
@@ -61,6 +62,7 @@ class Carry(NamedTuple):
     losses: Losses
 
 
+@checked
 @jit(static_argnames=("steps", "record_every"))
 def train(
     key: chex.PRNGKey,
@@ -76,7 +78,8 @@ def train(
     run begins with the shorter one.
 
     Args:
-      key: a typed key, `jax.random.key(seed)`.
+      key: a typed key, `jax.random.key(seed)`. The runs of seeds are those of Threefry, JAX's
+        default; a key of another implementation has a run of its own.
       setup: what is trained; its hyperparameters are scalars.
       steps: how many steps, a positive multiple of `record_every`.
       record_every: the number of steps from record to record; the last step is always recorded.
@@ -102,6 +105,7 @@ def _start(
     # To `jit` a default argument is a constant; behind a barrier it compiles as one that is given.
     setup = jax.lax.optimization_barrier(check_run(setup, steps, record_every))
     carry, data_key = init_carry(key, setup)
+    carry = vary_alike(carry, jax.random.key_data(data_key), setup)
     return setup, carry, partial(draw_batch, data_key, setup)
 
 
@@ -127,6 +131,17 @@ def init_carry(key: chex.PRNGKey, setup: Setup) -> tuple[Carry, chex.PRNGKey]:
 def carry_from(state: GANState) -> Carry:
     """The carry of a run that starts from a state."""
     return Carry(state, Losses(*[jnp.zeros((), jnp.result_type(float))] * 3))
+
+
+def vary_alike(carry: Any, *others: Any) -> Any:
+    """The carry of a loop whose body uses others, varying as inside `jax.shard_map` it must.
+
+    There a carry varies from the start over each axis that it will vary over: those of any leaf of
+    it or of the others. Its values stay as they are, and compilers drop the selection.
+    """
+    alike = [jnp.zeros_like(leaf, bool, ()) for leaf in jax.tree.leaves((carry, others))]
+    false = reduce(jnp.logical_or, alike)
+    return jax.tree.map(lambda leaf: jax.lax.select(false, leaf, leaf), carry)
 
 
 def make_record(carry: Carry, step: jax.Array, setup: Setup) -> History:
@@ -206,7 +221,8 @@ def _train_on_batches(
 
     to_record = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every)
     starts = first_steps(len(batches.real), record_every)
-    carry, history = jax.lax.scan(to_record, carry_from(state), starts)
+    carry = vary_alike(carry_from(state), batches, setup)
+    carry, history = jax.lax.scan(to_record, carry, starts)
     return carry.state, history
 
 
@@ -226,6 +242,7 @@ class Trace(NamedTuple):
     updates: tuple[GANState, ...]
 
 
+@checked
 @jit(static_argnames=("steps", "record_every"))
 def train_traced(
     key: chex.PRNGKey,

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import jax
 from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
@@ -13,6 +12,7 @@ from gan1010_jax.checks import check_run, check_whole
 from gan1010_jax.cli.options import MethodOptions, number
 from gan1010_jax.cli.program import keep_compiled_programs
 from gan1010_jax.figures import make_page
+from gan1010_jax.gan import seed_key
 from gan1010_jax.population import MAX_SEED, write_file
 
 _MAX_RECORDS = 1000  # a page of 1 MB for four bits, and of 3 MB for sixteen
@@ -60,6 +60,6 @@ def watch(options: Watch) -> None:
 
     keep_compiled_programs()
     length = {"steps": options.steps, "record_every": options.record_every}
-    trace = gan.train_traced(jax.random.key(options.seed), setup, **length)
+    trace = gan.train_traced(seed_key(options.seed), setup, **length)
     write_file(options.out, make_page(trace, options.seed, setup).encode())
     print(f"written to {options.out}: open it in a browser")

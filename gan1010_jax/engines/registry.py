@@ -29,7 +29,7 @@ from gan1010_jax.engines.scalarize import (
 )
 from gan1010_jax.environment import has_avx512
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.gan import Setup, draw_batch, state_shapes
+from gan1010_jax.gan import Setup, draw_batch, seed_key, state_shapes
 from gan1010_jax.training import Carry, History, first_steps, init_carry, train_record
 
 # (carry, data key, setup, first step) -> the next carry and its record, all of one seed
@@ -76,9 +76,9 @@ def init_block(seeds: jax.Array, setup: Setup) -> tuple[Carry, chex.PRNGKey]:
     """
 
     def init_seed(seed, setup):
-        # The generator is named, since engines rely on it: with another one, a lane's draws may
-        # depend on its place in the block.
-        return init_carry(jax.random.key(seed, impl="threefry2x32"), setup)
+        # Engines rely on its generator: with another one, a lane's draws may depend on its place
+        # in the block.
+        return init_carry(seed_key(seed), setup)
 
     return jax.vmap(init_seed, out_axes=-1)(seeds, setup)
 

@@ -67,9 +67,15 @@ jax.tree_util.register_pytree_node(
 
 
 def to_lanes(tree: chex.ArrayTree) -> Any:
-    """Each array or typed key array [..., lanes] of a pytree as a `Lanes` of shape [...]."""
+    """Each array or typed key array [..., lanes] of a pytree as a `Lanes` of shape [...].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a leaf that is not such an array.
+    """
 
     def split(array: jax.Array) -> Lanes:
+        if not getattr(array, "shape", ()):
+            raise InvalidArgument("tree", array, "a pytree of arrays [..., lanes]")
         shape = array.shape[:-1]
         if is_key(array):
             words = jnp.moveaxis(jax.random.key_data(array), -1, -2)
@@ -83,9 +89,14 @@ def from_lanes(tree: Any) -> chex.ArrayTree:
     """The inverse of `to_lanes`, except that keys become their words, [..., words, lanes].
 
     Lane vectors with axes before the lanes, such as a `scan` stacks, become [axes, ..., lanes].
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for a leaf that is not a `Lanes`.
     """
 
     def join(lanes: Lanes) -> jax.Array:
+        if not is_lanes(lanes):
+            raise InvalidArgument("tree", lanes, "a pytree of Lanes")
         vectors = jax.tree.leaves(lanes)
         shape = lanes.elements.shape
         if any(isinstance(element, tuple) for element in lanes.elements.flat):
@@ -114,11 +125,19 @@ def scalarize(fn: Callable, *example_args: Any) -> Callable:
       to the order of floating-point additions.
 
     Raises:
-      InvalidArgument: (a `ValueError`) when the returned function is called with arguments that
-        do not have the structure and shapes of the examples.
+      InvalidArgument: (a `ValueError`) for a function that cannot be called, or an example that is
+        not a pytree of arrays; and when the returned function is called with arguments that do not
+        have the structure and shapes of the examples.
       UnsupportedPrimitive: when it is called, for a primitive without a rule; it names the
         primitive and `fn`.
     """
+    if not callable(fn):
+        raise InvalidArgument("fn", fn, "a function")
+    for leaf in jax.tree.leaves(example_args):
+        try:
+            jax.eval_shape(lambda x: x, leaf)
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidArgument("example_args", leaf, "pytrees of arrays") from None
     jaxpr, out = jax.make_jaxpr(fn, return_shape=True)(*example_args)
     out_tree = jax.tree.structure(out)
     name = getattr(fn, "__name__", repr(fn))

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from gan1010_jax.games import Distribution, Game, Matches
-from gan1010_jax.gan import Losses
+from gan1010_jax.gan import Losses, seed_key
 from gan1010_jax.methods import Objective
 from gan1010_jax.population import write_file
 
@@ -107,6 +107,6 @@ def undecided_losses(objective: Objective) -> Losses:
 
 def layer_sizes(network: nn.Module, inputs: Distribution) -> list[int]:
     """The number of units of each layer of a fully connected network, inputs first."""
-    params = jax.eval_shape(network.init, jax.random.key(0), inputs.center)
+    params = jax.eval_shape(network.init, seed_key(0), inputs.center)
     kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
     return [kernels[0][0], *(units for _, units in kernels)]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan1010_jax.checks import check_whole
+from gan1010_jax.checks import check_callable, check_kind, check_path, check_whole
 from gan1010_jax.environment import in_dtype
 from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.gan import Setup
@@ -77,6 +77,8 @@ def train_population(
       UnfinishedRun: (a `RuntimeError`) if another process died.
       OSError: if a file cannot be written. What was finished before is kept.
     """
+    _check_jit()
+    check_callable("progress", progress)
     settings = check_settings(
         RunSettings(seeds, setup, steps, record_every, grid, engine, workers, chunk, progress)
     )
@@ -85,10 +87,11 @@ def train_population(
             if value:
                 raise InvalidArgument(name, value, "given with out")
         return train_in_memory(settings)
+    out = _check_files(out, repair, finish)
     if jax.process_count() > 1:
         allowed = "None in a job of several processes, which share a directory with train_share"
         raise InvalidArgument("out", str(out), allowed)
-    population = train_into(Path(out), settings, repair, finish)
+    population = train_into(out, settings, repair, finish)
     assert population is not None, "the only process is the first"
     return population
 
@@ -110,8 +113,25 @@ def train_share(
     Returns:
       The whole population in the first process, and None in the others.
     """
+    _check_jit()
+    check_callable("progress", options.get("progress"))
     settings = check_settings(RunSettings(seeds, setup, **options))
-    return train_into(Path(out), settings, repair, finish)
+    out = _check_files(out, repair, finish)
+    return train_into(out, settings, repair, finish)
+
+
+def _check_files(out: Any, repair: Any, finish: Any) -> Path:
+    """The directory of results; raise for arguments of another kind."""
+    check_kind("repair", repair, bool)
+    check_callable("finish", finish)
+    return check_path("out", out)
+
+
+def _check_jit() -> None:
+    """Raise if JAX is told to compile nothing, as in debugging."""
+    if jax.config.jax_disable_jit:
+        allowed = "False, since a population is trained by a compiled program, unlike gan.train"
+        raise InvalidArgument("jax_disable_jit", True, allowed)
 
 
 def load_population(out: str | Path, setup: Setup | None = None) -> Population:
@@ -127,7 +147,9 @@ def load_population(out: str | Path, setup: Setup | None = None) -> Population:
         is there yet.
       InvalidArgument: (a `ValueError`) for another game or method than what was used.
     """
-    out = Path(out)
+    out = check_path("out", out)
+    if setup is not None:
+        check_kind("setup", setup, Setup)
     manifest = read_manifest(out)
     settings = settings_of(out, manifest, setup)
     stored = Stored(out, settings)
@@ -169,8 +191,10 @@ def replay_row(population: Population, row: int) -> History:
     the row.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for a number that is not a row's.
+      InvalidArgument: (a `ValueError`) for anything but a `Population`, or a number that is not a
+        row's.
     """
+    check_kind("population", population, Population)
     check_whole("row", row, 0, population.counts.seeds - 1)
     again = train_population(
         population.columns["seed"][[row]],

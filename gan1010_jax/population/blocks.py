@@ -23,7 +23,7 @@ from gan1010_jax.engines import (
     compiler_options,
     init_block,
 )
-from gan1010_jax.gan import Setup
+from gan1010_jax.gan import Setup, seed_key
 from gan1010_jax.population.settings import RunSettings
 from gan1010_jax.population.tables import Results, record_columns
 from gan1010_jax.training import History, init_carry, make_record
@@ -138,7 +138,8 @@ def _judge_block(history: History, live: jax.Array) -> _DeviceResults:
         last=jax.tree.map(lambda leaf: leaf[-1], history),
         verdict=jax.vmap(judge, in_axes=-1)(history),
         curves={
-            name: jnp.sum(flags & live, axis=-1) for name, flags in properties(history).items()
+            name: jnp.sum(flags & live[None], axis=-1)
+            for name, flags in properties(history).items()
         },
     )
 
@@ -201,7 +202,7 @@ def no_results(settings: RunSettings) -> Results:
         record = make_record(carry, np.int32(0), settings.setup)
         return _judge_block(jax.tree.map(repeat, record), jnp.ones(1, bool))
 
-    shapes = jax.eval_shape(run_one_lane, jax.random.key(0))
+    shapes = jax.eval_shape(run_one_lane, seed_key(0))
     results = jax.tree.map(lambda leaf: np.zeros((1, *leaf.shape), leaf.dtype), shapes)
     one = _to_host(results, np.zeros(1, np.uint32), kept=1)
     columns = {name: column[:0] for name, column in one.columns.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gan1010_jax.checks import check_kind
 from gan1010_jax.convergence import (
     OUTCOMES,
     Counts,
@@ -129,7 +130,11 @@ def convergence_curves(population: Population) -> dict[str, Proportion]:
       first match (*Nonparametric Estimation from Incomplete Observations*, JASA 53, 1958): every
       seed is observed to the end, so that none is censored before. Of the seeds that matched at it
       or before: `forgotten`, those that do not match at it.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but a `Population`.
     """
+    check_kind("population", population, Population)
     counts = {name: population.curves[name] for name in ("matched", "in_support", "diverged")}
     counts["ever_matched"] = np.cumsum(population.counts.first_matched)
     lost = counts["ever_matched"] - counts["matched"]
@@ -151,7 +156,11 @@ def convergence_report(population: Population) -> dict[str, Any]:
       `steps`, `record_every`, `game` (its name), `hyperparams`, `engine`, `platform`, `device`,
       `versions`; and `wall_seconds` for the whole training, `compile_seconds` of it before the
       first step, `seed_steps_per_second` after that (of the last session, if there were several).
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but a `Population`.
     """
+    check_kind("population", population, Population)
     counts, steps, setup = population.counts, population.curves["step"], population.setup
     curves = convergence_curves(population)
     fifths = sorted({-(-fifth * len(steps) // 5) - 1 for fifth in range(1, 6)})
@@ -194,7 +203,11 @@ def tabulate_cells(population: Population) -> dict[str, np.ndarray]:
       `matched_count`, `matched_fraction`, `matched_ci_low`, `matched_ci_high` and so on; and the
       quantiles of the settling step, `settled_p5`, `settled_p50` and `settled_p95`, -1 in a cell
       where no seed settled.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for anything but a `Population`.
     """
+    check_kind("population", population, Population)
     grid, steps = population.grid, population.curves["step"]
     of_row = np.zeros(population.counts.seeds, int)  # a directory may lack some
     for name, values in grid.items():

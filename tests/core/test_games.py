@@ -79,6 +79,21 @@ def test_real_samples_lie_in_their_ranges_and_fill_them():
     assert np.all(game.in_support(real))
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_uniform_samples_are_uniform_and_independent_for_keys_of_any_implementation(impl):
+    uniform = gan.Uniform((0.0,) * 5, (1.0,) * 5)
+    key, count = jax.random.key(7, impl=impl), 4000
+    keys = jax.random.split(key, count)
+    # Not `vmap`, under which the draws of rbg are others.
+    over_keys = jax.lax.map(uniform.sample, keys)
+    over_indices = jax.lax.map(partial(uniform.sample, key), jnp.arange(count))
+    for draws in map(np.asarray, (over_keys, over_indices, jax.vmap(uniform.sample)(keys))):
+        for column in draws.T:
+            assert stats.kstest(column, "uniform").pvalue > 1e-4
+        neighbours = np.concatenate([draws[:-1], draws[1:]], axis=1)
+        assert np.abs(np.corrcoef(neighbours.T) - np.eye(10)).max() < 5 / np.sqrt(count)
+
+
 def test_the_latent_is_the_constant_one_half():
     keys = jax.random.split(jax.random.key(0), 10)
     latents = jax.vmap(lambda key: gan.draw_batch(key).latent)(keys)

@@ -1,5 +1,6 @@
 """The updates: shapes, purity, who moves, and the arithmetic against one written by hand."""
 
+import ast
 import dataclasses
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from rejects import rejects
 
 import gan1010_jax as gan
+from gan1010_jax.gan import seed_key
 
 STATE = gan.init(jax.random.key(0))
 BATCH = gan.draw_batch(jax.random.key(1))
 
+MAKES_KEYS = ("jax.random.key", "jax.random.PRNGKey")
 CALLS = {
     "init": (gan.init, (jax.random.key(0),)),
     "draw_batch": (gan.draw_batch, (jax.random.key(0),)),
@@ -67,6 +70,28 @@ def test_init_and_draw_batch_are_functions_of_their_key():
     for player, other in zip(gan.init(jax.random.key(5)), gan.init(jax.random.key(6))):
         assert moved(player, other) == {True}
     assert np.all(gan.draw_batch(jax.random.key(5)).real != gan.draw_batch(jax.random.key(6)).real)
+
+
+def test_the_key_of_a_seed_is_threefrys_whatever_jaxs_default_is():
+    with jax.default_prng_impl("rbg"):
+        key = seed_key(5)
+    np.testing.assert_array_equal(jax.random.key_data(key), [0, 5])
+    assert key.dtype == jax.random.key(5, impl="threefry2x32").dtype
+
+
+def test_nothing_makes_the_key_of_a_seed_in_another_way():
+    """A key of JAX's default implementation, which an environment variable changes."""
+    package = Path(gan.__file__).parent
+    for path in [*package.rglob("*.py"), *(package.parent / "experiments").glob("*.py")]:
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        named = [
+            part
+            for node in nodes
+            if isinstance(node, ast.Call) and any(word.arg == "impl" for word in node.keywords)
+            for part in (node.func, *node.args)
+        ]
+        made = [n for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n) in MAKES_KEYS]
+        assert [node.lineno for node in made if node not in named] == [], path
 
 
 def moved(before, after):
@@ -290,6 +315,7 @@ def test_from_train_to_a_network_are_at_most_six_functions_of_the_package():
     # What checks a game applies its networks, too, and is passed over.
     with mock.patch("gan1010_jax.checks._check_parts"), pytest.raises(Reached) as caught:
         gan.train(jax.random.key(0), gan.Setup(game), steps=10)
-    frames = [e for e in caught.traceback if package in Path(e.path).parents]
+    paths = {entry: Path(entry.path) for entry in caught.traceback}
+    frames = [e for e, p in paths.items() if package in p.parents and p.stem != "checks"]
     assert frames[0].name == "train"
     assert len(frames) <= 6, frames

@@ -1,5 +1,9 @@
 """A run: what its history holds, and that it is a function of its key alone."""
 
+import dataclasses
+import os
+import subprocess
+import sys
 from functools import partial
 
 import chex
@@ -16,6 +20,7 @@ from gan1010_jax.training import _all_finite
 
 KEY = jax.random.key(17)
 DIRAC = gan.dirac_game()  # compiles in a tenth of the time of the reference
+MOVING = dataclasses.replace(DIRAC, real=gan.Uniform((0.0,), (1.0,)))  # it draws samples
 
 
 def train_by_hand(key, setup, steps, record_every):
@@ -34,13 +39,19 @@ def train_by_hand(key, setup, steps, record_every):
 
 
 @pytest.mark.parametrize(
-    ("game", "steps", "record_every"),
-    [(gan.pattern_game(), 60, 10), (DIRAC, 60, 1), (DIRAC, 7, 7)],
+    ("game", "steps", "record_every", "key"),
+    [
+        (gan.pattern_game(), 60, 10, KEY),
+        (DIRAC, 60, 1, KEY),
+        (DIRAC, 7, 7, KEY),
+        (MOVING, 20, 4, jax.random.key(17, impl="rbg")),
+        (MOVING, 20, 4, jax.random.key(17, impl="unsafe_rbg")),
+    ],
 )
-def test_a_history_holds_what_a_loop_of_steps_gives(game, steps, record_every):
+def test_a_history_holds_what_a_loop_of_steps_gives(game, steps, record_every, key):
     setup = gan.Setup(game)
-    state, history = gan.train(KEY, setup, steps=steps, record_every=record_every)
-    state_by_hand, history_by_hand = train_by_hand(KEY, setup, steps, record_every)
+    state, history = gan.train(key, setup, steps=steps, record_every=record_every)
+    state_by_hand, history_by_hand = train_by_hand(key, setup, steps, record_every)
     chex.assert_trees_all_equal_shapes_and_dtypes(history, history_by_hand)
     chex.assert_trees_all_close(state, state_by_hand, atol=1e-6)
     chex.assert_trees_all_close(history, history_by_hand, atol=1e-6)
@@ -131,6 +142,66 @@ def test_in_the_x64_mode_everything_is_float64(x64):
     floats = [leaf for leaf in jax.tree.leaves((state, history)) if leaf.dtype.kind == "f"]
     chex.assert_type(floats, np.float64)
     assert history.step.dtype == np.int32
+
+
+STRICT = {
+    "rank": lambda: jax.numpy_rank_promotion("raise"),
+    "dtype": lambda: jax.numpy_dtype_promotion("strict"),
+    "no jit": lambda: jax.disable_jit(),
+}
+
+
+@pytest.mark.parametrize("train", [gan.train, gan.train_traced])
+@pytest.mark.parametrize("strict", STRICT)
+def test_it_runs_where_jax_promotes_nothing_and_compiles_nothing(train, strict):
+    setup = gan.Setup(MOVING, gan.Method(penalty="r1"))
+    expected = train(KEY, setup, steps=6, record_every=3)
+    with STRICT[strict]():
+        found = train(KEY, setup, steps=6, record_every=3)
+    chex.assert_trees_all_close(found, expected, atol=1e-6)
+
+
+SHARDED = """
+from functools import partial
+import chex, jax, numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
+import gan1010_jax as gan
+
+keys, rates = jax.random.split(jax.random.key(0), 2), np.float32([0.1, 0.2])
+mesh = Mesh(jax.devices(), ("devices",))
+
+
+def on_each_device(train):
+    def one(*args):
+        return jax.tree.map(lambda leaf: leaf[None], train(*[arg[0] for arg in args]))
+
+    sharded = jax.jit(jax.shard_map(one, mesh=mesh, in_specs=P("devices"), out_specs=P("devices")))
+    found = sharded(keys, rates)
+    for place in range(2):
+        alone = jax.tree.map(lambda leaf: leaf[place], found)
+        chex.assert_trees_all_close(alone, train(keys[place], rates[place]), atol=1e-6)
+
+
+def at(game, rate):
+    return gan.Setup(game, hyperparams=gan.Hyperparams(rate, rate))
+
+
+dirac, at_point = gan.dirac_game(), gan.dirac_game((0.5, 0.5))
+real = np.zeros((6, 1))
+on_each_device(lambda key, rate: gan.train(key, at(dirac, rate), steps=20))
+on_each_device(lambda key, rate: gan.train(key, at(at_point, rate), steps=20))
+on_each_device(lambda key, rate: gan.train_traced(key, at(dirac, rate), steps=20))
+on_each_device(lambda key, rate: gan.train_on(gan.init(keys[0], at(dirac, rate)), real,
+                                              at(dirac, rate), record_every=3))
+on_each_device(lambda key, rate: gan.find_equilibrium(gan.init(key, at(dirac, rate)),
+                                                      at(dirac, rate)))
+"""
+
+
+@pytest.mark.slow
+def test_it_runs_under_shard_map_which_checks_what_varies():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", SHARDED], env=os.environ | flags, check=True)
 
 
 def test_it_runs_under_jit():
