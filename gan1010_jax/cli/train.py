@@ -1,5 +1,6 @@
 """The program `train`: many GANs, and how often the generator converges."""
 
+import re
 import shlex
 import time
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ from gan1010_jax.population import (
     write_file,
 )
 
+_NEW_DIRECTORY = r"runs/\d{8}-\d{6}"  # the default of --out
 _NEEDED = {
     "repair": "resume",
     "movie": "animate",
@@ -95,8 +97,9 @@ def train(options: Train) -> None:
     game, method = gan.pattern_game(options.pattern), options.method.method()
     if options.distributed:
         join_processes(options.coordinator, options.num_processes, options.process_id)
-        # The default's time of day may be another in each process.
-        options = replace(options, out=Path(decided_by_first(lambda: str(options.out))))
+        out = decided_by_first(lambda: str(options.out))
+        if re.fullmatch(_NEW_DIRECTORY, str(options.out)):  # its time may differ among processes
+            options = replace(options, out=Path(out))
     movie = options.movie or "gif"
     if options.animate:  # by the first process, which alone writes
         decided_by_first(lambda: check_movie(movie))
@@ -139,6 +142,7 @@ def train(options: Train) -> None:
         raise
     for report in reports:  # in the first process
         _print_report(report, options.out)
+    decided_by_first(lambda: None)  # no process ends well unless the first one does
 
 
 def _options_of(out: Path) -> Train:

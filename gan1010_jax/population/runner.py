@@ -20,7 +20,12 @@ from gan1010_jax.gan import Setup
 from gan1010_jax.population import manifest, store
 from gan1010_jax.population.blocks import Program, compile_run, run_block
 from gan1010_jax.population.files import claim, is_empty, write_json
-from gan1010_jax.population.processes import decided_by_first, is_first, wait_for_all
+from gan1010_jax.population.processes import (
+    check_alike,
+    decided_by_first,
+    is_first,
+    wait_for_all,
+)
 from gan1010_jax.population.results import Population, convergence_report, make_population
 from gan1010_jax.population.settings import RunSettings, select_rows
 from gan1010_jax.population.tables import (
@@ -151,6 +156,8 @@ def train_into(
     if not isinstance(seeds, range) or (len(seeds) > 1 and seeds.step != 1):
         allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
         raise InvalidArgument("seeds", seeds, allowed)
+    call = {"seeds": len(seeds), "chunk": settings.chunk, "out": str(out.absolute())}
+    check_alike(manifest.configure(settings) | call | {"resume": resume, "repair": repair})
     stored = Stored(out, settings)
     with ExitStack() as lock:
         plan = decided_by_first(lambda: _open(out, settings, resume, repair, stored, lock))
