@@ -43,19 +43,19 @@ def parse_place(text: str) -> Place:
 def meet_others(place: Place, count: int, timeout: float) -> Place:
     """In the first process, wait for the `count - 1` others; the address where it listened."""
     until = time.monotonic() + timeout
-    others: dict[int, socket.socket] = {}
+    others: dict[socket.socket, int] = {}
     with ExitStack() as opened:
         listener = opened.enter_context(_listen(place))
         bound = Place(*listener.getsockname()[:2])
         problem = ""
         while len(others) < count - 1 and not problem:
             left = max(0, until - time.monotonic())
-            ready, _, _ = select.select([listener, *others.values()], [], [], left)
+            ready, _, _ = select.select([listener, *others], [], [], left)
             if not ready:
-                missing = ", ".join(str(i) for i in range(1, count) if i not in others)
+                missing = ", ".join(str(i) for i in range(1, count) if i not in others.values())
                 problem = f"process {missing} of {count} did not come within {timeout} s"
             elif ready != [listener]:  # they have nothing to say
-                gone = ", ".join(str(i) for i, other in others.items() if other in ready)
+                gone = ", ".join(str(i) for other, i in others.items() if other in ready)
                 problem = f"process {gone} ended before all {count} had come"
             else:
                 other = opened.enter_context(listener.accept()[0])
@@ -68,10 +68,10 @@ def meet_others(place: Place, count: int, timeout: float) -> Place:
                     problem = (
                         f"process {index} counts {their_count} processes, and the first one {count}"
                     )
-                elif index in others:
+                elif index in others.values():
                     problem = f"process {index} of {count} came twice"
-                others[index] = other
-        for other in others.values():
+                others[other] = index
+        for other in others:
             with contextlib.suppress(OSError):
                 other.sendall(json.dumps(problem).encode() + b"\n")
     if problem:

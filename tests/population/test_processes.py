@@ -149,11 +149,11 @@ def start_two(launch, options, **place):
 
 
 def sockets(port, state):
-    """The addresses of this machine's sockets at a port, in a state: 01 established, 0A listening."""
+    """This machine's addresses with sockets at a port, in a state: 01 connected, 0A listening."""
     tables = Path("/proc/net/tcp"), Path("/proc/net/tcp6")
     lines = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
     here = [line[1] for line in lines if line[3] == state]
-    return [place.split(":")[0] for place in here if int(place.split(":")[1], 16) == port]
+    return [place.split(":")[0][-8:] for place in here if int(place.split(":")[1], 16) == port]
 
 
 def wait_for_sockets(port, state, count=1):
@@ -255,9 +255,8 @@ def test_when_the_first_of_three_processes_ends_so_do_the_others(launch, tmp_pat
         ("--steps 40", "--steps 60", "steps", "40", "60"),
         ("--seeds 300", "--seeds 100", "seeds", "300", "100"),
         ("--d-lr 0.1", "--d-lr 0.2", "hyperparams.d_lr", "0.1", "0.2"),
-        ("--penalty r1", "", "method.penalty", '"', "null"),
+        ("--penalty r1", "", "method.penalty.name", '"r1"', '"none"'),
         ("--chunk 10", "", "chunk", "10", "null"),
-        ("--out mine", "--out yours", "out", "mine", "yours"),
     ],
 )
 def test_processes_with_different_options_are_all_rejected_before_training(
@@ -266,8 +265,16 @@ def test_processes_with_different_options_are_all_rejected_before_training(
     options = "--record-every 20 --pattern 10 --no-figures --engine vmap"
     started = start_all(launch, *[f"{options} {x}" for x in (given, given, others)], cwd=tmp_path)
     for process in started:
-        ends(process, 2, f"{field}", f"{here}", "in process 0", f"{there}", "in process 2")
+        ends(process, 2, f"{field} = {here} in process 0, and {there} in process 2")
         assert "compiling" not in process.log.read_text()
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_with_different_directories_are_all_rejected(launch, tmp_path):
+    here, there = (f"{tmp_path / name}" for name in ("mine", "yours"))
+    options = f"{SMALL} --seeds 10 --out"
+    for process in start_all(launch, f"{options} {here}", f"{options} {there}"):
+        ends(process, 2, f'out = "{here}" in process 0, and "{there}" in process 1')
     assert not list(tmp_path.iterdir())
 
 
