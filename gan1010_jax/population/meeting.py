@@ -134,7 +134,8 @@ def relay(place: Place, silence: float, when_lost: Callable[[], object]) -> Plac
     Args:
       place: where the first process listens.
       silence: the seconds without a byte from there after which it is lost.
-      when_lost: called when the first process closes a connection, or is lost.
+      when_lost: called when the first process closes a connection, or is lost, before whoever is
+        connected here can notice.
     """
 
     def accept() -> None:
@@ -143,26 +144,28 @@ def relay(place: Place, silence: float, when_lost: Callable[[], object]) -> Plac
             try:
                 far = _connect(place, silence)
             except UnfinishedRun:
-                when_lost()
-                return
+                return when_lost()
             far.settimeout(silence)
-            for way in ((near, far, None), (far, near, when_lost)):
-                threading.Thread(target=_forward, args=way, daemon=True).start()
+            closed = threading.Event()
+            for way in ((near, far), (far, near)):
+                threading.Thread(target=forward, args=(*way, far, closed), daemon=True).start()
+
+    def forward(
+        source: socket.socket, sink: socket.socket, far: socket.socket, closed: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            end = source
+            while data := source.recv(1 << 16):
+                end = sink
+                sink.sendall(data)
+                end = source
+        if end is far and not closed.is_set():
+            when_lost()
+        closed.set()
+        for either in (source, sink):
+            with contextlib.suppress(OSError):
+                either.shutdown(socket.SHUT_RDWR)
 
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=accept, daemon=True).start()
     return Place(*listener.getsockname())
-
-
-def _forward(
-    source: socket.socket, sink: socket.socket, at_end: Callable[[], object] | None
-) -> None:
-    """Forward bytes until the source closes."""
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    if at_end is not None:
-        at_end()
-    for end in (source, sink):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)

@@ -28,7 +28,8 @@ from gan1010_jax.population.meeting import meet_first, meet_others, parse_place,
 # Seconds after which a process that does not come, or no longer answers, is given up.
 JOIN_TIMEOUT, HEARTBEAT_TIMEOUT = 300, 30
 
-_joined, _leaving = threading.Event(), threading.Event()
+_joined, _left = threading.Event(), threading.Event()
+_exit_codes: list[int] = []
 _exchanges = itertools.count()
 
 
@@ -68,7 +69,8 @@ def join_processes(
         bound = str(listened)
     else:
         meet_first(place, count, index, JOIN_TIMEOUT)
-        place = relay(place, HEARTBEAT_TIMEOUT, _end_with_first)
+        # JAX's client sends something at every half of this time, and aborts at the whole.
+        place = relay(place, 0.75 * HEARTBEAT_TIMEOUT, _end_with_first)
 
     def join() -> None:
         jax.distributed.initialize(
@@ -88,11 +90,13 @@ def join_processes(
 
 
 def _end_with_first() -> None:
-    """End this process, since the first one has; JAX's client would abort it."""
-    if not _leaving.is_set():
+    """End this process, since the first one has; JAX's client would abort it with a stack dump."""
+    if _left.is_set():
+        return
+    if not _exit_codes:
         problem = "the first process ended, and so does this one; what was finished is kept"
         print(f"error: {problem}", file=sys.stderr, flush=True)
-        os._exit(1)
+    os._exit(_exit_codes[0] if _exit_codes else 1)
 
 
 def _on_a_thread(function: Callable[..., Any], *args: Any) -> Any:
@@ -176,8 +180,8 @@ def _live_processes() -> set[int]:
     return set(_on_a_thread(client.get_live_nodes, everyone))
 
 
-def leave(wait: bool) -> None:
-    """Leave the job, which the other processes then know at once.
+def leave(code: int, wait: bool) -> None:
+    """Leave the job, which the other processes then know at once, before ending with an exit code.
 
     The first process has to stay until all others have left, and waits for that if `wait`.
     """
@@ -188,5 +192,6 @@ def leave(wait: bool) -> None:
             return  # its end is known at once, too
         while len(_live_processes()) > 1:
             pass
-    _leaving.set()
+    _exit_codes.append(code)
     jax.distributed.shutdown()
+    _left.set()

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from programs import free_port
 
 import gan1010_jax as gan
 from gan1010_jax.population import processes
@@ -124,13 +125,6 @@ def test_rows_do_not_depend_on_how_many_devices_there_are(launch, tmp_path, devi
     finish(launch(options, devices))
     train(1500, tmp_path / "one", engine="fused", chunk=1000)
     assert files(out) == files(tmp_path / "one")
-
-
-def free_port():
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def start_all(launch, *options, port=None, of=None, **place):
@@ -249,6 +243,16 @@ def test_when_the_first_of_three_processes_ends_so_do_the_others(launch, tmp_pat
     assert gan.load_population(out).counts.seeds == 10 * len(parts(out)) < 30000
 
 
+def test_a_process_that_leaves_while_the_first_one_is_gone_ends_as_it_would(launch, tmp_path):
+    out = tmp_path / "run"
+    options = f"{SMALL} --engine vmap --seeds 30000 --chunk 10 --workers 1 --out {out}"
+    first, second = start_two(launch, options)
+    wait_for_parts(out, 20, second)
+    os.kill(first.pid, signal.SIGSTOP)
+    os.kill(second.pid, signal.SIGTERM)
+    ends(second, 143, "terminated", within=20)
+
+
 @pytest.mark.parametrize(
     ("given", "others", "field", "here", "there"),
     [
@@ -355,7 +359,7 @@ def be_one_of_two(port, index, log):
         except gan.InvalidArgument as error:
             found[name] = str(error)
     log.write_text(json.dumps(found))
-    processes.leave(wait=True)
+    processes.leave(0, wait=True)
 
 
 def test_every_process_knows_the_values_of_all(tmp_path):
