@@ -51,13 +51,17 @@ def join_processes(
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if coordinator is not None:
         parse_place(coordinator)  # raises before anything else is asked for
-    coordinator, count, index, _ = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-        coordinator, num_processes, process_id, None, None, JOIN_TIMEOUT
-    )
+    problem = ""
+    try:
+        coordinator, count, index, _ = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+            coordinator, num_processes, process_id, None, None, JOIN_TIMEOUT
+        )
+    except (ValueError, RuntimeError) as error:
+        problem, count = f" ({error})", None
     if coordinator is None or count is None or index is None:
         allowed = (
             "used under SLURM, MPI, Kubernetes or on a TPU pod, or else with "
-            "--coordinator HOST:PORT, --num-processes and --process-id"
+            f"--coordinator HOST:PORT, --num-processes and --process-id{problem}"
         )
         raise InvalidArgument("distributed", True, allowed)
     check_whole("num_processes", count, 1, 2**31 - 1)
@@ -65,8 +69,8 @@ def join_processes(
     place = parse_place(coordinator)
     bound = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS")
     if index == 0:
-        listened = meet_others(parse_place(bound) if bound else place, count, JOIN_TIMEOUT)
-        bound = str(listened)
+        place = meet_others(parse_place(bound) if bound else place, count, JOIN_TIMEOUT)
+        bound = str(place)
     else:
         meet_first(place, count, index, JOIN_TIMEOUT)
         # JAX's client sends something at every half of this time, and aborts at the whole.
@@ -84,7 +88,14 @@ def join_processes(
 
     jax.config.update("jax_enable_recoverability", True)
     on_termination = signal.getsignal(signal.SIGTERM)
-    _on_a_thread(join)
+    try:
+        _on_a_thread(join, timeout=JOIN_TIMEOUT)
+    except TimeoutError as error:
+        took = f"JAX could not join the processes within {JOIN_TIMEOUT} s"
+        raise UnfinishedRun(took) from error
+    except (RuntimeError, AssertionError) as error:  # the latter if it has no device
+        reason = str(error).partition("\n")[0] or "it finds no device"
+        raise UnfinishedRun(f"JAX could not join the processes: {reason}") from error
     signal.signal(signal.SIGTERM, on_termination)  # JAX replaces it
     _joined.set()
 
@@ -99,11 +110,11 @@ def _end_with_first() -> None:
     os._exit(_exit_codes[0] if _exit_codes else 1)
 
 
-def _on_a_thread(function: Callable[..., Any], *args: Any) -> Any:
+def _on_a_thread(function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:
     """Call a function that blocks in C++, while signals are handled."""
     pool = ThreadPoolExecutor(1)
     try:
-        return pool.submit(function, *args).result()
+        return pool.submit(function, *args).result(timeout)
     finally:
         pool.shutdown(wait=False)
 
@@ -181,11 +192,13 @@ def _live_processes() -> set[int]:
 
 
 def leave(code: int, wait: bool) -> None:
-    """Leave the job, which the other processes then know at once, before ending with an exit code.
+    """Leave the job before ending with an exit code; the other processes know at once.
 
     The first process has to stay until all others have left, and waits for that if `wait`.
     """
     if not _joined.is_set():
+        if jax.distributed.is_initialized():
+            os._exit(code)  # the thread that joins may be blocked
         return
     if is_first():
         if not wait:

@@ -321,6 +321,24 @@ def test_processes_that_count_differently_or_are_the_same_one_are_rejected(launc
         ends(process, 1, "process 1 of 3 came twice")
 
 
+def test_a_process_that_ends_between_coming_and_joining_ends_those_that_wait(launch, tmp_path):
+    options, port = f"{SMALL} --seeds 10 --out {tmp_path / 'run'}", free_port()
+    (first,) = start_all(launch, options, of=2, port=port, join_timeout=4)
+    wait_for_sockets(port, "0A")
+    with socket.create_connection(("127.0.0.1", port)) as second:
+        second.sendall(b"[1, 2]\n")
+        assert second.recv(100) == b'""\n'
+    ends(first, 1, "JAX could not join the processes within 4 s")
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        place = f"--coordinator 127.0.0.1:{port} --num-processes 2 --process-id 1"
+        second = launch(f"{options} --distributed {place}")
+        with listener.accept()[0] as accepted:
+            assert accepted.recv(100) == b"[1, 2]\n"
+            accepted.sendall(b'""\n')
+            listener.close()
+    ends(second, 1, "the first process ended")
+
+
 def test_a_used_port_is_rejected(launch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as used:
         port = used.getsockname()[1]
