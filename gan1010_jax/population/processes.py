@@ -26,7 +26,7 @@ from gan1010_jax.errors import InvalidArgument, UnfinishedRun
 from gan1010_jax.population.meeting import meet_first, meet_others, parse_place, relay
 
 # Seconds after which a process that does not come, or no longer answers, is given up.
-JOIN_TIMEOUT, HEARTBEAT_TIMEOUT = 300, 30
+JOIN_TIMEOUT, HEARTBEAT_TIMEOUT = 300, 60
 
 _joined, _left = threading.Event(), threading.Event()
 _exit_codes: list[int] = []
@@ -74,7 +74,7 @@ def join_processes(
     else:
         meet_first(place, count, index, JOIN_TIMEOUT)
         # JAX's client sends something at every half of this time, and aborts at the whole.
-        place = relay(place, 0.75 * HEARTBEAT_TIMEOUT, _end_with_first)
+        place = relay(place, 0.9 * HEARTBEAT_TIMEOUT, _end_with_first)
 
     def join() -> None:
         jax.distributed.initialize(

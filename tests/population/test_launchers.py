@@ -85,6 +85,8 @@ def slurm(environment):
     host = run(["hostname", "-s"], environment).strip()
     configuration = f"""
         ClusterName=tests
+        # JAX's port depends on it, and two of these may run at a time.
+        FirstJobId={os.getpid() % 4096 + 1}
         SlurmctldHost={host}(127.0.0.1)
         SlurmctldPort={free_port()}
         SlurmdPort={free_port()}

@@ -34,7 +34,7 @@ def run_program(options, cache, log, devices, cwd, join_timeout):
     jax.config.update("jax_compilation_cache_dir", cache)
     if devices:
         jax.config.update("jax_num_cpu_devices", devices)
-    processes.HEARTBEAT_TIMEOUT, processes.JOIN_TIMEOUT = 8, join_timeout
+    processes.HEARTBEAT_TIMEOUT, processes.JOIN_TIMEOUT = 20, join_timeout
     # A background job of a shell ignores it, and hands that down.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [PROGRAM, *options]
@@ -158,8 +158,11 @@ def wait_for_sockets(port, state, count=1):
     assert len(sockets(port, state)) == count
 
 
-def ends(process, code, *sentences, within=10):
-    """Expect that a process ends soon, with an exit code and an error of one line."""
+def ends(process, code, *sentences, within=30):
+    """Expect that a process ends soon, with an exit code and an error of one line.
+
+    What takes a second alone may take many where other tests run.
+    """
     process.join(within)
     said = process.log.read_text()
     assert process.exitcode == code, said[-3000:]
@@ -237,7 +240,7 @@ def test_when_the_first_of_three_processes_ends_so_do_the_others(launch, tmp_pat
     assert sockets(port, "0A") == ["0100007F"]  # loopback alone
     os.kill(first.pid, stop)
     for process in others:
-        ends(process, 1, "the first process ended", within=20)
+        ends(process, 1, "the first process ended")
     if stop == signal.SIGTERM:
         ends(first, 143, "terminated")
     assert gan.load_population(out).counts.seeds == 10 * len(parts(out)) < 30000
@@ -250,7 +253,7 @@ def test_a_process_that_leaves_while_the_first_one_is_gone_ends_as_it_would(laun
     wait_for_parts(out, 20, second)
     os.kill(first.pid, signal.SIGSTOP)
     os.kill(second.pid, signal.SIGTERM)
-    ends(second, 143, "terminated", within=20)
+    ends(second, 143, "terminated")
 
 
 @pytest.mark.parametrize(
@@ -284,8 +287,8 @@ def test_processes_with_different_directories_are_all_rejected(launch, tmp_path)
 
 def test_a_late_process_ends_those_that_wait_for_it(launch, tmp_path):
     options = f"{SMALL} --seeds 10 --out {tmp_path / 'run'}"
-    for process in start_all(launch, options, options, of=3, join_timeout=5):
-        ends(process, 1, "process 2 of 3 did not come within 5 s", within=15)
+    for process in start_all(launch, options, options, of=3, join_timeout=8):
+        ends(process, 1, "process 2 of 3 did not come within 8 s")
     (alone,) = start_all(launch, options, of=2, join_timeout=2)[:1]
     ends(alone, 1, "process 1 of 2 did not come within 2 s")
     assert not (tmp_path / "run").exists()
