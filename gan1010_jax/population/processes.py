@@ -73,7 +73,7 @@ def join_processes(
         bound = str(place)
     else:
         meet_first(place, count, index, JOIN_TIMEOUT)
-        # JAX's client sends something at every half of this time, and aborts at the whole.
+        # JAX's client asks for an answer every half of this time, and aborts at the whole.
         place = relay(place, 0.9 * HEARTBEAT_TIMEOUT, _end_with_first)
 
     def join() -> None:
@@ -105,7 +105,7 @@ def _end_with_first() -> None:
     if _left.is_set():
         return
     if not _exit_codes:
-        problem = "the first process ended, and so does this one; what was finished is kept"
+        problem = "the first process ended, or does not answer; what was finished is kept"
         print(f"error: {problem}", file=sys.stderr, flush=True)
     os._exit(_exit_codes[0] if _exit_codes else 1)
 
