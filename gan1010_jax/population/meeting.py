@@ -21,7 +21,7 @@ from typing import NamedTuple
 from gan1010_jax.errors import InvalidArgument, UnfinishedRun
 
 
-class Place(NamedTuple):
+class _Place(NamedTuple):
     """A host and a port."""
 
     host: str
@@ -32,21 +32,21 @@ class Place(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_place(text: str) -> Place:
+def parse_place(text: str) -> _Place:
     """Read HOST:PORT, where an IPv6 address is in brackets."""
     match = re.fullmatch(r"(?:\[(.+)\]|([^\[\]]+)):(\d{1,5})", text, re.ASCII)
     if not match or not 1 <= int(match[3]) <= 65535:
         raise InvalidArgument("coordinator", text, "HOST:PORT, such as alpha:10100")
-    return Place(match[1] or match[2], int(match[3]))
+    return _Place(match[1] or match[2], int(match[3]))
 
 
-def meet_others(place: Place, count: int, timeout: float) -> Place:
+def meet_others(place: _Place, count: int, timeout: float) -> _Place:
     """In the first process, wait for the `count - 1` others; the address where it listened."""
     until = time.monotonic() + timeout
     others: dict[socket.socket, int] = {}
     with ExitStack() as opened:
         listener = opened.enter_context(_listen(place))
-        bound = Place(*listener.getsockname()[:2])
+        bound = _Place(*listener.getsockname()[:2])
         problem = ""
         while len(others) < count - 1 and not problem:
             left = max(0, until - time.monotonic())
@@ -79,7 +79,7 @@ def meet_others(place: Place, count: int, timeout: float) -> Place:
     return bound
 
 
-def _listen(place: Place) -> socket.socket:
+def _listen(place: _Place) -> socket.socket:
     """Listen where told; but on all addresses if a name is this machine's own alone, or no name."""
     try:
         family, *_, address = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0]
@@ -99,7 +99,7 @@ def _listen(place: Place) -> socket.socket:
         raise InvalidArgument("coordinator", str(place), allowed) from error
 
 
-def meet_first(place: Place, count: int, index: int, timeout: float) -> None:
+def meet_first(place: _Place, count: int, index: int, timeout: float) -> None:
     """In another process, wait for the first one, and until it says that all have come."""
     with _connect(place, timeout) as first:
         first.settimeout(timeout + 10)  # the first one gives up before
@@ -114,7 +114,7 @@ def meet_first(place: Place, count: int, index: int, timeout: float) -> None:
         raise UnfinishedRun(str(problem))
 
 
-def _connect(place: Place, timeout: float) -> socket.socket:
+def _connect(place: _Place, timeout: float) -> socket.socket:
     """Connect to the first process, once it listens."""
     until = time.monotonic() + timeout
     while True:
@@ -128,7 +128,7 @@ def _connect(place: Place, timeout: float) -> socket.socket:
         time.sleep(0.1)
 
 
-def relay(place: Place, silence: float, when_lost: Callable[[], object]) -> Place:
+def relay(place: _Place, silence: float, when_lost: Callable[[], object]) -> _Place:
     """A port of this machine alone that leads to a place, on threads of its own.
 
     Args:
@@ -168,4 +168,4 @@ def relay(place: Place, silence: float, when_lost: Callable[[], object]) -> Plac
 
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=accept, daemon=True).start()
-    return Place(*listener.getsockname())
+    return _Place(*listener.getsockname())
