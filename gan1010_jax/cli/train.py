@@ -28,6 +28,7 @@ from gan1010_jax.population import (
     TABLES,
     decided_by_first,
     first_history,
+    gather,
     is_begun,
     is_first,
     join_processes,
@@ -97,7 +98,7 @@ def train(options: Train) -> None:
     game, method = gan.pattern_game(options.pattern), options.method.method()
     if options.distributed:
         join_processes(options.coordinator, options.num_processes, options.process_id)
-        out = decided_by_first(lambda: str(options.out))
+        out = gather(str(options.out))[0]
         if re.fullmatch(_NEW_DIRECTORY, str(options.out)):  # its time may differ among processes
             options = replace(options, out=Path(out))
     movie = options.movie or "gif"
