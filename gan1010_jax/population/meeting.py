@@ -68,6 +68,8 @@ def meet_others(place: _Place, count: int, timeout: float) -> _Place:
                     problem = (
                         f"process {index} counts {their_count} processes, and the first one {count}"
                     )
+                elif index not in range(1, count):
+                    continue
                 elif index in others.values():
                     problem = f"process {index} of {count} came twice"
                 others[other] = index
