@@ -2,6 +2,7 @@
 
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,10 @@ def start_program(name, words, **options):
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def free_port():
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

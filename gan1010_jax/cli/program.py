@@ -55,11 +55,11 @@ def run(options: Any, main: Callable[[Any], object]) -> NoReturn:
             main(tyro.cli(options))
         except (InvalidArgument, BadFile, OSError, UnfinishedRun) as error:
             code = report(error)
-        leave(wait=True)
+        leave(code, wait=True)
     except KeyboardInterrupt as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
         code = report(error)
-        leave(wait=False)
+        leave(code, wait=False)
         # At once: an orderly exit would wait for XLA's threads, or crash.
         os._exit(code)
     sys.exit(code)

@@ -1,5 +1,6 @@
 """The program `train`: many GANs, and how often the generator converges."""
 
+import re
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,12 +31,14 @@ from gan1010_jax.methods import flags_of
 from gan1010_jax.population import (
     decided_by_first,
     first_history,
+    gather,
     join_processes,
     read_run,
     seed_range,
     write_file,
 )
 
+_NEW_DIRECTORY = r"runs/\d{8}-\d{6}"  # the default of --out
 _NEEDED = {
     "movie": "animate",
     "coordinator": "distributed",
@@ -96,8 +99,9 @@ def train(options: Train) -> None:
     game, method = gan.pattern_game(options.pattern), options.method.method()
     if options.distributed:
         join_processes(options.coordinator, options.num_processes, options.process_id)
-        # The default's time of day may be another in each process.
-        options = replace(options, out=Path(decided_by_first(lambda: str(options.out))))
+        out = gather(str(options.out))[0]
+        if re.fullmatch(_NEW_DIRECTORY, str(options.out)):  # its time may differ among processes
+            options = replace(options, out=Path(out))
     movie = options.movie or "gif"
     if options.animate:  # by the first process, which alone writes
         decided_by_first(lambda: check_movie(movie))

@@ -11,7 +11,13 @@ from gan1010_jax.population.api import (
 from gan1010_jax.population.audit import Audit, audit_population
 from gan1010_jax.population.files import claim, write_file, write_json
 from gan1010_jax.population.manifest import MANIFEST, is_begun, read_run
-from gan1010_jax.population.processes import decided_by_first, is_first, join_processes, leave
+from gan1010_jax.population.processes import (
+    decided_by_first,
+    gather,
+    is_first,
+    join_processes,
+    leave,
+)
 from gan1010_jax.population.results import (
     Population,
     convergence_curves,

@@ -26,7 +26,12 @@ from gan1010_jax.population.blocks import Program, compile_run, run_block
 from gan1010_jax.population.files import claim, write_json
 from gan1010_jax.population.integrity import Expected, expect
 from gan1010_jax.population.manifest import digest
-from gan1010_jax.population.processes import decided_by_first, gather, is_first, wait_for_all
+from gan1010_jax.population.processes import (
+    check_alike,
+    decided_by_first,
+    gather,
+    wait_for_all,
+)
 from gan1010_jax.population.results import Population, convergence_report, make_population
 from gan1010_jax.population.settings import RunSettings, count_cells, count_kept, select_rows
 from gan1010_jax.population.tables import (
@@ -170,6 +175,8 @@ def train_into(
     if not isinstance(seeds, range) or (len(seeds) > 1 and seeds.step != 1):
         allowed = "a range with no gaps, such as range(64), for seeds that go to a directory"
         raise InvalidArgument("seeds", seeds, allowed)
+    call = {"seeds": len(seeds), "chunk": settings.chunk, "out": str(out.absolute())}
+    check_alike(manifest.configure(settings) | call | {"repair": repair})
     stored = Stored(out, settings)
     with ExitStack() as lock:
         plan = decided_by_first(lambda: _open(out, settings, repair, stored, lock))
@@ -186,20 +193,24 @@ def train_into(
         if missing:
             session = _times(started, compiled, rows * settings.steps)
             session["device"] = describe_device()
-        if not is_first():
-            return None
-        _check_complete(out, settings.rows, dead)
-        stated = manifest.read_manifest(out)
-        if missing:
-            stored.read(stated)  # the chunks that other processes wrote
-        settings = manifest.settings_of(out, stated, settings.setup)
-        population = stored.population(stated, settings, **session)
-        report = convergence_report(population)
-        store.clean(out, stored.parts.values())
-        write_json(out / manifest.REPORT, report)
-        if finish is not None:
-            finish(population, report)
-        return population
+        reported: list[Population] = []
+
+        def report() -> None:
+            _check_complete(out, settings.rows, dead)
+            stated = manifest.read_manifest(out)
+            if missing:
+                stored.read(stated)  # the chunks that other processes wrote
+            of_all = manifest.settings_of(out, stated, settings.setup)
+            population = stored.population(stated, of_all, **session)
+            report = convergence_report(population)
+            store.clean(out, stored.parts.values())
+            write_json(out / manifest.REPORT, report)
+            if finish is not None:
+                finish(population, report)
+            reported.append(population)
+
+        decided_by_first(report)  # no process ends well unless the first one does
+        return reported[0] if reported else None
 
 
 def _open(
