@@ -1,5 +1,10 @@
 """Is it the same GAN? The differences between JAX's runs and those of the program in PyTorch."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,10 @@
 """Comparison of methods: how well each one learns 1010, and whether it keeps it."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import itertools
 from dataclasses import dataclass
 from typing import Annotated, Any

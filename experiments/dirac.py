@@ -1,5 +1,10 @@
 """Which training methods converge on the Dirac-GAN, beside the verdicts of the paper that asked."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import sys
 from dataclasses import dataclass
 from functools import partial

@@ -1,5 +1,10 @@
 """Is what 1010-GANs have learned stable? The spectra of their steps, and of the equilibria near."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass

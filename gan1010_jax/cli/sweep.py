@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from rich.console import Console
@@ -13,7 +14,7 @@ from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_run
-from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with
+from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, path
 from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
 from gan1010_jax.figures import plot_phase_diagram, write_figures
 from gan1010_jax.games import find_game
@@ -53,7 +54,7 @@ class Sweep:
     a penalty does not use is left out for it."""
     game: str = "1010"
     """The game to learn: a pattern of 1 to 16 characters, each 0 or 1; or dirac, the Dirac-GAN."""
-    out: Path | None = None
+    out: Annotated[Path | None, path("out")] = None
     """Where to write: a new or empty directory; else runs/sweep-<the time>."""
     resume: bool = False
     """Go on with what is in --out, with the same options, or more --seeds or --methods."""

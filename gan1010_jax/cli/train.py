@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
-from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number
+from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number, path
 from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
 from gan1010_jax.convergence import OUTCOMES
 from gan1010_jax.figures import (
@@ -60,9 +60,11 @@ class Train:
 
     pattern: str = "1010"
     """The pattern to learn: 1 to 16 characters, each 0 or 1."""
-    out: Path = field(default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    out: Annotated[Path, path("out")] = field(
+        default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    )
     """Where to write: a new or empty directory."""
-    resume: Path | None = None
+    resume: Annotated[Path | None, path("resume")] = None
     """A directory to go on with. It knows its options; --seeds may be larger than before."""
     repair: bool = False
     """With --resume: move damaged files to set-aside/, and train their seeds again."""
