@@ -19,7 +19,7 @@ from scipy import stats
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import keep_compiled_programs, run
+from gan1010_jax.cli import prepare_jax, run
 from gan1010_jax.engines import ENGINES, compiler_options
 from gan1010_jax.environment import enable_x64, versions
 from gan1010_jax.figures import plot_agreement
@@ -54,7 +54,7 @@ class Agreement(Study):
 
 
 def main(options: Agreement) -> None:
-    keep_compiled_programs()
+    prepare_jax()
     with claim(options.out, resume=False):
         rows = compare_runs(load("runs.npz"))
         ours = gan.train_population(range(SEEDS)).columns

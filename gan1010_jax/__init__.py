@@ -9,10 +9,9 @@
 `gan.py` is the GAN; read it first.
 """
 
-from typing import TYPE_CHECKING
-
 from gan1010_jax.lazy import load_when_used
 
+TYPE_CHECKING = False  # `typing` has this, and takes as long to import as all that is here
 if TYPE_CHECKING:
     from gan1010_jax.public import *  # noqa: F403, as type checkers and editors see it
     from gan1010_jax.public import __all__ as __all__

@@ -1,12 +1,13 @@
 """The command `gan1010`, whose subcommands are the programs of this room."""
 
-from typing import NoReturn
-
-from gan1010_jax.cli.start import start
+from gan1010_jax.cli.process import start
 
 
-def main(program: str | None = None) -> NoReturn:
-    """Run the program of a name; without one, the first word of the command line is the name."""
+def main(program: str | None = None) -> None:
+    """Run the program of a name; without one, the first word of the command line is the name.
+
+    It does not return.
+    """
     start()
     from gan1010_jax.cli.program import run
     from gan1010_jax.cli.sweep import Sweep, sweep

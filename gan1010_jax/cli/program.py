@@ -28,7 +28,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as ProgressBar
 
-from gan1010_jax.cli.start import SIGNALS, end_at_once, handle_signals, start
+from gan1010_jax.cli.process import SIGNALS, end_at_once, handle_signals, start
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.population import Progress, leave
 
@@ -91,13 +91,14 @@ def report(error: BaseException) -> int:
 
 
 def _explain(error: InvalidArgument) -> str:
-    """The message of a bad argument as that of the option of its name, in words to be typed."""
+    """The message of a bad option or environment variable, in words that can be typed there."""
     allowed = _NOT_TYPED.sub("", error.allowed)
     if allowed.startswith("None,"):
         allowed = f"left out{allowed.removeprefix('None')}"
     value = error.value.item() if isinstance(error.value, np.generic) else error.value
     typed = InvalidArgument(error.name, value, allowed)
-    message = typed.explain("--" + error.name.replace("_", "-"))
+    is_variable = error.name.isupper()
+    message = typed.explain(error.name if is_variable else "--" + error.name.replace("_", "-"))
     return message.removesuffix("; got True")  # an option without a value
 
 
@@ -134,11 +135,24 @@ def _send_again(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-def keep_compiled_programs() -> None:
-    """Turn on JAX's persistent compilation cache, in the user's cache directory.
+def prepare_jax() -> None:
+    """Reject settings of JAX that no program works with, and keep what is compiled.
 
-    The user's own `JAX_COMPILATION_CACHE_DIR` and `JAX_ENABLE_COMPILATION_CACHE=false` come first.
+    JAX's persistent compilation cache is then in the user's cache directory, but the user's own
+    `JAX_COMPILATION_CACHE_DIR` and `JAX_ENABLE_COMPILATION_CACHE=false` come first.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) named like the environment variable.
     """
+    if jax.config.jax_disable_jit:
+        raise InvalidArgument("JAX_DISABLE_JIT", "true", "false, since programs are compiled")
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        if platforms := jax.config.jax_platforms:
+            allowed = "platforms that JAX finds on this machine, such as cpu"
+            raise InvalidArgument("JAX_PLATFORMS", platforms, allowed) from error
+        raise
     if jax.config.jax_compilation_cache_dir is None:
         directory = platformdirs.user_cache_path("gan1010_jax") / "compiled"
         try:

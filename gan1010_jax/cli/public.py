@@ -7,15 +7,15 @@ from gan1010_jax.cli.options import (
     number,
     path,
 )
-from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, run
+from gan1010_jax.cli.program import prepare_jax, progress_bar, run
 
 __all__ = [
     "MethodOptions",
     "check_given_with",
     "check_number",
-    "keep_compiled_programs",
     "number",
     "path",
+    "prepare_jax",
     "progress_bar",
     "run",
 ]

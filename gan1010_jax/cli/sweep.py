@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes
 import gan1010_jax as gan
 from gan1010_jax.checks import check_run
 from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, path
-from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
+from gan1010_jax.cli.program import prepare_jax, progress_bar, split_command
 from gan1010_jax.figures import plot_phase_diagram, write_figures
 from gan1010_jax.games import find_game
 from gan1010_jax.methods import (
@@ -66,6 +66,7 @@ class Sweep:
 
 def sweep(options: Sweep) -> None:
     """Check every option, train every method's grid, write the results, print the best cells."""
+    prepare_jax()
     grid = dict([_parse_axis("x", options.x)])
     if options.y is not None:
         name, values = _parse_axis("y", options.y)
@@ -82,7 +83,6 @@ def sweep(options: Sweep) -> None:
     out = options.out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
     _check_begun(options, out, setups)
 
-    keep_compiled_programs()
     tables = {}
     try:
         with claim(out, options.resume):

@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
 from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number, path
-from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, split_command
+from gan1010_jax.cli.program import prepare_jax, progress_bar, split_command
 from gan1010_jax.convergence import OUTCOMES
 from gan1010_jax.figures import (
     animate_run,
@@ -103,7 +103,7 @@ def train(options: Train) -> None:
     if options.animate:  # by the first process, which alone writes
         decided_by_first(lambda: check_movie(movie))
 
-    keep_compiled_programs()
+    prepare_jax()
     reports = []
 
     def finish(population: gan.Population, report: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes
 import gan1010_jax as gan
 from gan1010_jax.checks import check_run, check_whole
 from gan1010_jax.cli.options import MethodOptions, number, path
-from gan1010_jax.cli.program import keep_compiled_programs
+from gan1010_jax.cli.program import prepare_jax
 from gan1010_jax.figures import make_page
 from gan1010_jax.population import MAX_SEED, write_file
 
@@ -44,6 +44,7 @@ class Watch:
 
 def watch(options: Watch) -> None:
     """Check every option, train, write the page."""
+    prepare_jax()
     check_whole("seed", options.seed, 0, MAX_SEED)
     game, method = gan.pattern_game(options.pattern), options.method.method()
     setup = gan.Setup(game, method, options.method.hyperparams())
@@ -56,7 +57,6 @@ def watch(options: Watch) -> None:
         raise gan.InvalidArgument("record_every", options.record_every, allowed)
     _check_out(options.out)
 
-    keep_compiled_programs()
     length = {"steps": options.steps, "record_every": options.record_every}
     trace = gan.train_traced(jax.random.key(options.seed), setup, **length)
     write_file(options.out, make_page(trace, options.seed, setup).encode())

@@ -16,7 +16,7 @@ import pytest
 from programs import EXPERIMENTS, run_program, start_program
 
 import gan1010_jax as gan
-from gan1010_jax.cli import keep_compiled_programs, progress_bar
+from gan1010_jax.cli import prepare_jax, progress_bar
 from gan1010_jax.engines import ENGINES
 from gan1010_jax.figures import animate_run, encode_animation
 from gan1010_jax.methods import HYPERPARAMS, OBJECTIVES, OPTIMIZERS, PENALTIES, UPDATE_ORDERS
@@ -436,7 +436,7 @@ def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
 
 
 def test_a_cache_directory_that_the_user_chose_stays(compilation_cache):
-    keep_compiled_programs()
+    prepare_jax()
     assert jax.config.jax_compilation_cache_dir == compilation_cache
 
 
