@@ -4,6 +4,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,15 @@ def start_program(name, words, **options):
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def wait_until_handled(process):
+    """Wait until a program handles signals, in which Python's own start has no part."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():  # no Linux
+        time.sleep(0.2)
+        return
+    caught = 0
+    while not caught >> signal.SIGTERM - 1 & 1:
+        assert process.poll() is None
+        (caught,) = (int(x.split()[1], 16) for x in status.open() if x.startswith("SigCgt"))
