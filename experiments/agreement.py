@@ -1,5 +1,10 @@
 """Is it the same GAN? The differences between JAX's runs and those of the program in PyTorch."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +19,7 @@ from scipy import stats
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import keep_compiled_programs, run
+from gan1010_jax.cli import prepare_jax, run
 from gan1010_jax.engines import ENGINES, compiler_options
 from gan1010_jax.environment import enable_x64, versions
 from gan1010_jax.figures import plot_agreement
@@ -49,7 +54,7 @@ class Agreement(Study):
 
 
 def main(options: Agreement) -> None:
-    keep_compiled_programs()
+    prepare_jax()
     with claim(options.out):
         rows = compare_runs(load("runs.npz"))
         ours = gan.train_population(range(SEEDS)).columns

@@ -1,5 +1,10 @@
 """Measure how fast GANs are trained: PyTorch, plain JAX and every engine, side by side."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import importlib
 import multiprocessing
 import os

@@ -1,5 +1,10 @@
 """Comparison of methods: how well each one learns 1010, and whether it keeps it."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import itertools
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -8,7 +13,7 @@ import numpy as np
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import check_number, keep_compiled_programs, number, progress_bar, run
+from gan1010_jax.cli import check_number, number, prepare_jax, progress_bar, run
 from gan1010_jax.convergence import as_json, proportion
 from gan1010_jax.figures import plot_methods
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
@@ -43,7 +48,7 @@ def main(options: CompareMethods) -> None:
     seeds = seed_range(options.seeds)
     for name in ("sgd_lr", "adam_lr", "penalty_weight"):
         check_number(name, getattr(options, name), "d_lr")
-    keep_compiled_programs()
+    prepare_jax()
     with claim(options.out):
         report = compare(options, seeds)
         table = tabulate(report)

@@ -1,5 +1,10 @@
 """Which training methods converge on the Dirac-GAN, beside the verdicts of the paper that asked."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +18,7 @@ from study import Study, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
-from gan1010_jax.cli import check_number, keep_compiled_programs, number, run
+from gan1010_jax.cli import number, prepare_jax, run
 from gan1010_jax.figures import plot_dirac
 from gan1010_jax.gan import fresh_state, seed_key, summarize
 from gan1010_jax.population import claim
@@ -22,6 +27,7 @@ START = (1.0, 1.0)
 UPDATE_ORDERS = ("simultaneous", "alternating")
 # A method converges if the run from START and this share of the other runs end this near.
 NEAR, SHARE = 1e-3, 0.99
+MAX_LR = 1000
 
 
 class Case(NamedTuple):
@@ -86,8 +92,9 @@ class Dirac(Study):
 def main(options: Dirac) -> None:
     check_whole("steps", options.steps, 1, 10**6)
     check_whole("starts", options.starts, 1, 10**5)
-    check_number("lr", options.lr, "d_lr")
-    keep_compiled_programs()
+    if not 0 <= options.lr <= MAX_LR:  # of which float32 has the square, too
+        raise gan.InvalidArgument("lr", options.lr, f"a number from 0 to {MAX_LR}")
+    prepare_jax()
     rows, panels = [], {}
     with claim(options.out):
         for case in CASES:
@@ -122,13 +129,18 @@ def judge(case: Case, update_order: str, options: Dirac) -> tuple[dict, np.ndarr
         "d_steps": setup.method.d_steps,
         "hyperparams": {k: v for k, v in vars(setup.hyperparams).items() if v is not None},
         "spectral_radius": float(gan.spectral_radius(spectrum)) if case.smooth else None,
-        "distance_from_start": float(from_start),
-        "distance_from_starts_p50": float(np.median(from_starts)),
-        "distance_from_starts_max": float(np.max(from_starts)),
+        "distance_from_start": finite(from_start),
+        "distance_from_starts_p50": finite(np.median(from_starts)),
+        "distance_from_starts_max": finite(np.max(from_starts)),
         "converges": bool(from_start < NEAR and np.mean(np.less(from_starts, NEAR)) >= SHARE),
         "paper": case.converges,
     }
     return row, paths[:, 0]
+
+
+def finite(distance: float) -> float | None:
+    """A distance; None where a run has diverged beyond float32."""
+    return float(distance) if np.isfinite(distance) else None
 
 
 def state_at(theta: chex.Numeric, psi: chex.Numeric, setup: gan.Setup) -> gan.GANState:

@@ -1,5 +1,10 @@
 """Run the programs whose results the pages show, keep the results, and insert their numbers."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import json
 import math
 import os

@@ -1,5 +1,10 @@
 """Is what 1010-GANs have learned stable? The spectra of their steps, and of the equilibria near."""
 
+if __name__ == "__main__":
+    from gan1010_jax.cli import start
+
+    start()  # before anything that is slow to import
+
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +19,8 @@ import optax
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.checks import check_whole
-from gan1010_jax.cli import keep_compiled_programs, number, run
+from gan1010_jax.checks import MAX_STEPS, check_whole
+from gan1010_jax.cli import number, prepare_jax, run
 from gan1010_jax.environment import enable_x64
 from gan1010_jax.figures import plot_spectrum
 from gan1010_jax.gan import seed_key
@@ -39,7 +44,13 @@ class Spectrum(Study):
 
     seeds: Annotated[int, number("seeds", int)] = 128
     """How many GANs to train, from 1 to 4096; seed 0 is the first."""
-    stops: tuple[int, ...] = (10_000, 20_000, 50_000, 70_000, 200_000)
+    stops: tuple[Annotated[int, number("stops", int)], ...] = (
+        10_000,
+        20_000,
+        50_000,
+        70_000,
+        200_000,
+    )
     """After how many steps to look, in increasing order; multiples of 10,000."""
     begin_at: Annotated[int, number("begin_at", int)] = 20_000
     """The stop whose equilibria are trained on from, for as long as the last stop."""
@@ -47,7 +58,7 @@ class Spectrum(Study):
 
 def main(options: Spectrum) -> None:
     check(options)
-    keep_compiled_programs()
+    prepare_jax()
     with claim(options.out):
         stops = {}
         for step, states in train_to(options.stops, options.seeds):
@@ -74,8 +85,9 @@ def check(options: Spectrum) -> None:
     check_whole("seeds", options.seeds, 1, 4096)
     stops = options.stops
     is_increasing = stops and sorted({0, *stops}) == [0, *stops]
-    if not is_increasing or any(stop % 10_000 for stop in stops):
-        raise gan.InvalidArgument("stops", stops, "increasing multiples of 10000, above zero")
+    if not is_increasing or any(stop % 10_000 for stop in stops) or stops[-1] > MAX_STEPS:
+        allowed = f"increasing multiples of 10000, above zero and up to {MAX_STEPS}"
+        raise gan.InvalidArgument("stops", stops, allowed)
     if options.begin_at not in stops:
         raise gan.InvalidArgument("begin_at", options.begin_at, f"one of the stops, {stops}")
 

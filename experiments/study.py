@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from matplotlib.figure import Figure
 
+from gan1010_jax.cli import path
 from gan1010_jax.figures import write_figures
 from gan1010_jax.population import write_json
 
@@ -21,7 +22,7 @@ def _new_directory() -> Path:
 class Study:
     """The option that every study has beside its own."""
 
-    out: Path = field(default_factory=_new_directory)
+    out: Annotated[Path, path("out")] = field(default_factory=_new_directory)
     """Where to write: a new or empty directory."""
 
     def write(self, name: str, report: Any, figure: Figure) -> None:

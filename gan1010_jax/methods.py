@@ -418,15 +418,17 @@ class Method:
                     allowed = f"{only}, since both players move at once in a simultaneous step"
                     raise InvalidArgument(name, getattr(self, name), allowed)
         penalty, objective = self.penalty, self.objective
+        suited, is_named = penalty.objectives, OBJECTIVES.get(objective.name) == objective
+        suited = suited if suited is not None and is_named else (objective.name,)
         if penalty.d is not None and penalty.samples == "both" and self.update_order == "reference":
             allowed = f"alternating or simultaneous with the penalty {penalty.name}"
-            needs = "which needs both samples in one update"
-            raise InvalidArgument("update_order", self.update_order, f"{allowed}, {needs}")
-        is_named = OBJECTIVES.get(objective.name) == objective
-        if penalty.objectives is not None and is_named:
-            if objective.name not in penalty.objectives:
-                allowed = f"one of {', '.join(penalty.objectives)} with the penalty {penalty.name}"
-                raise InvalidArgument("objective", objective.name, allowed)
+            allowed += ", which needs both samples in one update"
+            if objective.name not in suited:
+                allowed += f", and an objective that is one of {', '.join(suited)}"
+            raise InvalidArgument("update_order", self.update_order, allowed)
+        if objective.name not in suited:
+            allowed = f"one of {', '.join(suited)} with the penalty {penalty.name}"
+            raise InvalidArgument("objective", objective.name, allowed)
 
     def __repr__(self) -> str:
         """Only what differs from the reference."""

@@ -1,6 +1,8 @@
 """What the tests share: a compilation cache for the run, and populations trained once."""
 
 import os
+import signal
+import sys
 
 import jax
 import pytest
@@ -24,6 +26,17 @@ def compilation_cache(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", directory)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return directory
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """Take back what a program that runs in this process makes of its signals and errors."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hooks = sys.excepthook, sys.unraisablehook
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    sys.excepthook, sys.unraisablehook = hooks
 
 
 @pytest.fixture(scope="session")

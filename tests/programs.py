@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,15 @@ def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def wait_until_handled(process):
+    """Wait until a program handles signals, in which Python's own start has no part."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():  # no Linux
+        time.sleep(0.2)
+        return
+    caught = 0
+    while not caught >> signal.SIGTERM - 1 & 1:
+        assert process.poll() is None
+        (caught,) = (int(x.split()[1], 16) for x in status.open() if x.startswith("SigCgt"))

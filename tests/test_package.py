@@ -17,9 +17,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = Path(gan.__file__).parent
 SCRIPT = """
 import os, pathlib, sys
+import gan1010_jax as gan
+import gan1010_jax.cli
+assert "jax" not in sys.modules, "what is slow was imported"
 import jax
 config, environment = dict(jax.config.values), dict(os.environ)
-import gan1010_jax
+gan.train
 changed = {name for name, value in config.items() if jax.config.values[name] != value}
 assert not changed, "JAX's configuration changed"
 assert dict(os.environ) == environment, "the environment changed"
@@ -31,6 +34,19 @@ assert list(pathlib.Path().rglob("*")) == [], "files were written"
 
 def test_importing_has_no_side_effects(tmp_path):
     subprocess.run([sys.executable, "-c", SCRIPT], check=True, cwd=tmp_path)
+
+
+STAR = """
+import gan1010_jax as gan
+assert set(gan.__all__) <= set(dir(gan))
+from gan1010_jax import *
+assert all(name in globals() for name in gan.__all__)
+assert Setup is gan.Setup and not hasattr(gan, "nothing")
+"""
+
+
+def test_the_public_names_are_there_for_star_imports_and_completion():
+    subprocess.run([sys.executable, "-c", STAR], check=True)
 
 
 def test_every_public_name_exists_and_is_documented():
@@ -101,14 +117,14 @@ def room_of(module):
 def test_contributing_names_every_room_and_every_core_module():
     rooms = {room_of(module) for module in MODULES} - {"core"}
     assert set(ROOMS) == rooms
-    assert {module for module in MODULES if "/" not in module} == {*CORE, "__init__"}
+    assert {module for module in MODULES if "/" not in module} == {*CORE, "__init__", "public"}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down_and_enter_a_room_by_its_door(module):
     floors = ["core", *ROOMS]
     for imported in {place for place, _ in imports(MODULES[module])}:
-        if module == "__init__":
+        if module in ("__init__", "public"):
             continue
         here, there = room_of(module), room_of(imported)
         if here != there:

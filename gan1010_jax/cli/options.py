@@ -6,6 +6,7 @@ Those of hyperparameters follow from their metadata, and the choices in help fro
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import arg
@@ -42,6 +43,28 @@ def number(name: str, kind: type[int] | type[float]) -> PrimitiveConstructorSpec
         metavar="INT" if kind is int else "FLOAT",
         instance_from_str=read,
         is_instance=lambda value: value is None or isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def path(name: str) -> PrimitiveConstructorSpec:
+    """How an option of this name is read as a `Path`: a home directory may be written as ~."""
+
+    def read(texts: list[str]) -> Path:
+        try:
+            texts[0].encode()
+            return Path(texts[0]).expanduser()
+        except UnicodeEncodeError:
+            allowed = "a path in UTF-8"
+        except RuntimeError:
+            allowed = "a path whose ~ is somebody's home directory"
+        sys.exit(report(InvalidArgument(name, texts[0], allowed)))
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, Path),
         str_from_instance=lambda value: [str(value)],
     )
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 import platformdirs
 import tyro
 from rich.console import Console
@@ -27,14 +29,16 @@ from rich.progress import (
 )
 from rich.progress import Progress as ProgressBar
 
+from gan1010_jax.cli.process import SIGNALS, end_at_once, handle_signals, start
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.population import MANIFEST, Progress, is_first, leave
 
 _COMMAND = "gan1010"
 
 
-class _Terminated(KeyboardInterrupt):
-    """The system asks the process to end: the signal SIGTERM."""
+# What only Python's callers can give, in what an argument may be.
+_NOT_TYPED = re.compile("^an? [A-Z][a-z]+ or (?=one of)|, or None$")
+_received: list[int] = []  # signals
 
 
 def run(options: Any, main: Callable[[Any], object]) -> NoReturn:
@@ -44,20 +48,23 @@ def run(options: Any, main: Callable[[Any], object]) -> NoReturn:
     says what is wrong; or 1 if the run could not go on; or 130 after an interrupt and 143 after
     SIGTERM. The notes of an error are printed after it.
     """
-    if sys.stdout is None:  # closed by a shell's >&-
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
-    sys.stdout.reconfigure(errors="replace")  # a terminal without – is no reason to fail
-    signal.signal(signal.SIGTERM, _terminate)
+    start()
+    _received.clear()
     sys.unraisablehook = _send_again
     code = 0
     try:
+        handle_signals(_interrupt)
         try:
-            main(tyro.cli(options))
+            try:
+                main(tyro.cli(options))
+            finally:
+                sys.stdout.flush()
         except (InvalidArgument, BadFile, OSError, UnfinishedRun) as error:
             code = report(error)
         leave(code, wait=True)
+        handle_signals(end_at_once)  # Python's own end is no place for an exception
     except KeyboardInterrupt as error:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        handle_signals(signal.SIG_IGN)  # once is enough
         code = report(error)
         leave(code, wait=False)
         # At once: an orderly exit would wait for XLA's threads, or crash.
@@ -69,20 +76,31 @@ def report(error: BaseException) -> int:
     """Print an error and its notes on standard error; the exit code."""
     match error:
         case InvalidArgument():
-            code, message = 2, error.explain("--" + error.name.replace("_", "-"))
+            code, message = 2, _explain(error)
         case BadFile():
             code, message = 2, str(error)
         case OSError():
             code, message = 1, f"{error.filename or 'a file'}: {error.strerror or error}"
-        case _Terminated():
-            code, message = 143, "terminated"
         case KeyboardInterrupt():
-            code, message = 130, "interrupted"
+            number = error.args[0] if error.args else signal.SIGINT
+            code, message = 128 + number, SIGNALS[number]
         case _:
             code, message = 1, str(error)
     print(f"error: {message}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
     sys.stderr.flush()
     return code
+
+
+def _explain(error: InvalidArgument) -> str:
+    """The message of a bad option or environment variable, in words that can be typed there."""
+    allowed = _NOT_TYPED.sub("", error.allowed)
+    if allowed.startswith("None,"):
+        allowed = f"left out{allowed.removeprefix('None')}"
+    value = error.value.item() if isinstance(error.value, np.generic) else error.value
+    typed = InvalidArgument(error.name, value, allowed)
+    is_variable = error.name.isupper()
+    message = typed.explain(error.name if is_variable else "--" + error.name.replace("_", "-"))
+    return message.removesuffix("; got True")  # an option without a value
 
 
 def split_command() -> tuple[list[str], list[str]]:
@@ -113,9 +131,16 @@ def says_how_to_go_on(out: Path) -> Iterator[None]:
         raise
 
 
-def _terminate(signal_number: int, frame: object) -> NoReturn:
-    """Take SIGTERM for an interrupt."""
-    raise _Terminated
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """Remember a signal, and end what is being done by an exception."""
+    _received.append(number)
+    raise KeyboardInterrupt(number)
+
+
+def _check_signals() -> None:
+    """Raise the exception of a signal again, which a library has caught or dropped."""
+    if _received:
+        raise KeyboardInterrupt(_received[0])
 
 
 def _send_again(unraisable: Any) -> None:
@@ -124,19 +149,30 @@ def _send_again(unraisable: Any) -> None:
     It drops exceptions raised in a callback of its garbage collector, and JAX has one. The signal
     comes once that has returned, or else it might be dropped again.
     """
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+    if issubclass(unraisable.exc_type, KeyboardInterrupt) and _received:
+        threading.Timer(0.01, os.kill, (os.getpid(), _received[0])).start()
+    else:
         sys.__unraisablehook__(unraisable)
-        return
-    is_terminated = issubclass(unraisable.exc_type, _Terminated)
-    number = signal.SIGTERM if is_terminated else signal.SIGINT
-    threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
 
-def keep_compiled_programs() -> None:
-    """Turn on JAX's persistent compilation cache, in the user's cache directory.
+def prepare_jax() -> None:
+    """Reject settings of JAX that no program works with, and keep what is compiled.
 
-    The user's own `JAX_COMPILATION_CACHE_DIR` and `JAX_ENABLE_COMPILATION_CACHE=false` come first.
+    JAX's persistent compilation cache is then in the user's cache directory, but the user's own
+    `JAX_COMPILATION_CACHE_DIR` and `JAX_ENABLE_COMPILATION_CACHE=false` come first.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) named like the environment variable.
     """
+    if jax.config.jax_disable_jit:
+        raise InvalidArgument("JAX_DISABLE_JIT", "true", "false, since programs are compiled")
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        if platforms := jax.config.jax_platforms:
+            allowed = "platforms that JAX finds on this machine, such as cpu"
+            raise InvalidArgument("JAX_PLATFORMS", platforms, allowed) from error
+        raise
     if jax.config.jax_compilation_cache_dir is None:
         directory = platformdirs.user_cache_path("gan1010_jax") / "compiled"
         try:
@@ -174,6 +210,7 @@ def progress_bar() -> Iterator[Progress]:
         task, calls = bar.add_task("starting", total=None, rate=""), itertools.count()
 
         def update(done: int, total: int) -> None:
+            _check_signals()
             if (call := next(calls)) < 2:  # the rate is that of training alone
                 bar.reset(task, total=total, completed=done)
             phase = "compiling" if call == 0 else "training" if done < total else "finishing"
@@ -190,6 +227,7 @@ def _print_tenths() -> Progress:
 
     def update(done: int, total: int) -> None:
         nonlocal printed, began, before
+        _check_signals()
         call, now = next(calls), time.monotonic()
         if call == 0:
             print("compiling", file=sys.stderr)

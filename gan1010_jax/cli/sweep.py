@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from rich.console import Console
@@ -11,9 +12,9 @@ from rich.table import Column, Table
 from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
-from gan1010_jax.checks import check_run
-from gan1010_jax.cli.options import MethodOptions, SeedOptions
-from gan1010_jax.cli.program import keep_compiled_programs, progress_bar, says_how_to_go_on
+from gan1010_jax.checks import as_hyperparam, check_run
+from gan1010_jax.cli.options import MethodOptions, SeedOptions, path
+from gan1010_jax.cli.program import prepare_jax, progress_bar, says_how_to_go_on
 from gan1010_jax.figures import plot_phase_diagram, write_figures
 from gan1010_jax.games import find_game
 from gan1010_jax.methods import (
@@ -52,7 +53,7 @@ class Sweep:
     a penalty does not use is left out for it."""
     game: str = "1010"
     """The game to learn: a pattern of 1 to 16 characters, each 0 or 1; or dirac, the Dirac-GAN."""
-    out: Path | None = None
+    out: Annotated[Path | None, path("out")] = None
     """Where to write: a directory that is new, empty, or begun by the same command, which goes on
     with it, --seeds and --methods being the same or more; else runs/sweep-<the time>."""
     repair: bool = False
@@ -62,7 +63,8 @@ class Sweep:
 
 
 def sweep(options: Sweep) -> None:
-    """Check every option, train every method's grid, write the results, print the best cells."""
+    """Check every option, train every method's grid, write the results, print the cells."""
+    prepare_jax()
     grid = dict([_parse_axis("x", options.x)])
     if options.y is not None:
         name, values = _parse_axis("y", options.y)
@@ -78,7 +80,6 @@ def sweep(options: Sweep) -> None:
         check_run(varied, options.run.steps, options.run.record_every)
     out = options.out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
 
-    keep_compiled_programs()
     tables = {}
     with says_how_to_go_on(out), claim(out, lambda: _is_ours(out, setups)):
         for name, setup in setups.items():
@@ -99,7 +100,7 @@ def sweep(options: Sweep) -> None:
             columns[name] = np.concatenate([table[name] for table in tables.values()])
         write_columns(out / "cells.parquet", columns)
         write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *grid)})
-    _print_best(tables, [*grid], out)
+    _print_cells(tables, [*grid], out)
 
 
 def _is_ours(out: Path, methods: Iterable[str]) -> bool:
@@ -132,7 +133,11 @@ def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
     if not np.all(is_allowed(name, np.asarray(numbers))):
         allowed = about["allowed"].removesuffix(", or None")
         raise gan.InvalidArgument(option, text, f"a list of values for {name}, each {allowed}")
-    return name, np.unique([float(f"{value:.6g}") for value in numbers])
+    kept = np.array([float(f"{value:.6g}") for value in numbers])
+    if len(np.unique(as_hyperparam(name, kept))) < len(kept):
+        allowed = f"different values for {name}, of which six digits are kept"
+        raise gan.InvalidArgument(option, text, allowed)
+    return name, np.sort(kept)
 
 
 def _choose_setups(options: Sweep, game: gan.Game) -> dict[str, gan.Setup]:
@@ -145,11 +150,12 @@ def _choose_setups(options: Sweep, game: gan.Game) -> dict[str, gan.Setup]:
             if value != getattr(MethodOptions, name):
                 raise gan.InvalidArgument(name, value, "left out with --methods")
         texts = [text.partition("+") for text in options.methods.split(",")]
-        pairs = [(objective, penalty or "none") for objective, _, penalty in texts]
-        if not all(one in OBJECTIVES and other in PENALTIES for one, other in pairs):
+        pairs = [(objective, penalty if plus else "none") for objective, plus, penalty in texts]
+        are_known = all(one in OBJECTIVES and other in PENALTIES for one, other in pairs)
+        if not are_known or len(set(pairs)) < len(pairs):
             allowed = (
                 f"some of {', '.join(OBJECTIVES)}, with commas between, each with a penalty if "
-                f"it needs one, as in mse+r1: {', '.join(PENALTIES)}"
+                f"it needs one, as in mse+r1: {', '.join(PENALTIES)}; and each method once"
             )
             raise gan.InvalidArgument("methods", options.methods, allowed)
     setups = {}
@@ -164,25 +170,28 @@ def _choose_setups(options: Sweep, game: gan.Game) -> dict[str, gan.Setup]:
     return setups
 
 
-def _print_best(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: Path) -> None:
-    """Print each method's best cell on standard output."""
-    titles = (*names, "matched", "in\nsupport", "settling,\n50 %", "cells ≥ 99 %\nmatched")
-    best = Table(
+def _print_cells(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: Path) -> None:
+    """Print each method's best cell on standard output, or every cell of a grid of one or two."""
+    is_small = max(len(table["seeds"]) for table in tables.values()) <= 2
+    titles = [*names, "matched", "in\nsupport", "settling,\n50 %"]
+    titles += [] if is_small else ["cells ≥ 99 %\nmatched"]
+    printed = Table(
         Column("method", no_wrap=True),
         *(Column(title, justify="right", no_wrap=True) for title in titles),
-        title="The cell with the most seeds in support",
+        title="" if is_small else "The cell with the most seeds in support",
     )
     for method, table in tables.items():
-        cell = np.lexsort((table["matched_fraction"], table["in_support_fraction"]))[-1]
-        settled = table["settled_p50"][cell]
+        best = np.lexsort((table["matched_fraction"], table["in_support_fraction"]))[-1]
         good = table["matched_fraction"] >= 0.99
-        best.add_row(
-            method,
-            *(f"{table[name][cell]:.6g}" for name in names),
-            *(f"{table[f'{key}_fraction'][cell]:.1%}" for key in ("matched", "in_support")),
-            "none" if settled < 0 else f"{settled:,}",
-            f"{good.sum():,} / {good.size:,}",
-        )
+        for cell in range(good.size) if is_small else [best]:
+            settled = table["settled_p50"][cell]
+            printed.add_row(
+                method,
+                *(f"{table[name][cell]:.6g}" for name in names),
+                *(f"{table[f'{key}_fraction'][cell]:.1%}" for key in ("matched", "in_support")),
+                "none" if settled < 0 else f"{settled:,}",
+                *([] if is_small else [f"{good.sum():,} / {good.size:,}"]),
+            )
     console = Console(highlight=False, markup=False)
-    console.print(best)
+    console.print(printed)
     console.print(f"written to {out}", soft_wrap=True)

@@ -12,13 +12,8 @@ from rich.table import Column, Table
 from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
-from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number
-from gan1010_jax.cli.program import (
-    keep_compiled_programs,
-    progress_bar,
-    says_how_to_go_on,
-    split_command,
-)
+from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number, path
+from gan1010_jax.cli.program import prepare_jax, progress_bar, says_how_to_go_on, split_command
 from gan1010_jax.convergence import OUTCOMES
 from gan1010_jax.figures import (
     animate_run,
@@ -63,9 +58,11 @@ class Train:
 
     pattern: str = "1010"
     """The pattern to learn: 1 to 16 characters, each 0 or 1."""
-    out: Path = field(default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    out: Annotated[Path, path("out")] = field(
+        default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    )
     """Where to write: a directory that is new, empty, or begun by the same command."""
-    resume: Path | None = None
+    resume: Annotated[Path | None, path("resume")] = None
     """A directory to go on with, in place of --out and of the options that it knows. --seeds may be
     larger than before, here and there."""
     repair: bool = False
@@ -106,7 +103,7 @@ def train(options: Train) -> None:
     if options.animate:  # by the first process, which alone writes
         decided_by_first(lambda: check_movie(movie))
 
-    keep_compiled_programs()
+    prepare_jax()
     reports = []
 
     def finish(population: gan.Population, report: dict[str, Any]) -> None:

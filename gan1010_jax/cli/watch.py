@@ -9,8 +9,8 @@ from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_run, check_whole
-from gan1010_jax.cli.options import MethodOptions, number
-from gan1010_jax.cli.program import keep_compiled_programs
+from gan1010_jax.cli.options import MethodOptions, number, path
+from gan1010_jax.cli.program import prepare_jax
 from gan1010_jax.figures import make_page
 from gan1010_jax.gan import seed_key
 from gan1010_jax.population import MAX_SEED, write_file
@@ -35,7 +35,7 @@ class Watch:
     """How many steps from one picture to the next; there may be 1000 of them."""
     pattern: str = "1010"
     """The pattern to learn: 1 to 16 characters, each 0 or 1."""
-    out: Path = field(
+    out: Annotated[Path, path("out")] = field(
         default_factory=lambda: Path("runs") / time.strftime("watch-%Y%m%d-%H%M%S.html")
     )
     """The page to write, a name that ends in .html. One that is there is replaced."""
@@ -44,6 +44,7 @@ class Watch:
 
 def watch(options: Watch) -> None:
     """Check every option, train, write the page."""
+    prepare_jax()
     check_whole("seed", options.seed, 0, MAX_SEED)
     game, method = gan.pattern_game(options.pattern), options.method.method()
     setup = gan.Setup(game, method, options.method.hyperparams())
@@ -54,12 +55,23 @@ def watch(options: Watch) -> None:
             f"{least} or more for {options.steps} steps, since a page has {_MAX_RECORDS} records"
         )
         raise gan.InvalidArgument("record_every", options.record_every, allowed)
-    if options.out.suffix != ".html" or options.out.is_dir():
-        raise gan.InvalidArgument("out", str(options.out), "the name of a file that ends in .html")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    _check_out(options.out)
 
-    keep_compiled_programs()
     length = {"steps": options.steps, "record_every": options.record_every}
     trace = gan.train_traced(seed_key(options.seed), setup, **length)
     write_file(options.out, make_page(trace, options.seed, setup).encode())
     print(f"written to {options.out}: open it in a browser")
+
+
+def _check_out(out: Path) -> None:
+    """Reject the name of a file that cannot be written, or does not end in .html."""
+    allowed = "the name of a file that ends in .html"
+    try:
+        if out.suffix != ".html" or out.is_dir():
+            raise gan.InvalidArgument("out", str(out), allowed)
+        probe = out.with_name(f".{out.name}")  # the page itself may be there already
+        write_file(probe, b"")
+        probe.unlink()
+    except OSError as error:
+        allowed += f" and can be written ({error.strerror})"
+        raise gan.InvalidArgument("out", str(out), allowed) from None

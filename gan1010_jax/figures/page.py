@@ -4,6 +4,7 @@
 """
 
 import base64
+import hashlib
 import html
 import io
 import json
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gan1010_jax.figures import style
+from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup, d_step_batch
 from gan1010_jax.methods import Method, Objective, flags_of
 from gan1010_jax.models import Linear
@@ -63,7 +65,7 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
     data = {
         "steps": history.step.tolist(),
         "outcomes": outcomes,
-        "pattern": game.name,
+        "pattern": _bits(game),
         "low": game.real.low,
         "high": game.real.high,
         "sizes": {
@@ -76,16 +78,35 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
         "arrays": {name: encoded.index(code) for name, code in codes.items()},
         "encoded": [{"width": width, "data": code} for width, code in encoded],
     }
+    files = {"style": _read("page.css"), "script": _read("page.js")}
+    frame = _fill(_read("page.html"), files)
     parts = {
-        "title": f"Training a GAN to say {game.name}: seed {seed}",
+        "scripts": _hashes(frame, "script"),  # of the page's own, before anything else is in it
+        "styles": _hashes(frame, "style"),
+        "title": html.escape(f"Training a GAN to say {game.name}: seed {seed}"),
         "summary": html.escape(_summary(history, setup, outcomes[-1])),
-        "notes": "\n".join(f"<li>{note}</li>" for note in _notes(setup)),
+        "notes": "\n".join(f"<li>{html.escape(note, quote=False)}</li>" for note in _notes(setup)),
         "charts": _make_charts(arrays, np.asarray(history.step), setup),
         "trace": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-        "style": _read("page.css"),
-        "script": _read("page.js"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
+    return _fill(frame, parts)
+
+
+def _bits(game: Game) -> str:
+    """The pattern of a game of `pattern_game`, whatever it is named."""
+    return "".join(map(str, game.matched.bits))
+
+
+def _fill(frame: str, parts: Mapping[str, str]) -> str:
+    """A frame with each `{{name}}` that has a part replaced by it."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts.get(match[1], match[0]), frame)
+
+
+def _hashes(frame: str, tag: str) -> str:
+    """The elements of a name as sources of a content security policy, which allows no others."""
+    texts = re.findall(f"<{tag}>(.*?)</{tag}>", frame, flags=re.DOTALL)
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in texts)
+    return " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
 
 
 def _read(name: str) -> str:
@@ -233,11 +254,11 @@ def _in_order(params: chex.ArrayTree) -> jax.Array:
 
 def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Setup) -> str:
     """The charts over training, each with its legend, in HTML."""
-    game, objective = setup.game, setup.method.objective
+    game, objective, bits = setup.game, setup.method.objective, _bits(setup.game)
     colors, styles = {"1": style.BLUE, "0": style.ORANGE}, [*_DASHES]
     outputs = [
-        (f"coordinate {unit + 1} ({bit})", colors[bit], styles[game.name[:unit].count(bit) % 4])
-        for unit, bit in enumerate(game.name)
+        (f"coordinate {unit + 1} ({bit})", colors[bit], styles[bits[:unit].count(bit) % 4])
+        for unit, bit in enumerate(bits)
     ]
     verdicts = [("a real sample", style.BLUE, "-"), ("what G makes", style.ORANGE, "-")]
     losses = [(label, color, "-") for label, color in style.LOSS_KEYS]
@@ -253,7 +274,7 @@ def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Set
     ):
         legend = "".join(_legend_item(name, k, key) for k, key in enumerate(keys))
         chart = _as_svg(_chart_lines(steps, arrays[name].T, keys, across, bands), name, title)
-        caption = f"<figcaption>{title}</figcaption>"
+        caption = f"<figcaption>{html.escape(title, quote=False)}</figcaption>"
         parts.append(f'<figure>{caption}{chart}<ul class="legend">{legend}</ul></figure>')
     return "\n".join(parts)
 
@@ -301,6 +322,7 @@ def _as_svg(figure: Figure, name: str, title: str) -> str:
     svg = svg[svg.index("<svg") :]
     said = f'role="img" aria-label="{html.escape(title)}, over training"'
     svg = re.sub(r'<svg[^>]*?( viewBox="[^"]*")[^>]*>', rf"<svg\1 {said}>", svg, count=1)
+    svg = re.sub("<style.*?</style>", "", svg, flags=re.DOTALL)  # the page's has what is in it
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the other charts have the same
     for color, css in _CSS_COLORS.items():
         svg = re.sub(color, f"var(--{css})", svg, flags=re.IGNORECASE)

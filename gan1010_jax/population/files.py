@@ -23,18 +23,20 @@ _MAX_DEPTH = 200
 
 
 @contextmanager
-def claim(out: Path, is_ours: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def claim(out: Path, is_ours: Callable[[], bool] | None = None) -> Iterator[None]:
     """Take the lock of a directory, which is made if there is none; it ends with the process.
 
     Raises:
-      InvalidArgument: (a `ValueError`) if it cannot be written to, or holds files and is not
-        `is_ours`. Nothing that was there is touched.
+      InvalidArgument: (a `ValueError`) if it cannot be written to, or holds files and, by
+        `is_ours`, is not this run's. Nothing that was there is touched.
       BadFile: (a `ValueError`) if another run is writing to it, or it cannot be locked.
     """
-    allowed = "a directory that can be written to, and is new, empty or this run's"
+    allowed = "a new or empty directory that can be written to"
+    if is_ours:
+        allowed = "a directory that can be written to, and is new, empty or begun by the same run"
 
     def check_ours() -> None:
-        if not _is_empty(out) and not is_ours():
+        if not _is_empty(out) and not (is_ours and is_ours()):
             raise InvalidArgument("out", str(out), f"{allowed} (this one holds other files)")
 
     try:

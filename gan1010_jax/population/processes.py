@@ -169,11 +169,6 @@ def decided_by_first(decide: Callable[[], Any]) -> Any:
     return value
 
 
-def gather(value: Any) -> list[Any]:
-    """The JSON value of every process, in every process."""
-    return [value]
-
-
 def wait_for_all() -> set[int]:
     """Wait until every process has called this or has ended; those that have ended."""
     return set(range(jax.process_count())) - _exchange(None).keys()

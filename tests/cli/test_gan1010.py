@@ -8,8 +8,12 @@ import venv
 from pathlib import Path
 
 import pytest
+import tyro
 
 from gan1010_jax.cli import MethodOptions, main
+from gan1010_jax.cli.sweep import Sweep
+from gan1010_jax.cli.train import Train
+from gan1010_jax.cli.watch import Watch
 from gan1010_jax.methods import HYPERPARAMS, Hyperparams
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +58,16 @@ def test_a_hyperparameter_is_an_option_by_its_field_alone():
         assert options[name].default == getattr(Hyperparams(), name)
     numbers = dict.fromkeys(HYPERPARAMS, 0.5)
     assert MethodOptions(**numbers).hyperparams() == Hyperparams(**numbers)
+
+
+@pytest.mark.parametrize("options", ["--out=~/x", "--out ~/x", "--resume=~/x"])
+def test_a_home_directory_is_expanded_wherever_the_shell_does_not(options, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    for program in (Train,) if "resume" in options else (Train, Sweep, Watch):
+        words = [*options.split(), *(["--x", "d_lr=1"] if program is Sweep else [])]
+        read = tyro.cli(program, args=words)
+        path = read.resume if "resume" in options else read.out
+        assert path == Path("/home/of/mine/x")
 
 
 NEW_OBJECTIVE = """

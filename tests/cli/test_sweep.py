@@ -4,11 +4,13 @@ import os
 import signal
 import time
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from programs import assert_rejected, run_program, start_program
 
 import gan1010_jax as gan
+from gan1010_jax.cli.sweep import _print_cells
 
 SWEEP = (
     "--x d_lr=0.1,0.5 --y g_lr=log:0.1:10:3 --seeds 5 --steps 100 --game 10 --engine vmap".split()
@@ -97,6 +99,19 @@ def test_a_sweep_does_not_go_on_in_a_directory_of_other_files(tmp_path, monkeypa
     assert "this one holds other files" in capsys.readouterr().err
 
 
+def test_a_grid_of_one_or_two_cells_prints_each_and_a_larger_one_its_best(tmp_path, capsys):
+    def table(cells):
+        fractions = np.arange(cells) / cells
+        columns = {"d_lr": fractions, "seeds": np.full(cells, 4), "settled_p50": np.full(cells, -1)}
+        return columns | {"matched_fraction": fractions, "in_support_fraction": fractions}
+
+    for cells, rows in ((1, 1), (2, 2), (3, 1)):
+        _print_cells({"one": table(cells), "other": table(cells)}, ["d_lr"], tmp_path)
+        printed = capsys.readouterr().out
+        assert printed.count("│ one ") == printed.count("│ other ") == rows
+        assert ("The cell with the most seeds in support" in printed) == (cells == 3)
+
+
 BAD_SWEEPS = {
     "--x speed=1,2": "--x must be",
     "--x d_lr": "--x must be",
@@ -106,6 +121,13 @@ BAD_SWEEPS = {
     "--x d_lr=-1,2": "--x must be",
     "--x d_lr=log:1:inf:3": "--x must be",
     "--x clip=0,1": "--x must be",
+    "--x d_lr=linear:0.1:0.10000001:50": "--x must be different values for d_lr",
+    "--x d_lr=0.1,0.2,0.1": "--x must be different values for d_lr",
+    "--x d_lr=1e-46,2e-46": "--x must be different values for d_lr",  # both 0 in float32
+    "--x d_lr=1 --methods mse+": "--methods must be",
+    "--x d_lr=1 --methods mse,mse": "--methods must be",
+    "--x d_lr=1 --methods mse,mse+none": "--methods must be",
+    "--x d_lr=1 --out \udcff": "--out must be a path in UTF-8",
     "--x=": "--x must be",
     "--x d_lr=1 --y d_lr=2": "--y must be",
     "--x d_lr=1 --methods mse,foo": "--methods must be",

@@ -16,7 +16,7 @@ import pytest
 from programs import EXPERIMENTS, run_program, start_program
 
 import gan1010_jax as gan
-from gan1010_jax.cli import keep_compiled_programs, progress_bar
+from gan1010_jax.cli import prepare_jax, progress_bar
 from gan1010_jax.engines import ENGINES
 from gan1010_jax.figures import animate_run, encode_animation
 from gan1010_jax.methods import HYPERPARAMS, OBJECTIVES, OPTIMIZERS, PENALTIES, UPDATE_ORDERS
@@ -48,6 +48,9 @@ BAD = {
     "--out FILE/deeper": "--out must be a directory that can be written to",
     "--out OLD_RUN": "--out must be a directory that can be written to",
     "--out /proc/run": "--out must be a directory that can be written to",
+    "--out=~no-such-user/run": "--out must be a path whose ~ is somebody's home directory",
+    "--out \udcff": "--out must be a path in UTF-8; got '\\udcff'",
+    "--resume \udcff": "--resume must be a path in UTF-8; got '\\udcff'",
     "--workers 0": "--workers must be",
     "--chunk many": "--chunk must be",
     "--resume FILE": "FILE/manifest.json cannot be read",
@@ -259,44 +262,6 @@ def test_an_interrupt_ends_a_long_block_at_once(environment, tmp_path, after):
     assert errors.endswith(f"to go on: python {PROGRAM} {' '.join(words)}\n")
 
 
-DROPPED = """
-import dataclasses, gc, signal, sys, time
-from gan1010_jax.cli import run
-
-@dataclasses.dataclass
-class Options:
-    pass
-
-def main(options):
-    sent = []
-    def callback(phase, info):
-        if not sent:
-            sent.append(phase)
-            signal.raise_signal(signal.NAME)  # its exception is dropped here
-    gc.callbacks.append(callback)
-    gc.collect()
-    print("collected")
-    time.sleep(30)
-    print("slept")
-
-run(Options, main)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_signal_is_not_lost_in_a_callback_of_the_garbage_collector(name, code):
-    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + DROPPED
-    process = subprocess.run(
-        [sys.executable, "-c", script.replace("signal.NAME", f"signal.{name}")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert process.returncode == code
-    assert "slept" not in process.stdout and "Traceback" not in process.stderr
-
-
 def kept(out):
     """The bytes of the files of a run, but for the times in its report and the lock."""
     paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != ".lock")
@@ -487,7 +452,7 @@ def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
 
 
 def test_a_cache_directory_that_the_user_chose_stays(compilation_cache):
-    keep_compiled_programs()
+    prepare_jax()
     assert jax.config.jax_compilation_cache_dir == compilation_cache
 
 

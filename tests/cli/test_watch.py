@@ -8,6 +8,10 @@ REJECTED = {
     "--seed one": "--seed must be",
     "--steps 20000": "--record-every must be",
     "--out page.txt": "--out must be",
+    "--out /proc/page.html": "--out must be the name of a file that ends in .html and can be",
+    f"--out {__file__}/page.html": "--out must be the name of a file that ends in .html and can be",
+    f"--out {'x' * 250}.html": "--out must be the name of a file that ends in .html and can be",
+    "--out \udcff.html": "--out must be a path in UTF-8",
     "--pattern 12": "--pattern must be",
     "--penalty r1 --penalty-weight -1": "--penalty-weight must be",
 }

@@ -6,7 +6,7 @@ import compare_methods
 import dirac
 import numpy as np
 import pytest
-from programs import EXPERIMENTS, run_program
+from programs import EXPERIMENTS, assert_rejected, run_program
 
 from gan1010_jax.convergence import as_json, proportion
 from gan1010_jax.figures import plot_agreement, plot_methods
@@ -36,6 +36,32 @@ def test_a_verdict_that_differs_from_the_papers_is_exit_code_1(tmp_path, monkeyp
         dirac.main(dirac.Dirac(steps=10, starts=2, out=tmp_path / "run"))
     assert end.value.code == 1
     assert "not as in the paper: minimax, simultaneous" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_that_leaves_float32_has_no_distance(tmp_path, monkeypatch):
+    monkeypatch.setattr(dirac, "CASES", dirac.CASES[:1])
+    dirac.main(dirac.Dirac(lr=1000.0, steps=100, starts=2, out=tmp_path / "run"))
+    rows = json.loads((tmp_path / "run" / "dirac.json").read_text())
+    assert [row["distance_from_start"] for row in rows] == [None, None]
+    assert not any(row["converges"] for row in rows)
+
+
+REJECTED = {
+    "spectrum --stops 99999999999999990000": "--stops must be increasing multiples of 10000",
+    "spectrum --stops 10000 ten": "--stops must be a whole number",
+    "dirac --lr 1e30": "--lr must be a number from 0 to 1000",
+    "dirac --lr nan": "--lr must be a number from 0 to 1000",
+    "dirac --out=~no-such-user/x": "--out must be a path whose ~ is somebody's home directory",
+    "compare_methods --out /proc/x": "--out must be a new or empty directory that can be written",
+    "agreement --out \udcff": "--out must be a path in UTF-8",
+}
+
+
+@pytest.mark.parametrize("command", REJECTED)
+def test_a_study_rejects_its_options_at_once(command, tmp_path, monkeypatch, capsys):
+    name, options = command.split(maxsplit=1)
+    assert_rejected(name, options, REJECTED[command], tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow

@@ -1,5 +1,9 @@
 """The page that replays a run, in a real browser: what it shows are the history's numbers."""
 
+import base64
+import dataclasses
+import hashlib
+import html
 import itertools
 import re
 
@@ -328,6 +332,32 @@ def test_the_updates_are_highlighted_in_turn(open_page, trace):
     page.locator("#play").click()
     expect(pressed).to_have_text(UPDATES[1])
     expect(pressed).to_have_text(UPDATES[2])
+
+
+def test_names_are_no_markup_and_only_the_pages_own_scripts_are_allowed(trace):
+    evil = "</title><script>alert(1)</script>"
+    game = dataclasses.replace(gan.pattern_game(), name=evil)
+    text = make_page(jax.tree.map(lambda leaf: leaf[:1], trace), 17, gan.Setup(game))
+    assert evil not in text and text.count(html.escape(evil)) == 2  # the title and the heading
+    (policy,) = re.findall('Content-Security-Policy"\\s+content="(.*?)"', text, flags=re.DOTALL)
+    allowed = dict(part.split(maxsplit=1) for part in policy.split(";"))
+    (script,) = re.findall("<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert allowed["script-src"] == f"'sha256-{digest}'" and allowed["default-src"] == "'none'"
+    assert "unsafe" not in allowed["style-src-elem"]
+
+
+@pytest.mark.slow
+def test_a_browser_blocks_a_script_and_a_style_that_are_not_the_pages_own(browser, path, tmp_path):
+    other, said = tmp_path / "other.html", []
+    extra = '<script>document.title = "run"</script><style>h1 { color: red }</style></body>'
+    other.write_text(path.read_text().replace("</body>", extra))
+    page = browser.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(other.as_uri())
+    assert page.title() != "run"
+    assert ["inline script" in said[0], "inline style" in said[1]] == [True, True], said
+    page.close()
 
 
 @pytest.mark.slow

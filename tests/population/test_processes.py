@@ -101,9 +101,8 @@ def train(seeds, out, engine="vmap", **options):
 def test_a_run_that_is_killed_twenty_times_loses_and_repeats_nothing(launch, tmp_path):
     out, random = tmp_path / "run", np.random.default_rng(1010)
     begin = f"{SMALL} --engine vmap --seeds 2500 --chunk 10 --workers 2 --out {out}"
-    go_on = f"--resume {out} --no-figures"
     for turn in range(20):
-        process = launch(go_on if (out / "manifest.json").exists() else begin)
+        process = launch(begin)
         if turn % 4 == 0:
             time.sleep(random.uniform(0, 1.5))
         else:
@@ -203,7 +202,7 @@ def test_when_one_of_two_processes_dies_the_other_finishes_its_share_and_says_so
     said = first.log.read_text()
     assert first.exitcode == 1, said[-3000:]
     assert "error: process 1 ended early, and" in said and "Traceback" not in said
-    assert f"--resume {out}" in said
+    assert f"to go on: python {PROGRAM} {SMALL}" in said
     whole_share = {f"{first:010d}" for first in range(0, 4000, 20)}
     assert whole_share <= {name.split("-")[1] for name in parts(out)}
     assert len(parts(out)) < 400 and not (out / "report.json").exists()
@@ -411,14 +410,13 @@ def test_of_two_runs_into_one_directory_the_second_is_rejected(launch, tmp_path)
     out = tmp_path / "run"
     first = launch(f"{SMALL} --engine vmap --seeds 30000 --chunk 10 --workers 1 --out {out}")
     wait_for_parts(out, 2, first)
-    for arguments in ({}, {"resume": True}):
-        with pytest.raises(ValueError, match=r"being written to by another run|a new or empty"):
-            train(30000, out, **arguments)
+    with pytest.raises(gan.BadFile, match="is being written to by another run"):
+        train(30000, out)
     assert first.is_alive()
     kill(first)
     # The lock has died with it.
     with pytest.raises(gan.BadFile, match="as its engine"):
-        train(30000, out, engine="fused", resume=True)
+        train(30000, out, engine="fused")
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -432,7 +430,7 @@ def test_a_stopped_run_says_how_to_go_on(launch, tmp_path, stop, code):
     assert process.exitcode == code, said[-3000:]
     kept = 10 * len(parts(out))
     assert f"{kept:,} of 2,000 GANs are kept in {out}" in said and "Traceback" not in said
-    assert f"to go on: python {PROGRAM} --resume {out}" in said
+    assert f"to go on: python {PROGRAM} {SMALL}" in said
     assert not list(out.rglob("*.tmp"))
     finish(launch(f"--resume {out} --no-figures"))
     assert gan.load_population(out).counts.seeds == 2000
@@ -452,6 +450,5 @@ def test_a_terminated_process_is_missed_at_once_and_nobody_needs_to_say_where(la
     assert second.exitcode == 143 and first.exitcode == 1, first.log.read_text()[-3000:]
     for process, place in ((first, 0), (second, 1)):
         said = process.log.read_text()
-        assert f"--resume runs/{out.name} --no-figures --distributed --coordinator 127" in said
-        assert f"--num-processes 2 --process-id {place}" in said and "Traceback" not in said
+        assert f"--process-id {place} --out runs/{out.name}\n" in said and "Traceback" not in said
     assert "error: process 1 ended early, and" in first.log.read_text()

@@ -1,0 +1,21 @@
+"""What the programs in `experiments/` share with those of this room."""
+
+from gan1010_jax.cli.options import (
+    MethodOptions,
+    check_given_with,
+    check_number,
+    number,
+    path,
+)
+from gan1010_jax.cli.program import prepare_jax, progress_bar, run
+
+__all__ = [
+    "MethodOptions",
+    "check_given_with",
+    "check_number",
+    "number",
+    "path",
+    "prepare_jax",
+    "progress_bar",
+    "run",
+]
