@@ -68,7 +68,13 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, compilation_cache):
     assert printed.endswith(f" {' '.join(words)} --out runs/{out.name}\n")
 
 
-@pytest.mark.parametrize("state", ["empty", "locked", "compiling", "begun", "one method"])
+OTHER_STATES = [
+    pytest.param(state, marks=pytest.mark.slow)
+    for state in ("empty", "locked", "begun", "one method")
+]
+
+
+@pytest.mark.parametrize("state", ["compiling", *OTHER_STATES])
 def test_the_same_sweep_goes_on_from_every_state(tmp_path, monkeypatch, state):
     monkeypatch.chdir(tmp_path)
     out, words = tmp_path / "run", "--x d_lr=0.1,0.5 --seeds 2 --steps 10 --engine vmap --game 10"

@@ -301,6 +301,7 @@ def test_a_job_that_is_killed_20_times_is_started_again_by_the_same_words(enviro
     assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_finished_run_given_again_prints_its_table_again(good):
     out, first = good
     before, command = kept(out), first.args

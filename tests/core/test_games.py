@@ -79,7 +79,9 @@ def test_real_samples_lie_in_their_ranges_and_fill_them():
     assert np.all(game.in_support(real))
 
 
-@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+@pytest.mark.parametrize(
+    "impl", ["threefry2x32", "rbg", pytest.param("unsafe_rbg", marks=pytest.mark.slow)]
+)
 def test_uniform_samples_are_uniform_and_independent_for_keys_of_any_implementation(impl):
     uniform = gan.Uniform((0.0,) * 5, (1.0,) * 5)
     key, count = jax.random.key(7, impl=impl), 4000

@@ -152,7 +152,9 @@ STRICT = {
 
 
 @pytest.mark.parametrize("train", [gan.train, gan.train_traced])
-@pytest.mark.parametrize("strict", STRICT)
+@pytest.mark.parametrize(
+    "strict", ["rank", "dtype", pytest.param("no jit", marks=pytest.mark.slow)]
+)
 def test_it_runs_where_jax_promotes_nothing_and_compiles_nothing(train, strict):
     setup = gan.Setup(MOVING, gan.Method(penalty="r1"))
     expected = train(KEY, setup, steps=6, record_every=3)

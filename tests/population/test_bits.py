@@ -34,6 +34,7 @@ def other_threefry():
     partitionable(True)
 
 
+@pytest.mark.slow
 def test_each_form_of_threefry_has_its_own_program(other_threefry):
     for flag in (True, False, True):
         partitionable(flag)

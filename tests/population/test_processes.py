@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_twenty_times_loses_and_repeats_nothing(launch, tmp
         if parts(out):
             assert gan.load_population(out).counts.seeds == 10 * len(parts(out))
     assert 20 < len(parts(out)) < 250
-    finish(launch(go_on))
+    finish(launch(begin))
     train(2500, tmp_path / "undisturbed", chunk=10)
     assert files(out) == files(tmp_path / "undisturbed")
     assert not list(out.rglob("*.tmp"))
