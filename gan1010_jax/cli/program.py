@@ -123,7 +123,7 @@ def says_how_to_go_on(out: Path) -> Iterator[None]:
         yield
     except BadFile as error:
         if out in error.path.parents and error.path.name != MANIFEST:
-            error.add_note(f"{again} --repair moves it aside, and trains its seeds again")
+            error.add_note(f"{again} --repair moves it aside, and makes it again")
         raise
     except (KeyboardInterrupt, OSError, UnfinishedRun) as error:
         if is_first() or isinstance(error, KeyboardInterrupt):

@@ -173,6 +173,11 @@ def _values_are(form: Any) -> Callable[[Any], bool]:
     return lambda value: type(value) is dict and all(_fits(item, form) for item in value.values())
 
 
+def _is_count(value: Any) -> bool:
+    """Whether a JSON value is a number of seeds or steps, or may be one."""
+    return type(value) is int and 0 <= value <= 2**32
+
+
 def _is_recipe(value: Any) -> bool:
     """Whether a JSON value can be a `Game.recipe`."""
     return value is None or (type(value) is list and list(map(type, value)) == [str, list])
@@ -182,8 +187,8 @@ _PART_OF_METHOD = {"name": str}
 # What is read of a manifest before it is compared with anything.
 _FORM = {
     "checksum": str,
-    "seeds": int,
-    "chunk": int,
+    "seeds": _is_count,
+    "chunk": _is_count,
     "machine": _values_are(str),
     "versions": _values_are(str),
     "configuration": {
@@ -195,7 +200,7 @@ _FORM = {
         },
         "hyperparams": _values_are(is_number),
         "grid": _values_are([is_number]),
-        **{"first_seed": int, "steps": int, "record_every": int, "engine": str},
+        **{"first_seed": _is_count, "steps": _is_count, "record_every": _is_count, "engine": str},
         **{"dtype": lambda name: name in ("float32", "float64"), "platform": str},
     },
 }
@@ -212,40 +217,53 @@ def digest(data: bytes | memoryview) -> str:
 
 
 def read_run(out: Path) -> RunSettings:
-    """The settings of the run that was begun in a directory.
+    """The settings of the run that was begun in a directory; JAX's devices are not asked for.
 
     Raises:
       BadFile: (a `ValueError`) for a manifest that cannot be used.
       InvalidArgument: (a `ValueError`) for a game or method that this package does not make.
     """
-    return settings_of(out, read_manifest(out))
+    return _stated_settings(out, read_manifest(out), None)
 
 
 def settings_of(out: Path, manifest: Mapping[str, Any], setup: Setup | None = None) -> RunSettings:
-    """The settings that a manifest states; a setup of one's own game or method has to be given.
+    """The settings that a manifest states, validated.
 
     Raises:
       BadFile: (a `ValueError`) if they are outside their limits.
-      InvalidArgument: (a `ValueError`) if the setup is another, or has to be given and is not.
+      InvalidArgument: (a `ValueError`) if a setup of one's own game or method is another than what
+        was used, or is not given.
     """
+    with in_dtype(manifest["configuration"]["dtype"]):
+        settings = _stated_settings(out, manifest, setup)
+        try:
+            return check_settings(settings)
+        except InvalidArgument as error:
+            raise _unusable(out, error) from error
+
+
+def _stated_settings(out: Path, manifest: Mapping[str, Any], setup: Setup | None) -> RunSettings:
+    """The settings that a manifest states."""
     configuration = manifest["configuration"]
     grid, first_seed = configuration["grid"], configuration["first_seed"]
     game = _find_game(configuration, setup and setup.game)
     method = _find_method(configuration, setup and setup.method)
     try:
-        with in_dtype(configuration["dtype"]):
-            first_cell = {name: values[0] for name, values in grid.items()}
-            hyperparams = Hyperparams(**configuration["hyperparams"], **first_cell)
-            settings = RunSettings(
-                seed_list=range(first_seed, first_seed + manifest["seeds"]),
-                setup=Setup(game, method, hyperparams),
-                grid=grid,
-                chunk=manifest["chunk"],
-                **{name: configuration[name] for name in ("steps", "record_every", "engine")},
-            )
-            return check_settings(settings)
-    except (ValueError, TypeError, IndexError) as error:  # an InvalidArgument among them
-        raise BadFile(out / MANIFEST, f"is not the manifest of a run ({error})") from error
+        first_cell = {name: values[0] for name, values in grid.items()}
+        hyperparams = Hyperparams(**configuration["hyperparams"], **first_cell)
+        return RunSettings(
+            seed_list=range(first_seed, first_seed + manifest["seeds"]),
+            setup=Setup(game, method, hyperparams),
+            grid=grid,
+            chunk=manifest["chunk"],
+            **{name: configuration[name] for name in ("steps", "record_every", "engine")},
+        )
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise _unusable(out, error) from error
+
+
+def _unusable(out: Path, error: Exception) -> BadFile:
+    return BadFile(out / MANIFEST, f"is not the manifest of a run ({error})")
 
 
 def _find_game(configuration: Mapping[str, Any], game: Game | None) -> Game:
