@@ -125,4 +125,6 @@ def test_a_wheel_brings_the_command_and_all_that_it_needs(tmp_path, compilation_
     part.write_bytes(b"")
     process = run("gan1010 train --resume run")
     assert process.returncode == 2
-    assert "\ngan1010 train --resume run --repair moves it aside, and makes it again" in process.stderr
+    assert (
+        "\ngan1010 train --resume run --repair moves it aside, and makes it again" in process.stderr
+    )

@@ -148,6 +148,24 @@ def names(out):
     return sorted(str(path) for path in paths if path.parts[0] != "set-aside")
 
 
+@pytest.mark.parametrize("by", [1, -1])
+def test_curves_agree_with_rows_that_have_no_history(tmp_path, by):
+    """A grid keeps none; of its rows, the first matches and those that settled bound the curves."""
+    grid = {"d_lr": [0.1, 0.2]}
+    train(tmp_path, seeds=60, grid=grid)
+    rows = gan.load_population(tmp_path).columns
+    first = rows["first_match_step"][ROWS.start : ROWS.stop]
+    settled = rows["settled_step"][ROWS.start : ROWS.stop]
+    bound = (
+        ((first >= 0) & (first <= 200)).sum()
+        if by > 0
+        else ((0 <= settled) & (settled <= 200)).sum()
+    )
+    forge(tmp_path, "curves", put("matched", bound + by, row=4))  # at step 200
+    with pytest.raises(gan.BadFile, match="counts matched as the rows rule out"):
+        gan.load_population(tmp_path)
+
+
 FORGED_FACTS = {
     "no curves": {"curves": None},
     "curves elsewhere": {"curves": "x/../../../victim/precious"},
@@ -259,6 +277,8 @@ FORGED_CONFIGURATIONS = {
     "a grid of words": {"grid": {"d_lr": ["a"]}},
     "another dtype": {"dtype": "float16"},
     "no method": {"method": {}},
+    "a recipe of one word": {"game": {"name": "10", "recipe": ["pattern"]}},
+    "a recipe of words": {"game": {"name": "10", "recipe": ["pattern", "10"]}},
 }
 
 

@@ -339,10 +339,11 @@ def test_a_directory_without_the_first_seeds_opens(tmp_path, whole):
 BAD_REPORTS = {
     "empty": "",
     "a list": "[]",
-    "words": '{"wall_seconds": "long"}',
+    "words": '{"wall_seconds": "long", "compile_seconds": 1, "seed_steps_per_second": 1}',
     "not a number": '{"wall_seconds": NaN}',
     "400 digits": f'{{"wall_seconds": 1{"0" * 400}}}',
     "deep": "[" * 500 + "]" * 500,
+    "deep objects": '{"a":' * 500 + "1" + "}" * 500,
 }
 
 
