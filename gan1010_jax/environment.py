@@ -70,5 +70,5 @@ def describe_machine() -> dict[str, str]:
     return {
         "device": describe_device(),
         "processor": " ".join([platform.machine(), *_instruction_sets()]),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "XLA_FLAGS": " ".join(os.environ.get("XLA_FLAGS", "").split()),
     }

@@ -125,8 +125,12 @@ class StepInfo(NamedTuple):
 
 
 def seed_key(seed: chex.Numeric) -> chex.PRNGKey:
-    """The key of a seed, 0 … 2³²-1: `jax.random.key(seed)`, of Threefry whatever JAX's default."""
-    return jax.random.key(seed, impl="threefry2x32")
+    """The key of a seed, 0 … 2³²-1: `jax.random.key(seed)` with JAX's default settings.
+
+    Made from its words, it depends on neither `jax_default_prng_impl` nor `jax_random_seed_offset`.
+    """
+    words = jnp.stack([jnp.uint32(0), jnp.asarray(seed, jnp.uint32)])
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 @jit()

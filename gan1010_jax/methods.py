@@ -462,8 +462,8 @@ class Method:
         Raises:
           InvalidArgument: (a `ValueError`) as `Method`, and for another optimiser.
         """
-        names = optimizer.split(",")
-        if not set(names) <= set(OPTIMIZERS) or len(names) > 2:
+        names = optimizer.split(",") if isinstance(optimizer, str) else [optimizer]
+        if not _are_strings(tuple(names)) or not set(names) <= set(OPTIMIZERS) or len(names) > 2:
             allowed = f"one of {', '.join(OPTIMIZERS)}, or two with a comma"
             raise InvalidArgument("optimizer", optimizer, allowed)
         optimizers = tuple(OPTIMIZERS[name] for name in names)

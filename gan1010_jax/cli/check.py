@@ -1,12 +1,23 @@
 """The program `check`: whether every file of a result directory is sound."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tyro.conf import Positional
 
-from gan1010_jax.population import audit_population, is_begun
+import gan1010_jax as gan
+from gan1010_jax.cli.options import path
+from gan1010_jax.cli.sweep import CELLS, join_cells
+from gan1010_jax.population import audit_population, is_begun, read_file
+
+_MAX_CELLS = 2**28  # bytes
+_OTHERS = ("figures", "set-aside")  # folders of a sweep that are no method's
 
 
 @dataclass(frozen=True)
@@ -17,20 +28,47 @@ class Check:
     and on standard error what is wrong. The exit code is 0 if nothing is, and 1 otherwise.
     """
 
-    directory: Positional[Path]
+    directory: Annotated[Positional[Path], path("directory")]
     """The directory."""
 
 
 def check(options: Check) -> None:
-    """Audit the directory, or each one of a sweep."""
-    out, is_bad = options.directory, False
-    inside = sorted(path for path in out.glob("*") if is_begun(path))
-    for one in inside if inside and not is_begun(out) else [out]:
+    """Audit the directory, or each one of a sweep and the table of its cells."""
+    out, bad, runs = options.directory, [], [options.directory]
+    if out.is_dir() and not is_begun(out):
+        inside = sorted(one for one in out.iterdir() if one.is_dir() and one.name not in _OTHERS)
+        runs = [one for one in inside if any(one.glob("*/*")) or is_begun(one)] or runs
+    for one in runs:
         audit = audit_population(one)
-        for bad in audit.bad:
-            print(f"error: {bad}", file=sys.stderr)
-        is_bad |= bool(audit.bad)
+        bad += audit.bad
         rows = f"{audit.rows:,} of {audit.all_rows:,} rows"
         print(f"{one}: {rows}, {audit.files:,} files and {audit.size:,} bytes are sound")
-    if is_bad:
+    if runs != [out]:
+        links = [one for one in (out / "figures", *runs) if one.is_symlink()]
+        bad += [gan.BadFile(one, "is no folder of its own") for one in links]
+        if os.path.lexists(out / CELLS) and not bad:
+            bad += _find_bad_cells(out / CELLS, runs)
+    for one in bad:
+        print(f"error: {one}", file=sys.stderr)
+    if bad:
         sys.exit(1)
+
+
+def _find_bad_cells(cells: Path, runs: list[Path]) -> list[gan.BadFile]:
+    """What is wrong with the table of a sweep's cells, if it is not that of its runs."""
+    tables = {run.name: gan.tabulate_cells(gan.load_population(run)) for run in runs}
+    try:
+        found = pq.read_table(pa.BufferReader(read_file(cells, _MAX_CELLS))).to_pydict()
+    except gan.BadFile as bad:
+        return [bad]
+    except (pa.ArrowException, OSError, ValueError):
+        return [gan.BadFile(cells, "is no table of cells")]
+    # The methods are in the order in which they were given.
+    order = [run for run in dict.fromkeys(found.get("method", ())) if run in tables]
+    expected = join_cells({name: tables[name] for name in [*order, *tables]})
+    if found.keys() != expected.keys() or any(
+        not np.array_equal(found[name], expected[name], equal_nan=expected[name].dtype.kind == "f")
+        for name in expected
+    ):
+        return [gan.BadFile(cells, "does not count the rows that are there")]
+    return []

@@ -1,7 +1,8 @@
 """The program `sweep`: where a method converges, over a grid of one or two hyperparameters."""
 
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -24,8 +25,9 @@ from gan1010_jax.methods import (
     PENALTY_HYPERPARAMS,
     is_allowed,
 )
-from gan1010_jax.population import claim, is_begun, seed_range, write_columns
+from gan1010_jax.population import claim, is_begun, is_folder, seed_range, set_aside, write_columns
 
+CELLS = "cells.parquet"
 _MAX_VALUES = 10_000
 _AXIS = (
     "NAME=log:LOW:HIGH:COUNT, NAME=linear:LOW:HIGH:COUNT or NAME=VALUE,VALUE,…, where NAME is one "
@@ -82,6 +84,10 @@ def sweep(options: Sweep) -> None:
 
     tables = {}
     with says_how_to_go_on(out), claim(out, lambda: _is_ours(out, setups)):
+        for bad in _find_bad(out, setups):
+            if not options.repair:
+                raise bad
+            set_aside(bad, out)
         for name, setup in setups.items():
             with progress_bar() as progress:
                 population = gan.train_population(
@@ -94,13 +100,17 @@ def sweep(options: Sweep) -> None:
                     progress=progress,
                 )
             tables[name] = gan.tabulate_cells(population)
-        cells = [len(table["seeds"]) for table in tables.values()]
-        columns = {"method": np.repeat([*tables], cells)}
-        for name in next(iter(tables.values())):
-            columns[name] = np.concatenate([table[name] for table in tables.values()])
-        write_columns(out / "cells.parquet", columns)
+        write_columns(out / CELLS, join_cells(tables))
         write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *grid)})
     _print_cells(tables, [*grid], out)
+
+
+def join_cells(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The columns of cells.parquet: the tables of all methods, one below the other."""
+    cells = [len(table["seeds"]) for table in tables.values()]
+    names = next(iter(tables.values()))
+    joined = {name: np.concatenate([table[name] for table in tables.values()]) for name in names}
+    return {"method": np.repeat([*tables], cells), **joined}
 
 
 def _is_ours(out: Path, methods: Iterable[str]) -> bool:
@@ -110,6 +120,16 @@ def _is_ours(out: Path, methods: Iterable[str]) -> bool:
         allowed = f"at least those begun in {out}, {','.join(sorted(begun))}"
         raise gan.InvalidArgument("methods", ",".join(methods), allowed)
     return bool(begun)
+
+
+def _find_bad(out: Path, methods: Iterable[str]) -> Iterator[gan.BadFile]:
+    """Links and files in the place of a sweep's folders, and folders in that of its files."""
+    for place in (out / name for name in ("figures", "set-aside", *methods)):
+        if os.path.lexists(place) and not is_folder(place):
+            yield gan.BadFile(place, "is no folder of its own")
+    for place in (out / CELLS, out / "figures" / "phase_diagram.png"):
+        if is_folder(place):
+            yield gan.BadFile(place, "is a folder in the place of a file")
 
 
 def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
@@ -124,7 +144,8 @@ def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
             if not 1 <= count <= _MAX_VALUES or not is_positive:
                 raise ValueError
             space = np.geomspace if kind == "log" else np.linspace
-            numbers = space(low, high, count) if np.isfinite([low, high]).all() else [np.nan]
+            with np.errstate(all="ignore"):  # what is not finite is rejected below
+                numbers = space(low, high, count) if np.isfinite([low, high]).all() else [np.nan]
         else:
             numbers = [float(value) for value in values.split(",")]
         about = HYPERPARAMS[name]

@@ -1,5 +1,6 @@
 """The program `watch`: one GAN, replayed in a browser."""
 
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,9 +70,9 @@ def _check_out(out: Path) -> None:
     try:
         if out.suffix != ".html" or out.is_dir():
             raise gan.InvalidArgument("out", str(out), allowed)
-        probe = out.with_name(f".{out.name}")  # the page itself may be there already
-        write_file(probe, b"")
-        probe.unlink()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}"):
+            pass  # the page itself may be there already
     except OSError as error:
         allowed += f" and can be written ({error.strerror})"
         raise gan.InvalidArgument("out", str(out), allowed) from None

@@ -9,7 +9,7 @@ from gan1010_jax.population.api import (
     train_share,
 )
 from gan1010_jax.population.audit import Audit, audit_population
-from gan1010_jax.population.files import claim, write_file, write_json
+from gan1010_jax.population.files import claim, is_folder, read_file, write_file, write_json
 from gan1010_jax.population.manifest import MANIFEST, is_begun, read_run
 from gan1010_jax.population.processes import (
     decided_by_first,
@@ -25,4 +25,5 @@ from gan1010_jax.population.results import (
     tabulate_cells,
 )
 from gan1010_jax.population.settings import MAX_SEED, Progress, RunSettings, seed_range
+from gan1010_jax.population.store import set_aside
 from gan1010_jax.population.tables import TABLES, write_columns

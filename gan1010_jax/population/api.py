@@ -115,6 +115,8 @@ def train_share(
     """
     _check_jit()
     check_callable("progress", options.get("progress"))
+    for name in options.keys() - set(RunSettings._fields[2:]):
+        raise TypeError(f"train_share() got an unexpected keyword argument {name!r}")
     settings = check_settings(RunSettings(seeds, setup, **options))
     out = _check_files(out, repair, finish)
     return train_into(out, settings, repair, finish)

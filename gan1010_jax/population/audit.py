@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from gan1010_jax.checks import check_path
 from gan1010_jax.environment import in_dtype
 from gan1010_jax.errors import BadFile
 from gan1010_jax.gan import Setup
@@ -41,14 +42,14 @@ def audit_population(out: str | Path, setup: Setup | None = None) -> Audit:
       InvalidArgument: (a `ValueError`) for another game or method than what was used, as
         `load_population` does.
     """
-    out, bad = Path(out), []
+    out, bad = check_path("out", out), []
     try:
         manifest = read_manifest(out)
         settings = settings_of(out, manifest, setup)
     except BadFile as error:
         return Audit(0, 0, 0, 0, [error])
     stored, files = Stored(out, settings), [out / MANIFEST]
-    with in_dtype(settings.dtype):
+    with in_dtype(manifest["configuration"]["dtype"]):
         stored.read(manifest, bad.append)
         for parts in stored.parts.values():
             files += [out / table / part.name for table, part in parts.items()]

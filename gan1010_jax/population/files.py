@@ -61,12 +61,12 @@ def claim(out: Path, is_ours: Callable[[], bool] | None = None) -> Iterator[None
         lock.release()
 
 
-def _is_empty(out: Path) -> bool:
+def _is_empty(out: Path, levels: int = 3) -> bool:
     """Whether a directory holds nothing but locks and temporary files of runs that were killed."""
     return all(
         path.name == _LOCK
         or TEMPORARY.fullmatch(path.name)
-        or (is_folder(path) and _is_empty(path))
+        or (levels and is_folder(path) and _is_empty(path, levels - 1))
         for path in out.iterdir()
     )
 

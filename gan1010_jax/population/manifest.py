@@ -178,6 +178,11 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= 2**32
 
 
+def _is_text(value: Any) -> bool:
+    """Whether a JSON value is a text that does nothing to a terminal."""
+    return type(value) is str and value.isprintable()
+
+
 def _is_recipe(value: Any) -> bool:
     """Whether a JSON value can be a `Game.recipe`."""
     return value is None or (type(value) is list and list(map(type, value)) == [str, list])
@@ -189,8 +194,8 @@ _FORM = {
     "checksum": str,
     "seeds": _is_count,
     "chunk": _is_count,
-    "machine": _values_are(str),
-    "versions": _values_are(str),
+    "machine": {name: _is_text for name in ("device", "processor", "XLA_FLAGS")},
+    "versions": _values_are(_is_text),
     "configuration": {
         "game": {"name": str, "recipe": _is_recipe},
         "method": {
@@ -201,7 +206,7 @@ _FORM = {
         "hyperparams": _values_are(is_number),
         "grid": _values_are([is_number]),
         **{"first_seed": _is_count, "steps": _is_count, "record_every": _is_count, "engine": str},
-        **{"dtype": lambda name: name in ("float32", "float64"), "platform": str},
+        **{"dtype": lambda name: name in ("float32", "float64"), "platform": _is_text},
     },
 }
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import ipaddress
 import json
+import operator
 import re
 import select
 import socket
@@ -61,7 +62,8 @@ def meet_others(place: _Place, count: int, timeout: float) -> _Place:
                 other = opened.enter_context(listener.accept()[0])
                 other.settimeout(5)
                 try:
-                    index, their_count = json.loads(other.makefile("rb").readline(100))
+                    said = json.loads(other.makefile("rb").readline(100))
+                    index, their_count = map(operator.index, said)
                 except (OSError, ValueError, TypeError):
                     continue  # something else that tries ports
                 if their_count != count:

@@ -33,7 +33,13 @@ from gan1010_jax.population.processes import (
     wait_for_all,
 )
 from gan1010_jax.population.results import Population, convergence_report, make_population
-from gan1010_jax.population.settings import RunSettings, count_cells, count_kept, select_rows
+from gan1010_jax.population.settings import (
+    RunSettings,
+    count_cells,
+    count_kept,
+    count_least_chunk,
+    select_rows,
+)
 from gan1010_jax.population.tables import (
     MAIN_TABLE,
     Results,
@@ -80,7 +86,7 @@ def _compile(settings: RunSettings, done: int) -> tuple[Program, RunSettings]:
     """The program of a run, and its settings with that engine and a chunk."""
     settings.progress(done, settings.rows)
     program = compile_run(settings)
-    chunk = settings.chunk or max(DEFAULT_CHUNK, program.width)
+    chunk = settings.chunk or max(DEFAULT_CHUNK, program.width, count_least_chunk(settings.rows))
     return program, settings._replace(engine=program.engine.name, chunk=chunk)
 
 
@@ -229,7 +235,8 @@ def _open(
     if manifest.is_begun(out):
         stated = manifest.read_manifest(out)
         begun = stated["configuration"]
-        engine, chunk = begun["engine"] if engine == "auto" else engine, chunk or stated["chunk"]
+        engine = begun["engine"] if engine == "auto" else engine
+        chunk = chunk or max(stated["chunk"], count_least_chunk(settings.rows))
         manifest.check_same(out / manifest.MANIFEST, begun, configuration | {"engine": engine})
         if settings.seeds < stated["seeds"]:
             allowed = f"{stated['seeds']} or more, the number begun in {out}"
@@ -280,20 +287,19 @@ def _digest_columns(columns: Mapping[str, np.ndarray], rows: int) -> str:
 
 
 def _begin(out: Path, settings: RunSettings) -> int:
-    """Write the manifest, unless it is there with as many seeds; the chunk of every process."""
+    """Write the manifest, unless it is there as it should be; the chunk of every process."""
+    size = {"seeds": settings.seeds, "chunk": settings.chunk}
     if manifest.is_begun(out):
         stated = manifest.read_manifest(out)
-        if stated["seeds"] == settings.seeds:
+        if stated == stated | size:
             return settings.chunk
     else:
         stated = {
-            "seeds": settings.seeds,
-            "chunk": settings.chunk,
             "configuration": manifest.configure(settings),
             "machine": describe_machine(),
             "versions": versions(),
         }
-    manifest.write_manifest(out, stated | {"seeds": settings.seeds})
+    manifest.write_manifest(out, stated | size)
     return settings.chunk
 
 

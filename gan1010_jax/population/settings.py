@@ -17,7 +17,9 @@ from gan1010_jax.training import record_steps
 
 MAX_SEED = 2**32 - 1
 MAX_WORKERS = 1024
-MAX_CHUNK = 2**24
+MAX_CHUNK = 2**20
+MAX_CHUNKS = 2**20
+MAX_ROWS = 10**10 - 1
 KEPT_HISTORIES = 1024
 
 Grid = Mapping[str, Any]  # values of hyperparameters by their names, [values]
@@ -83,6 +85,14 @@ def check_settings(settings: RunSettings) -> RunSettings:
             check_whole(name, getattr(settings, name), 1, most, ", or None")
     grid = _as_grid({} if settings.grid is None else settings.grid)
     first_cell = {name: values[0] for name, values in grid.items()}
+    rows = len(seeds) * count_cells(grid)
+    if rows > MAX_ROWS:
+        allowed = f"{MAX_ROWS:,} or fewer; {len(seeds):,} in each cell of the grid are {rows:,}"
+        raise InvalidArgument("seeds", len(seeds), allowed)
+    least = count_least_chunk(rows)
+    if settings.chunk is not None and settings.chunk < least:
+        allowed = f"{least} or more for {rows:,} rows, which are {MAX_CHUNKS:,} chunks at most"
+        raise InvalidArgument("chunk", settings.chunk, allowed)
     return settings._replace(
         seed_list=seeds,
         setup=_with_hyperparams(settings.setup, **first_cell),
@@ -129,7 +139,7 @@ def _as_grid(grid: Grid) -> dict[str, np.ndarray]:
     for name in filter(grid.__contains__, HYPERPARAMS):
         values = grid[name]
         is_list = isinstance(values, list | tuple | np.ndarray | jax.Array)
-        if not is_list or np.shape(values)[:1] in ((), (0,)):
+        if not is_list or getattr(values, "ndim", 1) == 0 or len(values) == 0:
             raise InvalidArgument(name, values, "a list of one or more values in a grid")
         array = arrays[name] = as_hyperparam(name, values)
         if array.ndim != 1 or len(np.unique(array)) < len(array):
@@ -140,6 +150,11 @@ def _as_grid(grid: Grid) -> dict[str, np.ndarray]:
 def count_cells(grid: Grid) -> int:
     """The number of combinations of a grid's values, each a row of every seed."""
     return math.prod(map(len, grid.values()))
+
+
+def count_least_chunk(rows: int) -> int:
+    """The smallest chunk in which so many rows can be written."""
+    return -(-rows // MAX_CHUNKS)
 
 
 def count_kept(settings: RunSettings, rows: range) -> int:

@@ -37,6 +37,7 @@ from gan1010_jax.population.files import (
 )
 from gan1010_jax.population.integrity import Expected, find_file_flaw, find_flaw
 from gan1010_jax.population.manifest import REPORT, digest, fingerprint
+from gan1010_jax.population.settings import MAX_CHUNK
 from gan1010_jax.population.tables import (
     MAIN_TABLE,
     SIDE_TABLES,
@@ -148,8 +149,8 @@ def list_parts(out: Path, rows: int) -> Iterator[Part | BadFile]:
         part = Part(range(int(match[1]), int(match[2])), match[3])
         if part.rows.start < stop:
             yield BadFile(directory / name, "has rows that another part has already")
-        elif not part.rows:
-            yield BadFile(directory / name, "has no rows, by its name")
+        elif not 1 <= len(part.rows) <= MAX_CHUNK:
+            yield BadFile(directory / name, f"has not 1 to {MAX_CHUNK:,} rows, by its name")
         elif part.rows.stop > rows:
             yield BadFile(directory / name, f"has rows beyond the {rows} that the manifest knows")
         else:
@@ -162,13 +163,17 @@ def _read_chunk(
 ) -> tuple[Parts, Results]:
     """Read and check the chunk that a part of the population belongs to."""
     stated = _chunk_facts(part.rows, configuration)
-    table, facts = _read_part(out, MAIN_TABLE, part, expected, stated)
-    parts, tables = {MAIN_TABLE: part}, {MAIN_TABLE: table}
+    file, facts = _open_part(out, MAIN_TABLE, part, expected, stated)
+    parts, opened = {MAIN_TABLE: part}, {MAIN_TABLE: file}
     for name in filter(SIDE_TABLES.__contains__, expected.tables_of(part.rows)):
         if not re.fullmatch(_DIGEST, str(facts.get(name))):
             raise BadFile(out / MAIN_TABLE / part.name, f"does not name its {name}")
         parts[name] = part._replace(digest=facts[name])
-        tables[name], _ = _read_part(out, name, parts[name], expected, stated)
+        opened[name], _ = _open_part(out, name, parts[name], expected, stated)
+    # Only now that every file of the chunk is as large as it should be.
+    tables = {
+        name: _read_values(file, out / name / parts[name].name) for name, file in opened.items()
+    }
     results = read_tables(tables, len(expected.settings.record_steps))
     if flaw := find_flaw(tables, results, part.rows, expected):
         name, problem = flaw
@@ -176,10 +181,10 @@ def _read_chunk(
     return parts, results
 
 
-def _read_part(
+def _open_part(
     out: Path, name: str, part: Part, expected: Expected, stated: Mapping[str, Any]
-) -> tuple[pa.Table, dict[str, Any]]:
-    """Read a part of a table and the facts in its metadata, and check those that are known."""
+) -> tuple[pq.ParquetFile, dict[str, Any]]:
+    """Open a part of a table, and check its footer; and the facts in its metadata."""
     path = out / name / part.name
     data = _read_checked(path, part.digest, expected.most_bytes(name, part.rows))
     try:
@@ -190,10 +195,18 @@ def _read_part(
                 raise BadFile(path, f"is of another {key}: {facts.get(key)}, not {value}")
         if flaw := find_file_flaw(file, name, part.rows, expected):
             raise BadFile(path, flaw)
-        return file.read(), facts
+        return file, facts
     except BadFile:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadFile(path, "is no part of a run") from error
+
+
+def _read_values(file: pq.ParquetFile, path: Path) -> pa.Table:
+    """Read the values of a part that is open."""
+    try:
+        return file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise BadFile(path, "is no part of a run") from error
 
 
@@ -215,6 +228,10 @@ def find_bad_rest(out: Path) -> Iterator[BadFile]:
     for path in (out / name for name in FOLDERS):
         if os.path.lexists(path) and not is_folder(path):
             yield BadFile(path, "is no folder of its own")
+    figures = out / "figures"
+    for path in figures.iterdir() if is_folder(figures) else ():
+        if path.suffix and is_folder(path):
+            yield BadFile(path, "is a folder in the place of a figure")
     try:
         read_report(out)
     except BadFile as bad:
@@ -264,7 +281,8 @@ def read_report(out: Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
     report = read_json(path)
-    if type(report) is not dict or not all(is_number(report.get(name) or 0) for name in TIMES):
+    times = [report.get(name) for name in TIMES] if type(report) is dict else [False]
+    if times != [None] * len(TIMES) and not all(is_number(time) and time >= 0 for time in times):
         raise BadFile(path, "is not the report of a run")
     return report
 

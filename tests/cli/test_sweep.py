@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from programs import assert_rejected, run_program, start_program
 
 import gan1010_jax as gan
+from gan1010_jax.cli import main
 from gan1010_jax.cli.sweep import _print_cells
 
 SWEEP = (
@@ -151,3 +153,46 @@ BAD_SWEEPS = {
 @pytest.mark.parametrize("options", BAD_SWEEPS)
 def test_a_bad_sweep_is_rejected_in_one_sentence(options, tmp_path, monkeypatch, capsys):
     assert_rejected("sweep", options, BAD_SWEEPS[options], tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["figures", "mse", "cells.parquet"])
+def test_a_sweep_writes_through_no_link_and_is_repaired(tmp_path, monkeypatch, capsys, place):
+    monkeypatch.chdir(tmp_path)
+    command = [*SWEEP, "--out", "run"]
+    assert run_program("sweep", command, monkeypatch) == 0
+    outside = tmp_path / "outside"
+    (tmp_path / "run" / place).rename(outside)
+    (tmp_path / "run" / place).symlink_to(outside)
+    if place == "cells.parquet":
+        (tmp_path / "run" / place).unlink()
+        (tmp_path / "run" / place).mkdir()
+    before = {path: path.is_file() and path.read_bytes() for path in outside.rglob("*")}
+    capsys.readouterr()
+    assert run_program("sweep", command, monkeypatch) == 2
+    assert f"error: run/{place} is " in capsys.readouterr().err
+    assert run_program("sweep", [*command, "--repair"], monkeypatch) == 0
+    assert {path: path.is_file() and path.read_bytes() for path in outside.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_a_sweep_is_checked_with_its_cells(tmp_path, monkeypatch, capsys):
+    def check():
+        monkeypatch.setattr(sys, "argv", ["/somewhere/gan1010", "check", "run"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capsys.readouterr().err
+
+    monkeypatch.chdir(tmp_path)
+    methods = "--methods nonsaturating,mse --out run".split()
+    assert run_program("sweep", [*SWEEP, *methods], monkeypatch) == 0
+    capsys.readouterr()
+    assert check() == (0, "")
+    cells = pq.read_table("run/cells.parquet")
+    pq.write_table(cells.slice(1), "run/cells.parquet")
+    assert check() == (1, "error: run/cells.parquet does not count the rows that are there\n")
+    (tmp_path / "run" / "cells.parquet").write_text("junk")
+    assert check() == (1, "error: run/cells.parquet is no table of cells\n")
+    (tmp_path / "run" / "mse" / "manifest.json").unlink()
+    code, said = check()
+    assert code == 1 and "error: run/mse/manifest.json cannot be read" in said

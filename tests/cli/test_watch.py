@@ -1,7 +1,7 @@
 """`experiments/watch.py`: the options that it rejects. Its page is tested with the figures."""
 
 import pytest
-from programs import assert_rejected
+from programs import assert_rejected, run_program
 
 REJECTED = {
     "--seed -1": "--seed must be",
@@ -20,3 +20,10 @@ REJECTED = {
 @pytest.mark.parametrize("options", REJECTED)
 def test_bad_options_are_rejected_in_one_sentence(options, tmp_path, monkeypatch, capsys):
     assert_rejected("watch", options, REJECTED[options], tmp_path, monkeypatch, capsys)
+
+
+def test_a_file_beside_the_page_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".page.html").write_text("mine")
+    assert run_program("watch", "--steps 20 --pattern 1 --out page.html", monkeypatch) == 0
+    assert (tmp_path / ".page.html").read_text() == "mine"

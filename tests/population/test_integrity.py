@@ -7,13 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.population import audit_population, store
@@ -262,6 +265,11 @@ FORGED_MANIFESTS = {
     "seeds beyond": {"seeds": 2**32 + 1},
     "a chunk of text": {"chunk": "60"},
     "versions of numbers": {"versions": {"jax": 1}},
+    "a version that writes to the terminal": {"versions": {"jax": "\x1b]0;x\x07"}},
+    "a machine without a device": {"machine": {}},
+    "a device that writes to the terminal": {
+        "machine": {"device": "\x1b[2J", "processor": "x", "XLA_FLAGS": ""}
+    },
     "a machine in a list": {"machine": ["x"]},
     "no configuration": {"configuration": None},
     "nested": {"versions": json.loads('{"a":' * 300 + "1" + "}" * 300)},
@@ -277,6 +285,7 @@ FORGED_CONFIGURATIONS = {
     "a grid of words": {"grid": {"d_lr": ["a"]}},
     "another dtype": {"dtype": "float16"},
     "no method": {"method": {}},
+    "a huge grid": {"grid": {"d_lr": [i / 10**6 for i in range(10**5)]}},
     "a recipe of one word": {"game": {"name": "10", "recipe": ["pattern"]}},
     "a recipe of words": {"game": {"name": "10", "recipe": ["pattern", "10"]}},
 }
@@ -314,6 +323,33 @@ def test_an_audit_counts_what_is_sound_and_changes_nothing(copy):
     second(copy, "curves").write_bytes(b"x")
     before, audit = state(), audit_population(copy)
     assert (audit.rows, len(audit.bad)) == (90, 2) and before == state()
+
+
+def test_an_audit_is_the_same_in_any_float_type(tmp_path, copy, x64):
+    train(tmp_path / "doubles")
+    assert audit_population(tmp_path / "doubles").bad == audit_population(copy).bad == []
+    jax.config.update("jax_enable_x64", False)
+    assert audit_population(tmp_path / "doubles").bad == []
+
+
+def test_a_part_that_is_larger_than_any_chunk_is_not_read(copy):
+    forge_manifest(copy, lambda manifest: manifest.update(seeds=10**8, chunk=8192))
+    large = copy / "population" / f"part-0000000150-0100000000-{'0' * 16}.parquet"
+    large.write_bytes(b"")
+    with pytest.raises(gan.BadFile, match="has not 1 to 1,048,576 rows, by its name"):
+        gan.load_population(copy)
+
+
+@pytest.mark.parametrize("levels", [5, 2000])
+def test_a_tree_of_folders_is_no_run(tmp_path, levels):
+    top = place = tmp_path / "tree"
+    for _ in range(levels):  # deeper than a path may be long
+        place.mkdir()
+        os.chdir(place)
+        place = Path("a")
+    with rejects("out", str(top)):
+        train(top)
+    os.chdir("/")
 
 
 def test_an_audit_compares_the_report_with_the_rows(copy):

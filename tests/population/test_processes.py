@@ -330,7 +330,7 @@ def test_a_process_that_ends_between_coming_and_joining_ends_those_that_wait(lau
     options, port = f"{SMALL} --seeds 10 --out {tmp_path / 'run'}", free_port()
     (first,) = start_all(launch, options, of=2, port=port, join_timeout=4)
     wait_for_sockets(port, "0A")
-    for stray in (b"GET / HTTP/1.1\r\n", b"{}\n", b'["x", 2]\n', b"\xff\n", b""):
+    for stray in (b"GET / HTTP/1.1\r\n", b"{}\n", b'["x", 2]\n', b'"ab"\n', b"\xff\n", b""):
         with socket.create_connection(("127.0.0.1", port)) as other:
             other.sendall(stray)
     with socket.create_connection(("127.0.0.1", port)) as second:

@@ -339,6 +339,9 @@ def test_a_directory_without_the_first_seeds_opens(tmp_path, whole):
 BAD_REPORTS = {
     "empty": "",
     "a list": "[]",
+    "one time": '{"wall_seconds": 5}',
+    "a negative time": '{"wall_seconds": -1, "compile_seconds": 1, "seed_steps_per_second": 1}',
+    "lists": '{"wall_seconds": [], "compile_seconds": "", "seed_steps_per_second": 5}',
     "words": '{"wall_seconds": "long", "compile_seconds": 1, "seed_steps_per_second": 1}',
     "not a number": '{"wall_seconds": NaN}',
     "400 digits": f'{{"wall_seconds": 1{"0" * 400}}}',
@@ -470,6 +473,9 @@ def test_fewer_seeds_are_refused(copy):
         ("d_lr", {"setup": gan.Setup(GAME, hyperparams=gan.Hyperparams(d_lr=[0.1, 0.2, 0.3]))}),
         ("chunk", {"chunk": 0}),
         ("chunk", {"chunk": 1.5}),
+        ("chunk", {"chunk": 1, "seeds": range(2**32)}),
+        ("seeds", {"seeds": range(2**32), "grid": {"d_lr": [0.1, 0.2, 0.3]}}),
+        ("d_lr", {"grid": {"d_lr": [[1], [2, 3]]}}),
         ("repair", {"out": None, "repair": True}),
         ("finish", {"out": None, "finish": print}),
     ],
@@ -606,7 +612,7 @@ BAD_PARTS = {
         lambda path: rename(path, SECOND, "0000000100-0000000150"),
         r"is of another rows: \[100, 200\], not \[100, 150\]",
     ),
-    "no rows": (lambda path: rename(path, SECOND, "0000000200-0000000100"), "has no rows"),
+    "no rows": (lambda path: rename(path, SECOND, "0000000200-0000000100"), "has not 1 to"),
     "rows beyond": (lambda path: rename(path, SECOND, "0000000300-0000000400"), "rows beyond"),
     "rows twice": (
         lambda path: shutil.copy(path, path.with_name(f"part-{SECOND}-{'f' * 16}.parquet")),
@@ -802,13 +808,13 @@ def test_another_built_in_game_is_recognised_by_its_name_in_games(tmp_path, monk
 
 def test_every_part_is_read_at_most_once(tmp_path, monkeypatch):
     """By the run that resumes it, when it begins; and none that the run wrote itself."""
-    read, read_part = [], store._read_part
+    read, open_part = [], store._open_part
 
     def note(out, name, *args):
         read.append(name)
-        return read_part(out, name, *args)
+        return open_part(out, name, *args)
 
-    monkeypatch.setattr(store, "_read_part", note)
+    monkeypatch.setattr(store, "_open_part", note)
     first = train(range(300), tmp_path, chunk=100)
     assert read == [] and first.counts.seeds == 300
     second = train(range(500), tmp_path, chunk=100)
