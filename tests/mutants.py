@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 STORE = ["tests/population/test_integrity.py", "tests/population/test_store.py"]
-STEP = ["tests/core/test_gan.py", "tests/core/test_reference.py", "tests/core/test_methods.py"]
+CORE = ("gan", "reference", "methods", "training", "dirac")
+STEP = [f"tests/core/test_{name}.py" for name in CORE]
 TESTS = {
     "gan": STEP,
     "convergence": ["tests/core/test_convergence.py"],
