@@ -14,7 +14,7 @@ import pytest
 from rejects import rejects
 
 import gan1010_jax as gan
-from gan1010_jax.gan import seed_key
+from gan1010_jax.gan import d_step_batch, discriminator_loss, seed_key
 
 STATE = gan.init(jax.random.key(0))
 BATCH = gan.draw_batch(jax.random.key(1))
@@ -319,3 +319,58 @@ def test_from_train_to_a_network_are_at_most_six_functions_of_the_package():
     frames = [e for e, p in paths.items() if package in p.parents and p.stem != "checks"]
     assert frames[0].name == "train"
     assert len(frames) <= 6, frames
+
+
+# What each option adds
+
+
+def test_instance_noise_is_on_both_samples_with_its_standard_deviation():
+    keys = jax.random.split(jax.random.key(3), 2000)
+    noisy = gan.Setup(hyperparams=gan.Hyperparams(noise_std=0.5))
+    plain = jax.vmap(gan.draw_batch, (0, None))(keys, gan.Setup())
+    batch = jax.vmap(gan.draw_batch, (0, None))(keys, noisy)
+    assert plain.noise is None
+    both = np.concatenate([batch.real - plain.real, batch.noise], axis=1)
+    np.testing.assert_allclose(both.std(axis=0), 0.5, rtol=0.1)
+    assert np.abs(np.corrcoef(both.T) - np.eye(8)).max() < 5 / np.sqrt(len(keys))
+
+
+def test_the_mix_of_wgan_gp_is_uniform_and_each_d_step_has_its_own_batch():
+    setup = gan.Setup(
+        method=gan.Method("wasserstein", "simultaneous", "wgan_gp", d_steps=2),
+        hyperparams=gan.Hyperparams(penalty_weight=1.0),
+    )
+    keys = jax.random.split(jax.random.key(4), 2000)
+    batch = jax.vmap(gan.draw_batch, (0, None))(keys, setup)
+    assert batch.mix.shape == (2000, 2) and batch.real.shape == (2000, 2, 4)
+    assert np.all((batch.mix >= 0) & (batch.mix < 1)) and abs(float(batch.mix.mean()) - 0.5) < 0.02
+    one = jax.tree.map(lambda leaf: leaf[0], batch)
+    for d_step in range(2):
+        drawn = d_step_batch(one, setup, d_step)
+        np.testing.assert_array_equal(drawn.real, one.real[d_step])
+        assert drawn.mix == one.mix[d_step]
+    assert not np.array_equal(one.real[0], one.real[1])
+
+
+def test_a_penalty_is_added_in_proportion_to_its_weight():
+    state, batch = gan.init(jax.random.key(0)), gan.draw_batch(jax.random.key(1))
+    players = state.discriminator.params, state.generator.params
+
+    def loss(weight):
+        setup = gan.Setup(
+            method=gan.Method(penalty="r1"), hyperparams=gan.Hyperparams(penalty_weight=weight)
+        )
+        return float(discriminator_loss(*players, batch, setup)[0])
+
+    bare = float(discriminator_loss(*players, batch, gan.Setup())[0])
+    assert loss(0.0) == bare and loss(1.0) > bare
+    np.testing.assert_allclose(loss(30.0) - bare, 30 * (loss(1.0) - bare), rtol=1e-3)
+
+
+def test_clipping_holds_every_parameter_of_d_within_its_bound():
+    setup = gan.Setup(hyperparams=gan.Hyperparams(clip=0.1))
+    state, batch = gan.init(jax.random.key(0)), gan.draw_batch(jax.random.key(1))
+    after, _ = gan.discriminator_update(state, batch, setup)
+    leaves = jax.tree.leaves(after.discriminator.params)
+    assert max(float(np.abs(leaf).max()) for leaf in leaves) == np.float32(0.1)
+    chex.assert_trees_all_equal(after.generator, state.generator)
