@@ -337,7 +337,7 @@ def test_instance_noise_is_on_both_samples_with_its_standard_deviation():
 
 def test_the_mix_of_wgan_gp_is_uniform_and_each_d_step_has_its_own_batch():
     setup = gan.Setup(
-        method=gan.Method("wasserstein", "simultaneous", "wgan_gp", d_steps=2),
+        method=gan.Method("wasserstein", "alternating", "wgan_gp", d_steps=2),
         hyperparams=gan.Hyperparams(penalty_weight=1.0),
     )
     keys = jax.random.split(jax.random.key(4), 2000)
