@@ -150,6 +150,42 @@ def names(out):
     return sorted(str(path) for path in paths if path.parts[0] != "set-aside")
 
 
+@pytest.fixture(scope="module")
+def grid(compilation_cache, tmp_path_factory):
+    """A finished directory of a grid, of whose rows no history is kept."""
+    out = tmp_path_factory.mktemp("grid") / "run"
+    train(out, seeds=60, grid={"d_lr": [0.1, 0.2]})
+    return out
+
+
+NEED_HISTORIES = ("another output", "another loss", "a count changed")
+WITHOUT = [
+    name
+    for name, (table, _) in FORGED.items()
+    if table != "histories" and name not in NEED_HISTORIES
+]
+CONTRADICTIONS = {
+    "settled before it matched": {"first_match_step": 400, "settled_step": 40, "matched": True},
+    "settled and no match": {"first_match_step": -1, "settled_step": 40, "matched": True},
+    "matched and diverged": {"matched": True, "diverged": True},
+    "matched and not settled": {"matched": True, "settled_step": -1},
+}
+
+
+@pytest.mark.parametrize("forgery", [*WITHOUT, *CONTRADICTIONS])
+def test_a_forged_part_is_named_where_no_history_is_kept(grid, tmp_path, forgery):
+    def put_all(table):
+        for name, value in CONTRADICTIONS[forgery].items():
+            table = put(name, value)(table)
+        return table
+
+    copy = shutil.copytree(grid, tmp_path / "run")
+    path = forge(copy, *FORGED.get(forgery, ("population", put_all)))
+    with pytest.raises(gan.BadFile) as caught:
+        gan.load_population(copy)
+    assert caught.value.path.name[:27] == path.name[:27]
+
+
 @pytest.mark.parametrize("by", [1, -1])
 def test_curves_agree_with_rows_that_have_no_history(tmp_path, by):
     """A grid keeps none; of its rows, the first matches and those that settled bound the curves."""
