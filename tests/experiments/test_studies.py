@@ -40,8 +40,10 @@ def test_a_verdict_that_differs_from_the_papers_is_exit_code_1(tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_a_run_that_leaves_float32_has_no_distance(tmp_path, monkeypatch):
-    monkeypatch.setattr(dirac, "CASES", dirac.CASES[:1])
-    dirac.main(dirac.Dirac(lr=1000.0, steps=100, starts=2, out=tmp_path / "run"))
+    (r1,) = (case for case in dirac.CASES if case.title == "R1, minimax")
+    monkeypatch.setattr(dirac, "CASES", [r1])
+    with pytest.raises(SystemExit):  # not as in the paper, whose steps are smaller
+        dirac.main(dirac.Dirac(lr=1000.0, steps=100, starts=2, out=tmp_path / "run"))
     rows = json.loads((tmp_path / "run" / "dirac.json").read_text())
     assert [row["distance_from_start"] for row in rows] == [None, None]
     assert not any(row["converges"] for row in rows)
