@@ -88,7 +88,18 @@ def is_killed(module, source):
             null = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
                 os.dup2(null, number)
-            options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--basetemp", f"{folder}/t"]
+            options = [
+                "-x",
+                "-q",
+                "-n",
+                "0",
+                "-m",
+                "",
+                "-p",
+                "no:cacheprovider",
+                "--basetemp",
+                f"{folder}/t",
+            ]
             os._exit(pytest.main([*options, *TESTS[module]]))
         _, status = os.waitpid(child, 0)
     return status != 0

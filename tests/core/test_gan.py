@@ -324,6 +324,7 @@ def test_from_train_to_a_network_are_at_most_six_functions_of_the_package():
 # What each option adds
 
 
+@pytest.mark.slow
 def test_instance_noise_is_on_both_samples_with_its_standard_deviation():
     keys = jax.random.split(jax.random.key(3), 2000)
     noisy = gan.Setup(hyperparams=gan.Hyperparams(noise_std=0.5))
@@ -335,6 +336,7 @@ def test_instance_noise_is_on_both_samples_with_its_standard_deviation():
     assert np.abs(np.corrcoef(both.T) - np.eye(8)).max() < 5 / np.sqrt(len(keys))
 
 
+@pytest.mark.slow
 def test_the_mix_of_wgan_gp_is_uniform_and_each_d_step_has_its_own_batch():
     setup = gan.Setup(
         method=gan.Method("wasserstein", "alternating", "wgan_gp", d_steps=2),

@@ -221,7 +221,14 @@ def wrong_calls(name, right):
             yield f"{name}({argument}={kind})", right | {argument: wrong}
 
 
-@pytest.mark.parametrize("name", NAMES)
+# These compile for every kind of wrong argument.
+LONG = ("find_equilibrium", "generator_update", "replay", "field_jacobian", "step_jacobian")
+LONG += ("train_traced", "vector_field", "expected_step", "step_spectrum", "train_share")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES]
+)
 def test_a_wrong_call_of_a_public_name_ends_in_a_documented_error(
     name, population, tmp_path, monkeypatch
 ):

@@ -79,6 +79,7 @@ def test_the_spectra_of_two_seeds_are_written_with_the_equilibria_near(tmp_path,
     assert (tmp_path / "run" / "figures" / "spectrum.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_comparison_counts_what_the_curves_say(population):
     matched = np.asarray(population.history.matched)
     for step in (4000, 10_000):

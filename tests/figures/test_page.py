@@ -334,6 +334,7 @@ def test_the_updates_are_highlighted_in_turn(open_page, trace):
     expect(pressed).to_have_text(UPDATES[2])
 
 
+@pytest.mark.slow
 def test_names_are_no_markup_and_only_the_pages_own_scripts_are_allowed(trace):
     evil = "</title><script>alert(1)</script>"
     game = dataclasses.replace(gan.pattern_game(), name=evil)

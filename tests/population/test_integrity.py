@@ -172,7 +172,9 @@ CONTRADICTIONS = {
 }
 
 
-@pytest.mark.parametrize("forgery", [*WITHOUT, *CONTRADICTIONS])
+@pytest.mark.parametrize(
+    "forgery", [*CONTRADICTIONS, *(pytest.param(name, marks=pytest.mark.slow) for name in WITHOUT)]
+)
 def test_a_forged_part_is_named_where_no_history_is_kept(grid, tmp_path, forgery):
     def put_all(table):
         for name, value in CONTRADICTIONS[forgery].items():
