@@ -13,11 +13,10 @@ from tyro.conf import Positional
 
 import gan1010_jax as gan
 from gan1010_jax.cli.options import path
-from gan1010_jax.cli.sweep import CELLS, join_cells
+from gan1010_jax.cli.sweep import CELLS, OTHER_FOLDERS, find_misplaced_in, join_cells
 from gan1010_jax.population import audit_population, is_begun, read_file
 
 _MAX_CELLS = 2**28  # bytes
-_OTHERS = ("figures", "set-aside")  # folders of a sweep that are no method's
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,9 @@ def check(options: Check) -> None:
     """Audit the directory, or each one of a sweep and the table of its cells."""
     out, bad, runs = options.directory, [], [options.directory]
     if out.is_dir() and not is_begun(out):
-        inside = sorted(one for one in out.iterdir() if one.is_dir() and one.name not in _OTHERS)
+        inside = sorted(
+            one for one in out.iterdir() if one.is_dir() and one.name not in OTHER_FOLDERS
+        )
         runs = [one for one in inside if any(one.glob("*/*")) or is_begun(one)] or runs
     for one in runs:
         audit = audit_population(one)
@@ -44,8 +45,7 @@ def check(options: Check) -> None:
         rows = f"{audit.rows:,} of {audit.all_rows:,} rows"
         print(f"{one}: {rows}, {audit.files:,} files and {audit.size:,} bytes are sound")
     if runs != [out]:
-        links = [one for one in (out / "figures", *runs) if one.is_symlink()]
-        bad += [gan.BadFile(one, "is no folder of its own") for one in links]
+        bad += find_misplaced_in(out, [one.name for one in runs])
         if os.path.lexists(out / CELLS) and not bad:
             bad += _find_bad_cells(out / CELLS, runs)
     for one in bad:

@@ -1,6 +1,5 @@
 """The program `sweep`: where a method converges, over a grid of one or two hyperparameters."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -25,9 +24,17 @@ from gan1010_jax.methods import (
     PENALTY_HYPERPARAMS,
     is_allowed,
 )
-from gan1010_jax.population import claim, is_begun, is_folder, seed_range, set_aside, write_columns
+from gan1010_jax.population import (
+    claim,
+    find_misplaced,
+    is_begun,
+    seed_range,
+    set_aside,
+    write_columns,
+)
 
 CELLS = "cells.parquet"
+OTHER_FOLDERS = ("figures", "set-aside")  # of a sweep, that are no method's
 _MAX_VALUES = 10_000
 _AXIS = (
     "NAME=log:LOW:HIGH:COUNT, NAME=linear:LOW:HIGH:COUNT or NAME=VALUE,VALUE,…, where NAME is one "
@@ -84,7 +91,7 @@ def sweep(options: Sweep) -> None:
 
     tables = {}
     with says_how_to_go_on(out), claim(out, lambda: _is_ours(out, setups)):
-        for bad in _find_bad(out, setups):
+        for bad in find_misplaced_in(out, setups):
             if not options.repair:
                 raise bad
             set_aside(bad, out)
@@ -122,14 +129,10 @@ def _is_ours(out: Path, methods: Iterable[str]) -> bool:
     return bool(begun)
 
 
-def _find_bad(out: Path, methods: Iterable[str]) -> Iterator[gan.BadFile]:
-    """Links and files in the place of a sweep's folders, and folders in that of its files."""
-    for place in (out / name for name in ("figures", "set-aside", *methods)):
-        if os.path.lexists(place) and not is_folder(place):
-            yield gan.BadFile(place, "is no folder of its own")
-    for place in (out / CELLS, out / "figures" / "phase_diagram.png"):
-        if is_folder(place):
-            yield gan.BadFile(place, "is a folder in the place of a file")
+def find_misplaced_in(out: Path, methods: Iterable[str]) -> Iterator[gan.BadFile]:
+    """What is in the place of a sweep's own folders and files."""
+    folders = (out / name for name in (*OTHER_FOLDERS, *methods))
+    return find_misplaced(folders, (out / CELLS, out / "figures" / "phase_diagram.png"))
 
 
 def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:

@@ -1,8 +1,7 @@
 """The program `train`: many GANs, and how often the generator converges."""
 
-import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +32,6 @@ from gan1010_jax.population import (
     write_file,
 )
 
-_NEW_DIRECTORY = r"runs/\d{8}-\d{6}"  # the default of --out
 _NEEDED = {
     "movie": "animate",
     "coordinator": "distributed",
@@ -58,10 +56,9 @@ class Train:
 
     pattern: str = "1010"
     """The pattern to learn: 1 to 16 characters, each 0 or 1."""
-    out: Annotated[Path, path("out")] = field(
-        default_factory=lambda: Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    )
-    """Where to write: a directory that is new, empty, or begun by the same command."""
+    out: Annotated[Path | None, path("out")] = None
+    """Where to write: a directory that is new, empty, or begun by the same command; else
+    runs/<the time>."""
     resume: Annotated[Path | None, path("resume")] = None
     """A directory to go on with, in place of --out and of the options that it knows. --seeds may be
     larger than before, here and there."""
@@ -94,11 +91,11 @@ def train(options: Train) -> None:
     check_given_with(options, _NEEDED)
     seeds = seed_range(options.run.seeds, options.run.first_seed)
     game, method = gan.pattern_game(options.pattern), options.method.method()
+    out = options.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     if options.distributed:
         join_processes(options.coordinator, options.num_processes, options.process_id)
-        out = gather(str(options.out))[0]
-        if re.fullmatch(_NEW_DIRECTORY, str(options.out)):  # its time may differ among processes
-            options = replace(options, out=Path(out))
+        first = gather(str(out))[0]
+        out = options.out or Path(first)  # its time may differ among processes
     movie = options.movie or "gif"
     if options.animate:  # by the first process, which alone writes
         decided_by_first(lambda: check_movie(movie))
@@ -108,27 +105,27 @@ def train(options: Train) -> None:
 
     def finish(population: gan.Population, report: dict[str, Any]) -> None:
         if options.figures:
-            write_figures(options.out, plot_population(population))
+            write_figures(out, plot_population(population))
         if options.animate:
             history, seed = first_history(population), population.first_seed
             animation = animate_run(history, seed, population.setup)
-            path = options.out / "figures" / f"training.{movie}"
+            path = out / "figures" / f"training.{movie}"
             write_file(path, encode_animation(animation, movie))
         reports.append(report)
 
     train_all = gan.train_share if options.distributed else gan.train_population
-    with says_how_to_go_on(options.out), progress_bar() as progress:
+    with says_how_to_go_on(out), progress_bar() as progress:
         train_all(
             seeds,
             gan.Setup(game, method, options.method.hyperparams()),
             **options.run.arguments(),
-            out=options.out,
+            out=out,
             repair=options.repair,
             progress=progress,
             finish=finish,
         )
     for report in reports:  # in the first process
-        _print_report(report, options.out)
+        _print_report(report, out)
 
 
 def _options_of(out: Path) -> Train:

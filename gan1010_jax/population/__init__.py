@@ -9,7 +9,13 @@ from gan1010_jax.population.api import (
     train_share,
 )
 from gan1010_jax.population.audit import Audit, audit_population
-from gan1010_jax.population.files import claim, is_folder, read_file, write_file, write_json
+from gan1010_jax.population.files import (
+    claim,
+    find_misplaced,
+    read_file,
+    write_file,
+    write_json,
+)
 from gan1010_jax.population.manifest import MANIFEST, is_begun, read_run
 from gan1010_jax.population.processes import (
     decided_by_first,

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -74,6 +74,16 @@ def _is_empty(out: Path, levels: int = 3) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether this is a directory itself, and no link to one."""
     return path.is_dir() and not path.is_symlink()
+
+
+def find_misplaced(folders: Iterable[Path], files: Iterable[Path]) -> Iterator[BadFile]:
+    """Links and files in the place of folders, and folders in that of files."""
+    for path in folders:
+        if os.path.lexists(path) and not is_folder(path):
+            yield BadFile(path, "is no folder of its own")
+    for path in files:
+        if is_folder(path):
+            yield BadFile(path, "is a folder in the place of a file")
 
 
 def read_json(path: Path) -> Any:

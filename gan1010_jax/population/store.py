@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from gan1010_jax.errors import BadFile
 from gan1010_jax.population.files import (
     TEMPORARY,
+    find_misplaced,
     is_folder,
     is_number,
     read_file,
@@ -225,13 +226,10 @@ def raise_bad(bad: BadFile) -> NoReturn:
 
 def find_bad_rest(out: Path) -> Iterator[BadFile]:
     """What is wrong beside the manifest and the parts: folders that are none, and the report."""
-    for path in (out / name for name in FOLDERS):
-        if os.path.lexists(path) and not is_folder(path):
-            yield BadFile(path, "is no folder of its own")
     figures = out / "figures"
-    for path in figures.iterdir() if is_folder(figures) else ():
-        if path.suffix and is_folder(path):
-            yield BadFile(path, "is a folder in the place of a figure")
+    drawn = figures.iterdir() if is_folder(figures) else ()
+    folders = (out / name for name in FOLDERS)
+    yield from find_misplaced(folders, (path for path in drawn if path.suffix))
     try:
         read_report(out)
     except BadFile as bad:
