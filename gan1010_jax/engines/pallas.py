@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas
 
+from gan1010_jax.engines.arithmetic import ON_GPU, substitute
 from gan1010_jax.engines.scalarize import (
     Lanes,
     arrange,
@@ -45,6 +46,8 @@ def build_pallas_loop(
 
     def loop(*block):
         record_on_lanes = scalarize(record, *one_lane(block), first_steps[0])
+        if platform == "gpu":
+            record_on_lanes = substitute(record_on_lanes, ON_GPU)
         lanes = to_lanes(block)
         (width,) = jax.tree.leaves(lanes)[0].shape
         carries, *constants = jax.tree.map(lambda lane: lane.reshape(-1, *tile[1:]), lanes)
