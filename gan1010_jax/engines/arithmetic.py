@@ -247,12 +247,16 @@ def _of_float32(function: Callable) -> Callable:
     return apply
 
 
-# For Pallas on a GPU.
-ON_GPU: dict[str, Callable] = {
-    "sqrt": _of_float32(sqrt),
-    "log1p": _of_float32(log1p),
-    "erf_inv": _of_float32(erf_inv),
-    "pow": _of_float32(power),
-    "integer_pow": integer_pow,
-    "sign": sign,
+# The functions that stand for primitives in Pallas' kernels, by platform and primitive.
+SUBSTITUTES: dict[str, dict[str, Callable]] = {
+    "cpu": {},
+    "tpu": {},
+    "gpu": {
+        "sqrt": _of_float32(sqrt),
+        "log1p": _of_float32(log1p),
+        "erf_inv": _of_float32(erf_inv),
+        "pow": _of_float32(power),
+        "integer_pow": integer_pow,
+        "sign": sign,
+    },
 }

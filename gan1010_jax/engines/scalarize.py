@@ -140,7 +140,7 @@ def scalarize(fn: Callable, *example_args: Any) -> Callable:
             raise InvalidArgument("example_args", leaf, "pytrees of arrays") from None
     jaxpr, out = jax.make_jaxpr(fn, return_shape=True)(*example_args)
     out_tree = jax.tree.structure(out)
-    name = getattr(fn, "__name__", repr(fn))
+    name = getattr(getattr(fn, "func", fn), "__name__", repr(fn))  # of a partial, its function's
     in_tree, shapes = jax.tree.structure(example_args), [aval.shape for aval in jaxpr.in_avals]
 
     def scalarized(*args: Any) -> Any:
