@@ -20,11 +20,11 @@ from study import Study, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.cli import prepare_jax, run
-from gan1010_jax.engines import ENGINES, compiler_options
+from gan1010_jax.engines import ENGINES, compiler_options, init_block, observe
 from gan1010_jax.environment import enable_x64, versions
 from gan1010_jax.figures import plot_agreement
 from gan1010_jax.population import claim
-from gan1010_jax.training import carry_from, train_record
+from gan1010_jax.training import Carry, train_record
 
 REFERENCE = Path(__file__).parent.parent / "tests" / "reference"
 QUANTITIES = ("outputs", "losses", "parameters")
@@ -182,35 +182,42 @@ def run_on(
 
     The engine takes one step at a time, since it would draw its own samples for several.
     """
-    engine = ENGINES[engine]
+    platform = jax.default_backend()
+    block = ENGINES[engine].block(platform)
     runs, steps, units = arrays["samples"].shape
 
     def widen(lanes):
-        return jnp.concatenate([lanes] * (engine.block // runs), axis=-1)
+        return jnp.concatenate([lanes] * (block // runs), axis=-1)
 
-    def record(carry, real, setup, first_step):
-        batch = gan.Batch(real, setup.game.latent.center)
-        return train_record(carry, first_step, batch_at=lambda step: batch, setup=setup, steps=1)
+    def advance(lane, real, setup, first_step):
+        batch_at = lambda step: gan.Batch(real, setup.game.latent.center)  # noqa: E731
+        carry = Carry(lane.state, lane.record.losses)
+        carry, record = train_record(carry, first_step, batch_at=batch_at, setup=setup, steps=1)
+        return lane._replace(state=carry.state, record=record)
 
-    one_step = engine.build_loop(record, jnp.arange(1, dtype=jnp.int32))
-    setup = jax.tree.map(lambda x: jnp.full(engine.block, x, dtype), gan.Setup())
+    one_step = ENGINES[engine].build_loop(
+        advance, partial(observe, kept=0), jnp.arange(1, dtype=jnp.int32), platform
+    )
+    live = np.ones(block, bool)
+    setup = jax.tree.map(lambda x: jnp.full(block, x, dtype), gan.Setup())
 
-    @partial(jax.jit, compiler_options=compiler_options())
-    def train(carries, samples):
-        def step(carries, real):
-            return one_step(carries, widen(real), setup)
+    @partial(jax.jit, compiler_options=compiler_options(platform))
+    def train(states, samples):
+        lanes, _ = init_block(np.zeros(block, np.uint32), setup)
 
-        def to_record(carries, reals):
-            carries, history = jax.lax.scan(step, carries, reals)
-            history = jax.tree.map(lambda leaf: leaf[-1, 0], history)
-            return carries, jax.tree.map(lambda leaf: leaf[..., :runs], (carries.state, history))
+        def step(lanes, real):
+            return one_step(lanes, widen(real), setup, live)[0], None
 
-        _, records = jax.lax.scan(to_record, carries, samples)
+        def to_record(lanes, reals):
+            lanes, _ = jax.lax.scan(step, lanes, reals)
+            return lanes, jax.tree.map(lambda leaf: leaf[..., :runs], (lanes.state, lanes.record))
+
+        _, records = jax.lax.scan(to_record, lanes._replace(state=states), samples)
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), records)
 
-    carries = jax.vmap(carry_from, out_axes=-1)(first_states(arrays, dtype))
+    states = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), first_states(arrays, dtype))
     samples = np.moveaxis(arrays["samples"].astype(dtype), 0, -1)
-    return train(jax.tree.map(widen, carries), samples.reshape(steps // 10, 10, units, runs))
+    return train(jax.tree.map(widen, states), samples.reshape(steps // 10, 10, units, runs))
 
 
 # In distribution

@@ -49,6 +49,48 @@ VERDICT_MEANINGS = {
 }
 
 
+class Marks(NamedTuple):
+    """What a verdict needs of all records so far; kept up to date from record to record.
+
+    Attributes:
+      first_match_step: int32, the step of the first record that matched, or -1.
+      settled_step: int32, the step of the first record from which every one so far matched, or -1.
+    """
+
+    first_match_step: jax.Array
+    settled_step: jax.Array
+
+
+def no_marks() -> Marks:
+    """The marks of a run before its first record."""
+    return Marks(*[jnp.full((), -1, jnp.int32)] * 2)
+
+
+def mark(marks: Marks, record: History) -> Marks:
+    """The marks after one more record, a `History` without the leading axis."""
+
+    def since(step):
+        return jnp.where(step < 0, jnp.asarray(record.step, jnp.int32), step)
+
+    first, settled = marks
+    return Marks(
+        first_match_step=jnp.where(record.matched, since(first), first),
+        settled_step=jnp.where(record.matched, since(settled), -1),
+    )
+
+
+def conclude(marks: Marks, last: History) -> Verdict:
+    """The verdict on a run with these marks and this last record."""
+    return Verdict(
+        matched=last.matched,
+        in_support=last.in_support,
+        forgot=(marks.first_match_step >= 0) & ~last.matched,
+        diverged=~last.finite,
+        first_match_step=marks.first_match_step,
+        settled_step=marks.settled_step,
+    )
+
+
 def judge(history: History) -> Verdict:
     """Judge one run by its records.
 
@@ -60,20 +102,8 @@ def judge(history: History) -> Verdict:
     shapes = [getattr(leaf, "shape", None) for leaf in flags]
     if shapes[0] in (None, ()) or shapes[0] == (0,) or shapes != [shapes[0][:1]] * 4:
         raise InvalidArgument("history", shapes, "of one run, each test [records]")
-    matched = history.matched
-    ever_matched = matched.any()
-    # From the record after the last miss on, every record matches.
-    records = jnp.arange(matched.size)
-    settled = jnp.max(jnp.where(matched, -1, records)) + 1
-    settled_step = history.step[jnp.minimum(settled, matched.size - 1)]
-    return Verdict(
-        matched=matched[-1],
-        in_support=history.in_support[-1],
-        forgot=ever_matched & ~matched[-1],
-        diverged=~history.finite[-1],
-        first_match_step=jnp.where(ever_matched, history.step[jnp.argmax(matched)], -1),
-        settled_step=jnp.where(matched[-1], settled_step, -1),
-    )
+    marks, _ = jax.lax.scan(lambda marks, record: (mark(marks, record), None), no_marks(), history)
+    return conclude(marks, jax.tree.map(lambda leaf: leaf[-1], history))
 
 
 def wilson_interval(

@@ -3,6 +3,7 @@
 `scalarize`, its rules and `outline` know of no GAN.
 """
 
+from gan1010_jax.engines.block import Lane, Observed, init_block, observe, properties
 from gan1010_jax.engines.registry import (
     ENGINES,
     Engine,
@@ -10,7 +11,6 @@ from gan1010_jax.engines.registry import (
     choose_engine,
     compile_with_fallback,
     compiler_options,
-    init_block,
 )
 from gan1010_jax.engines.rules import defined
 from gan1010_jax.engines.scalarize import (

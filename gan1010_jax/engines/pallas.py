@@ -1,17 +1,17 @@
 """The Pallas engine: each record of a block is one kernel of an accelerator."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas
 
+from gan1010_jax.engines.arithmetic import SUBSTITUTES, substitute
 from gan1010_jax.engines.scalarize import (
-    Lanes,
-    arrange,
     from_lanes,
     one_lane,
     scalarize,
@@ -32,64 +32,117 @@ def has_pallas(device: jax.Device) -> bool:
 
 
 def build_pallas_loop(
-    record: Callable, first_steps: jax.Array, platform: str | None = None
+    advance: Callable, observe: Callable, first_steps: jax.Array, platform: str
 ) -> Callable:
     """A `lax.scan` of a function of one lane, each call of it on lanes a Pallas kernel.
 
-    The kernel is elementwise: it loads the lanes' states into registers, takes the steps, and
-    stores states and records. On a Hopper GPU a warpgroup has 128 lanes, one for each thread; on
-    a TPU a tile is 8 sublanes × 128 lanes. On a CPU it runs in Pallas' interpreter, for tests.
+    The kernel is elementwise: it loads the lanes into registers, takes the steps to the next
+    record, and stores the lanes in the place of the old ones. On a Hopper GPU a warpgroup has 128
+    lanes, one for each thread; on a TPU a tile is 8 sublanes × 128 lanes. On a CPU it runs in
+    Pallas' interpreter, for tests.
     """
-    platform = platform or jax.default_backend()
     tile = (128,) if platform == "gpu" else (8, 128)
 
-    def loop(*block):
-        record_on_lanes = scalarize(record, *one_lane(block), first_steps[0])
-        lanes = to_lanes(block)
-        (width,) = jax.tree.leaves(lanes)[0].shape
-        carries, *constants = jax.tree.map(lambda lane: lane.reshape(-1, *tile[1:]), lanes)
+    def loop(lanes, data_keys, setup, live):
+        def advance_one(lane, data_key, setup):  # a record's step leads to the next
+            return advance(lane, data_key, setup, lane.record.step)
 
-        def step(carries, first_step):
-            first_steps = lax.full_like(jax.tree.leaves(carries)[0], first_step, jnp.int32)
-            inputs = (carries, *constants, Lanes(arrange([first_steps], ())))
-            return _call_elementwise(record_on_lanes, inputs, tile, platform)
+        advance_lanes = scalarize(advance_one, *one_lane((lanes, data_keys, setup)))
+        advance_lanes = substitute(advance_lanes, SUBSTITUTES.get(platform, {}))
+        lanes, *constants = to_lanes((lanes, data_keys, setup))
+        lane_packing, constant_packing = Packing(lanes), Packing(constants)
+        packed_constants = constant_packing.pack(constants, tile)
 
-        results = lax.scan(step, carries, first_steps)
-        return from_lanes(jax.tree.map(lambda x: x.reshape(*x.shape[: -len(tile)], width), results))
+        def kernel(lane_refs, constant_refs, result_refs, place):
+            lanes = lane_packing.unpack(lambda array, i: lane_refs[array][i, *place])
+            constants = constant_packing.unpack(lambda array, i: constant_refs[array][i, *place])
+            for (array, i), result in lane_packing.places(advance_lanes(lanes, *constants)):
+                result_refs[array][i, *place] = result
+
+        def unpack(packed):
+            return lane_packing.unpack(lambda array, i: packed[array][i].reshape(-1))
+
+        def step(packed, _):
+            observed = observe(unpack(packed).record, live)
+            observed = observed._replace(kept=from_lanes(observed.kept))
+            return _call(kernel, packed, packed_constants, tile, platform), observed
+
+        packed, before = lax.scan(step, lane_packing.pack(lanes, tile), first_steps)
+        return from_lanes(unpack(packed)), before
 
     return loop
 
 
-def _call_elementwise(fn: Callable, args: Any, tile: tuple[int, ...], platform: str) -> Any:
-    """Call a function of pytrees of lane vectors tile by tile, in a Pallas kernel."""
-    inputs, treedef = jax.tree.flatten(args)
-    outputs, out_tree = jax.tree.flatten(jax.eval_shape(fn, *args))
-    # A kernel stores numbers: booleans are stored as integers.
-    stored = [x.update(dtype=jnp.int32) if x.dtype == bool else x for x in outputs]
-    grid = (inputs[0].shape[0] // tile[0],)
+class Packing:
+    """The places of a pytree's lane vectors in a few arrays, one for each type of memory.
 
-    def kernel(*refs, place=...):
-        values = [ref[place] for ref in refs[: len(inputs)]]
-        results = jax.tree.leaves(fn(*jax.tree.unflatten(treedef, values)))
-        for ref, result in zip(refs[len(inputs) :], results):
-            ref[place] = result.astype(ref.dtype)
+    A kernel of few arrays has few addresses to compute. Booleans are stored as integers.
+    """
+
+    def __init__(self, tree: Any):
+        """The places of the vectors of a pytree like this one."""
+        leaves, self._treedef = jax.tree.flatten(tree)
+        self._dtypes = [leaf.dtype for leaf in leaves]
+        stored = [jnp.dtype(jnp.int32) if x == np.bool_ else x for x in self._dtypes]
+        self._stored = list(dict.fromkeys(stored))
+        self._places = [
+            (self._stored.index(dtype), stored[:i].count(dtype)) for i, dtype in enumerate(stored)
+        ]
+
+    def places(self, tree: Any) -> list[tuple[tuple[int, int], jax.Array]]:
+        """Each vector with its place, an array and an index on its first axis; as it is stored."""
+        return [
+            ((array, i), leaf.astype(self._stored[array]))
+            for (array, i), leaf in zip(self._places, jax.tree.leaves(tree))
+        ]
+
+    def pack(self, tree: Any, tile: tuple[int, ...]) -> tuple[jax.Array, ...]:
+        """The vectors [lanes] of a pytree, in arrays [vectors, ..., *tile[1:]]."""
+        rows: list[list[jax.Array]] = [[] for _ in self._stored]
+        for (array, _), leaf in self.places(tree):
+            rows[array].append(leaf.reshape(-1, *tile[1:]))
+        return tuple(map(jnp.stack, rows))
+
+    def unpack(self, read: Callable[[int, int], jax.Array]) -> Any:
+        """The pytree of what a function reads at each place."""
+        stored = [read(*place) for place in self._places]
+        leaves = [x != 0 if dtype == np.bool_ else x for x, dtype in zip(stored, self._dtypes)]
+        return jax.tree.unflatten(self._treedef, leaves)
+
+
+def _call(
+    kernel: Callable,
+    lanes: Sequence[jax.Array],
+    constants: Sequence[jax.Array],
+    tile: tuple[int, ...],
+    platform: str,
+) -> tuple[jax.Array, ...]:
+    """Call a kernel tile by tile: the next lanes."""
+    shapes = [jax.ShapeDtypeStruct(lane.shape, lane.dtype) for lane in lanes]
+    grid, count = (lanes[0].shape[1] // tile[0],), len(lanes)
+
+    def body(*refs, place=(...,)):
+        kernel(refs[:count], refs[count:-count], refs[-count:], place)
 
     if platform == "gpu":  # each warpgroup takes its tile of whole arrays in device memory
         from jax.experimental.pallas import mosaic_gpu  # not everywhere, and slow to import
 
-        def body(*refs):
-            kernel(*refs, place=pallas.ds(lax.axis_index("tiles") * tile[0], tile[0]))
+        def tile_body(*refs):
+            body(*refs, place=(pallas.ds(lax.axis_index("tiles") * tile[0], tile[0]),))
 
-        call = mosaic_gpu.kernel(body, out_type=stored, grid=grid, grid_names=("tiles",))
-    else:
-        spec = pallas.BlockSpec(tile, lambda i: (i, *[0] * (len(tile) - 1)))
-        call = pallas.pallas_call(
-            kernel,
-            out_shape=stored,
-            grid=grid,
-            in_specs=[spec] * len(inputs),
-            out_specs=[spec] * len(stored),
-            interpret=platform == "cpu",
-        )
-    results = [result.astype(x.dtype) for x, result in zip(outputs, call(*inputs))]
-    return jax.tree.unflatten(out_tree, results)
+        call = mosaic_gpu.kernel(tile_body, out_type=shapes, grid=grid, grid_names=("tiles",))
+        return tuple(call(*lanes, *constants))
+
+    def spec(array):
+        return pallas.BlockSpec((len(array), *tile), lambda i: (0, i, *[0] * (len(tile) - 1)))
+
+    call = pallas.pallas_call(
+        body,
+        out_shape=shapes,
+        grid=grid,
+        in_specs=[spec(array) for array in (*lanes, *constants)],
+        out_specs=[spec(array) for array in lanes],
+        input_output_aliases={i: i for i in range(count)},
+        interpret=platform == "cpu",
+    )
+    return tuple(call(*lanes, *constants))

@@ -1,8 +1,8 @@
 """The engines, each a way to run a block of seeds, and the choice among them.
 
-Every engine runs the same pure functions, `init_carry` and `train_record`, on a block of seeds of
-its own fixed width. The width is fixed so that a seed runs through the same machine code whatever
-the size of its population, and its row is the same to the bit.
+Every engine runs the same pure function, `advance`, on a block of seeds of its own fixed width. The
+width is fixed so that a seed runs through the same machine code whatever the size of its
+population, and its row is the same to the bit.
 
 On two cores of an Intel Xeon with AVX-512, at 16,384 seeds, `fused` does 119 million seed-steps a
 second, 31 times `jit(vmap(scan))` and 33,000 times the reference in PyTorch in the same run of
@@ -14,10 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-import chex
 import jax
+import jax.numpy as jnp
 from jax import lax
 
+from gan1010_jax.engines.block import Lane, Observed, advance, observe
 from gan1010_jax.engines.outline import call_kernel, outline
 from gan1010_jax.engines.pallas import build_pallas_loop, has_pallas
 from gan1010_jax.engines.scalarize import (
@@ -29,11 +30,13 @@ from gan1010_jax.engines.scalarize import (
 )
 from gan1010_jax.environment import has_avx512
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.gan import Setup, draw_batch, seed_key, state_shapes
-from gan1010_jax.training import Carry, History, first_steps, init_carry, train_record
+from gan1010_jax.gan import Setup, state_shapes
+from gan1010_jax.training import History, first_steps
 
-# (carry, data key, setup, first step) -> the next carry and its record, all of one seed
-_Record = Callable[..., tuple[Carry, History]]
+# (lane, data key, setup, first step) -> the lane after the next record
+Advance = Callable[..., Lane]
+# (record of a block, which lanes are live) -> what leaves the run there
+Observe = Callable[[History, Any], Observed]
 _Compiled = TypeVar("_Compiled")
 
 
@@ -42,9 +45,8 @@ class Engine(NamedTuple):
 
     Attributes:
       name: its name in `engine=`.
-      build_loop: from a `_Record` and the first step of every record, int32 [records], builds a
-        function of the carries, data keys and setup of a block, each leaf [..., block], that
-        returns the final carries and the histories, likewise.
+      build_loop: from an `Advance`, an `Observe`, the first step of every record, int32 [records],
+        and the platform, builds the function that `build_loop` describes.
       cpu_block: how many seeds it runs together on a CPU.
       accelerator_block: how many on a GPU or a TPU.
       is_for: whether it is for a device.
@@ -55,7 +57,7 @@ class Engine(NamedTuple):
     """
 
     name: str
-    build_loop: Callable[[_Record, jax.Array], Callable]
+    build_loop: Callable[[Advance, Observe, jax.Array, str], Callable]
     cpu_block: int
     accelerator_block: int
     is_for: Callable[[jax.Device], bool] = lambda device: True
@@ -63,68 +65,66 @@ class Engine(NamedTuple):
     fallback_on: tuple[type[Exception], ...] = ()
     max_parameters: float = float("inf")
 
-    @property
-    def block(self) -> int:
-        """How many seeds it runs together on the present platform."""
-        return self.cpu_block if jax.default_backend() == "cpu" else self.accelerator_block
+    def block(self, platform: str) -> int:
+        """How many seeds it runs together on a device of a platform."""
+        return self.cpu_block if platform == "cpu" else self.accelerator_block
 
 
-def init_block(seeds: jax.Array, setup: Setup) -> tuple[Carry, chex.PRNGKey]:
-    """The carries and data keys of seeds uint32 [block], each leaf [..., block].
+def build_loop(engine: Engine, steps: int, record_every: int, kept: int, platform: str) -> Callable:
+    """Build the function that trains a block on an engine, and keeps the first `kept` histories.
 
-    The hyperparameters of the setup are [block].
+    It takes lanes and data keys, as `init_block` makes them, the setup and which of the lanes are
+    live (count), each leaf [..., block]. It returns the final lanes, and what was `Observed` before
+    each record, each leaf [records, ...].
     """
-
-    def init_seed(seed, setup):
-        # Engines rely on its generator: with another one, a lane's draws may depend on its place
-        # in the block.
-        return init_carry(seed_key(seed), setup)
-
-    return jax.vmap(init_seed, out_axes=-1)(seeds, setup)
+    functions = partial(advance, steps=record_every), partial(observe, kept=kept)
+    return engine.build_loop(*functions, first_steps(steps, record_every), platform)
 
 
-def build_loop(engine: Engine, steps: int, record_every: int) -> Callable:
-    """Build the function that trains a block on an engine.
+def _build_vmap_loop(
+    advance: Advance, observe: Observe, first_steps: jax.Array, platform: str
+) -> Callable:
+    """The plain engine: a `lax.scan` of `vmap`."""
+    first_axis = partial(jax.tree.map, lambda leaf: jnp.moveaxis(leaf, -1, 0))
+    last_axis = partial(jax.tree.map, lambda leaf: jnp.moveaxis(leaf, 0, -1))
 
-    It takes carries, data keys and a setup, each leaf [..., block], as `init_block` does, and
-    returns the final carries and the histories, each leaf [records, ..., block].
-    """
+    def loop(lanes, data_keys, setup, live):
+        data_keys, setup = first_axis((data_keys, setup))
+        advance_all = jax.vmap(advance, in_axes=(0, 0, 0, None))
 
-    def record(carry, data_key, setup, first_step):
-        batch_at = partial(draw_batch, data_key, setup)
-        return train_record(carry, first_step, batch_at=batch_at, setup=setup, steps=record_every)
+        def step(lanes, first_step):
+            observed = observe(last_axis(lanes.record), live)
+            return advance_all(lanes, data_keys, setup, first_step), observed
 
-    return engine.build_loop(record, first_steps(steps, record_every))
+        lanes, before = lax.scan(step, first_axis(lanes), first_steps)
+        return last_axis(lanes), before
 
-
-def _build_vmap_loop(record: _Record, first_steps: jax.Array) -> Callable:
-    """The plain engine: `vmap` of a `lax.scan`."""
-
-    def loop(carry, data_key, setup):
-        def step(carry, first_step):
-            return record(carry, data_key, setup, first_step)
-
-        return lax.scan(step, carry, first_steps)
-
-    return jax.vmap(loop, in_axes=-1, out_axes=-1)
+    return loop
 
 
-def _build_fused_loop(record: _Record, first_steps: jax.Array) -> Callable:
-    """A `lax.scan` of the record on lanes; on a CPU, all of it is one kernel."""
+def _build_fused_loop(
+    advance: Advance, observe: Observe, first_steps: jax.Array, platform: str
+) -> Callable:
+    """A `lax.scan` of the function on lanes; on a CPU, all of it is one kernel."""
 
-    def loop(*block):
-        record_on_lanes = scalarize(record, *one_lane(block), first_steps[0])
+    def loop(lanes, data_keys, setup, live):
+        block = lanes, data_keys, setup
+        advance_lanes = scalarize(advance, *one_lane(block), first_steps[0])
 
-        def scan(carries, data_keys, setup):
-            def step(carries, first_step):
-                return record_on_lanes(carries, data_keys, setup, first_step)
+        def scan(lanes, data_keys, setup, live):
+            def step(lanes, first_step):
+                observed = observe(lanes.record, live)
+                observed = observed._replace(kept=from_lanes(observed.kept))
+                return advance_lanes(lanes, data_keys, setup, first_step), observed
 
-            return lax.scan(step, carries, first_steps)
+            return lax.scan(step, lanes, first_steps)
 
-        lanes = to_lanes(block)
-        if jax.default_backend() == "cpu":
-            return from_lanes(call_kernel(outline(scan), *lanes))
-        return from_lanes(scan(*lanes))
+        arguments = *to_lanes(block), live
+        if platform == "cpu":
+            lanes, before = call_kernel(outline(scan), *arguments)
+        else:
+            lanes, before = scan(*arguments)
+        return from_lanes(lanes), before
 
     return loop
 
@@ -208,14 +208,14 @@ def compile_with_fallback(
     return compiled
 
 
-def compiler_options() -> dict[str, Any]:
-    """The options of XLA's compiler on the present platform.
+def compiler_options(platform: str) -> dict[str, Any]:
+    """The options of XLA's compiler for a platform.
 
     On a CPU, LLVM's level 2 compiles the reference in two thirds of the time of the default, 3, and
     the program is as fast. Vectors as wide as the processor's registers, which LLVM prefers not to
     use on its own, make it half as fast again.
     """
-    if jax.default_backend() != "cpu":
+    if platform != "cpu":
         return {}
     wide = {"xla_cpu_prefer_vector_width": 512} if has_avx512() else {}
     return {"xla_backend_optimization_level": 2, **wide}

@@ -14,20 +14,26 @@ import numpy as np
 from jax import lax
 
 from gan1010_jax.engines.scalarize import (
+    OF_SHARED,
     RULES,
     Lanes,
     UnsupportedPrimitive,
     arrange,
     as_closed,
     as_lanes,
+    bind,
     elementwise,
+    evaluate,
     interpret,
     is_key,
     is_lanes,
     lanes_shape,
+    needed_for,
     on_vectors,
+    read,
     rule,
     spread,
+    variables,
 )
 
 
@@ -70,6 +76,38 @@ def apply_elementwise(equation, *operands):
         return tuple(function(which, *words) for words in zip(*keys))
 
     return elementwise(select, *operands)
+
+
+def _shift(equation: jex.core.JaxprEqn, *values: Any) -> list[Any]:
+    """Shift by less than the width of the word, as every compiler defines it.
+
+    XLA also defines a shift by the width or more: 0, or the sign. Below it that is undefined:
+    `fold_in` shifts 32 bits by 32, for which Mosaic deletes the whole draw on a GPU.
+    """
+    name, dtype = equation.primitive.name, equation.invars[0].aval.dtype
+    unsigned, most = np.dtype(f"uint{8 * dtype.itemsize}"), 8 * dtype.itemsize - 1
+
+    def within(x, amount):
+        is_known = not isinstance(amount, jax.core.Tracer)
+        count = (np if is_known else jnp).asarray(amount).astype(unsigned)
+        is_beyond = count > most
+        if not is_known or is_beyond.any():
+            amount = jnp.minimum(count, unsigned.type(most)).astype(dtype)
+        shifted = on_vectors(partial(equation.primitive.bind, **equation.params))(x, amount)
+        if name == "shift_right_arithmetic" or (is_known and not is_beyond.any()):
+            return shifted
+        zero = np.zeros((), dtype)
+        return zero if is_known and is_beyond.all() else jnp.where(is_beyond, zero, shifted)
+
+    if any(map(is_lanes, values)):
+        return [elementwise(within, *map(as_lanes, values))]
+    return [jnp.broadcast_to(within(*values), equation.outvars[0].aval.shape)]
+
+
+# Of values, shared ones too: `rule` would turn these into `Lanes`.
+_SHIFTS = ("shift_left", "shift_right_logical", "shift_right_arithmetic")
+RULES.update(dict.fromkeys(_SHIFTS, _shift))
+OF_SHARED.update(_SHIFTS)
 
 
 # Pallas lacks these two on a GPU. `add_any` adds gradients.
@@ -308,12 +346,44 @@ def _scan(equation: jex.core.JaxprEqn, *operands: Any) -> list[Any]:
 
     state = list(map(as_carry, operands[of_carry], varies[of_carry]))
     xs = list(map(unstack, operands[consts + carry :]))
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
     options = {name: params[name] for name in ("length", "reverse", "unroll")}
-    state, ys = lax.scan(step, state, xs, **options)
+    state, ys = lax.scan(_hoist_draws(step, state, one), state, xs, **options)
     return [*state, *map(stack, ys)]
 
 
-RULES["scan"] = _scan  # of values: `rule` would turn shared ones into `Lanes`
+RULES["scan"] = _scan
+OF_SHARED.add("scan")
+
+
+def _hoist_draws(step: Callable, *examples: Any) -> Callable:
+    """The body of a loop, in which draws that depend on nothing within it are made before it.
+
+    Such are the splits of a key that the loop does not change: three of the five blocks of Threefry
+    in a step, the only functions on lanes. Arithmetic stays, since a product outside its addition
+    is rounded by itself.
+    """
+    jaxpr, out = jax.make_jaxpr(step, return_shape=True)(*examples)
+    equations, outside = jaxpr.jaxpr.eqns, dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts))
+    invariant, draws = set(outside), []
+    for equation in equations:
+        if invariant.issuperset(variables(equation.invars)) and not equation.effects:
+            invariant.update(equation.outvars)
+            draws += [equation] if equation.primitive.name == "jit" else []
+    made = [word for draw in draws for word in draw.outvars]
+    before = needed_for(made, equations)
+    values = dict(outside)
+    evaluate(before, values, bind)
+    outside |= zip(made, read(made, values))
+    within = [equation for equation in equations if equation not in draws]
+    within = needed_for(jaxpr.jaxpr.outvars, within)
+
+    def hoisted(*inputs):
+        values = outside | dict(zip(jaxpr.jaxpr.invars, jax.tree.leaves(inputs)))
+        evaluate(within, values, bind)
+        return jax.tree.unflatten(jax.tree.structure(out), read(jaxpr.jaxpr.outvars, values))
+
+    return hoisted if draws else step
 
 
 def scan_sizes(equation: jex.core.JaxprEqn) -> tuple[int, int, int]:

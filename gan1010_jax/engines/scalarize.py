@@ -140,7 +140,7 @@ def scalarize(fn: Callable, *example_args: Any) -> Callable:
             raise InvalidArgument("example_args", leaf, "pytrees of arrays") from None
     jaxpr, out = jax.make_jaxpr(fn, return_shape=True)(*example_args)
     out_tree = jax.tree.structure(out)
-    name = getattr(fn, "__name__", repr(fn))
+    name = getattr(getattr(fn, "func", fn), "__name__", repr(fn))  # of a partial, its function's
     in_tree, shapes = jax.tree.structure(example_args), [aval.shape for aval in jaxpr.in_avals]
 
     def scalarized(*args: Any) -> Any:
@@ -175,6 +175,8 @@ CALLS = {
 
 # (equation, *values) -> list of values
 RULES: dict[str, Callable] = {}
+# Those that take shared values too, if these are traced.
+OF_SHARED: set[str] = set()
 
 
 def rule(*primitives: str) -> Callable:
@@ -197,16 +199,46 @@ def rule(*primitives: str) -> Callable:
 def interpret(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
     """Evaluate a jaxpr on values."""
     values = input_values(jaxpr, inputs)
+    evaluate(jaxpr.jaxpr.eqns, values, _apply)
+    return read(jaxpr.jaxpr.outvars, values)
 
-    def read(variable):
-        if isinstance(variable, jex.core.Literal):
-            return np.asarray(variable.val, variable.aval.dtype)
-        return values[variable]
 
-    for equation in jaxpr.jaxpr.eqns:
-        operands = [read(variable) for variable in equation.invars]
-        values.update(zip(equation.outvars, _apply(equation, operands)))
-    return [read(variable) for variable in jaxpr.jaxpr.outvars]
+def evaluate(
+    equations: Iterable[jex.core.JaxprEqn], values: dict[Any, Any], apply: Callable
+) -> None:
+    """Add the results of equations to the values of variables: `apply(equation, operands)`."""
+    for equation in equations:
+        values.update(zip(equation.outvars, apply(equation, read(equation.invars, values))))
+
+
+def read(operands: Iterable[Any], values: dict[Any, Any]) -> list[Any]:
+    """The values of operands of an equation."""
+    return [
+        np.asarray(operand.val, operand.aval.dtype) if is_literal(operand) else values[operand]
+        for operand in operands
+    ]
+
+
+def is_literal(operand: Any) -> bool:
+    """Whether an operand is a number in the jaxpr itself."""
+    return isinstance(operand, jex.core.Literal)
+
+
+def variables(operands: Iterable[Any]) -> set[Any]:
+    """The variables among operands."""
+    return {operand for operand in operands if not is_literal(operand)}
+
+
+def needed_for(
+    outputs: Iterable[Any], equations: Sequence[jex.core.JaxprEqn]
+) -> list[jex.core.JaxprEqn]:
+    """The equations that outputs depend on."""
+    needed, kept = variables(outputs), []
+    for equation in reversed(equations):
+        if needed.intersection(equation.outvars):
+            needed |= variables(equation.invars)
+            kept.append(equation)
+    return kept[::-1]
 
 
 def input_values(jaxpr: jex.core.ClosedJaxpr, inputs: Sequence[Any]) -> dict[Any, Any]:
@@ -226,18 +258,13 @@ def _apply(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
     ]
     if name in CALLS:
         return interpret(as_closed(equation.params[CALLS[name]]), operands)
-    if not any(map(is_lanes, operands)):
-        return _apply_shared(equation, operands)
+    is_traced = any(isinstance(operand, jax.core.Tracer) for operand in operands)
+    if not any(map(is_lanes, operands)) and not (is_traced and name in OF_SHARED):
+        with contextlib.nullcontext() if is_traced else jax.ensure_compile_time_eval():
+            return bind(equation, operands)
     if name not in RULES:
         raise UnsupportedPrimitive(f"the primitive {name!r}")
     return RULES[name](equation, *operands)
-
-
-def _apply_shared(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
-    """The results of an equation of shared operands: evaluated now, if none is traced."""
-    is_traced = any(isinstance(operand, jax.core.Tracer) for operand in operands)
-    with contextlib.nullcontext() if is_traced else jax.ensure_compile_time_eval():
-        return bind(equation, operands)
 
 
 def bind(equation: jex.core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:

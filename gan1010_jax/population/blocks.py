@@ -7,6 +7,7 @@ seed goes through the same machine code on one device or on eight.
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,27 +16,41 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gan1010_jax.convergence import Verdict, judge
+from gan1010_jax.convergence import Verdict, conclude
 from gan1010_jax.engines import (
     Engine,
+    Lane,
+    Observed,
     build_loop,
     compile_with_fallback,
     compiler_options,
     init_block,
+    observe,
 )
-from gan1010_jax.gan import Setup, seed_key
-from gan1010_jax.population.settings import RunSettings
+from gan1010_jax.gan import Setup
+from gan1010_jax.population.settings import RunSettings, count_kept
 from gan1010_jax.population.tables import Results, record_columns
-from gan1010_jax.training import History, init_carry, make_record
+from gan1010_jax.training import History
+
+# Steps of one seed whose training in a program that keeps no history saves the time that this
+# program takes to compile.
+_WORTH_COMPILING = 2e9
 
 
 class _DeviceResults(NamedTuple):
-    """The results of one device: each leaf [..., block], but curves [records]."""
+    """The results of one device.
 
-    history: History
-    last: History
+    Attributes:
+      verdict: each leaf [block].
+      last: the last record, each leaf [..., block].
+      before: what was observed before each record, each leaf [records, ...].
+      at_end: what is observed of the last record.
+    """
+
     verdict: Verdict
-    curves: dict[str, jax.Array]
+    last: History
+    before: Observed
+    at_end: Observed
 
 
 class Program(NamedTuple):
@@ -44,55 +59,83 @@ class Program(NamedTuple):
     Attributes:
       engine: the engine.
       devices: how many devices it runs on.
-      run: maps seeds, which of the lanes count, and a setup, each leaf [devices, block], to
-        `_DeviceResults` of [devices, ...].
+      block: how many seeds each of them runs together.
+      init: maps seeds and a setup, each leaf [devices, block], to lanes and data keys.
+      loops: by how many of the first lanes of a device are kept, a function of lanes, data keys,
+        the setup and which lanes are live, each leaf [devices, ..., block], to `_DeviceResults` of
+        [devices, ...].
     """
 
     engine: Engine
     devices: int
-    run: Callable[..., _DeviceResults]
+    block: int
+    init: Callable[..., Any]
+    loops: dict[int, Callable[..., _DeviceResults]]
 
     @property
     def width(self) -> int:
         """How many seeds it runs together."""
-        return self.devices * self.engine.block
+        return self.devices * self.block
 
 
 def compile_run(settings: RunSettings) -> Program:
     """Compile the engine of a run; `"auto"` falls back to a supported engine."""
-    setup = settings.float_setup
-    compile_with = functools.partial(
-        _compile_program,
-        structure=jax.tree.structure(setup),
-        steps=settings.steps,
-        record_every=settings.record_every,
-        dtype=settings.dtype,
-        partitionable=jax.config.jax_threefry_partitionable,
-    )
+    setup, devices = settings.float_setup, tuple(jax.local_devices())
+
+    def compile_with(engine: Engine) -> Program:
+        return compile_program(
+            engine,
+            structure=jax.tree.structure(setup),
+            steps=settings.steps,
+            record_every=settings.record_every,
+            kept=_kept_lanes(settings, engine.block(devices[0].platform)),
+            dtype=settings.dtype,
+            partitionable=jax.config.jax_threefry_partitionable,
+            devices=devices,
+        )
+
     return compile_with_fallback(settings.engine, setup, compile_with)
 
 
+def _kept_lanes(settings: RunSettings, block: int) -> tuple[int, ...]:
+    """Of how many of a device's lanes each program of a run keeps the history.
+
+    The first rows need a program that keeps theirs. The others run faster and in less memory in one
+    that keeps none, if they are enough to be worth its compilation.
+    """
+    kept = count_kept(settings, range(settings.rows))
+    if not kept:
+        return (0,)
+    most = min(block, 2 ** (kept - 1).bit_length())  # few sizes, so that programs are found again
+    others = (settings.rows - kept) * settings.steps
+    return (most, 0) if others > _WORTH_COMPILING else (most,)
+
+
 @functools.lru_cache(maxsize=64)
-def _compile_program(
+def compile_program(
     engine: Engine,
     structure: jax.tree_util.PyTreeDef,
     steps: int,
     record_every: int,
+    kept: tuple[int, ...],
     dtype: str,
     partitionable: bool,
+    devices: tuple[jax.Device, ...],
 ) -> Program:
-    """Compile the program that runs and judges a block of a `Setup`'s structure on every device.
+    """Compile the programs that train and judge a block of a `Setup`'s structure on every device.
 
-    It is two programs, the initialiser and the loop, which are compiled at the same time. Whether
-    Threefry is `partitionable` is JAX's own setting, which tells kept programs apart.
+    They are the initialiser and, for each number of lanes whose history is kept, a loop, all
+    compiled at the same time. Whether Threefry is `partitionable` is JAX's own setting, which tells
+    compiled programs apart.
     """
-    loop = build_loop(engine, steps, record_every)
+    platform = devices[0].platform
+    block = engine.block(platform)
 
-    def run_and_judge(carries, data_keys, live, setup):
-        _, history = loop(carries, data_keys, setup)
-        return _judge_block(history, live)
+    def run_and_judge(kept, lanes, data_keys, setup, live):
+        loop = build_loop(engine, steps, record_every, kept, platform)
+        lanes, before = loop(lanes, data_keys, setup, live)
+        return _conclude(lanes, before, live, kept)
 
-    devices = jax.local_devices()
     mesh, one_each = Mesh(devices, ("devices",)), P("devices")
 
     def on_each_device(fn):
@@ -107,49 +150,27 @@ def _compile_program(
             one, mesh=mesh, in_specs=one_each, out_specs=one_each, check_vma=False
         )
         sharding = NamedSharding(mesh, one_each)
-        options = {"compiler_options": compiler_options()}
+        options = {"compiler_options": compiler_options(platform)}
         return jax.jit(every, in_shardings=sharding, out_shardings=sharding, **options)
 
     def lanes(dtype):
-        return jax.ShapeDtypeStruct((len(devices), engine.block), dtype)
+        return jax.ShapeDtypeStruct((len(devices), block), dtype)
 
     seeds, live = lanes(np.uint32), lanes(np.bool_)
     setup = jax.tree.unflatten(structure, [lanes(dtype)] * structure.num_leaves)
-    init_devices, run_devices = on_each_device(init_block), on_each_device(run_and_judge)
-    carries, data_keys = jax.eval_shape(init_devices, seeds, setup)
-    lowered = (
-        init_devices.lower(seeds, setup),
-        run_devices.lower(carries, data_keys, live, setup),
-    )
-    with ThreadPoolExecutor(2) as pool:
-        init_program, loop_program = pool.map(lambda program: program.compile(), lowered)
-
-    def run(seeds, live, setup):
-        carries, data_keys = init_program(seeds, setup)
-        return loop_program(carries, data_keys, live, setup)
-
-    return Program(engine, len(devices), run)
+    init = on_each_device(init_block)
+    starts = jax.eval_shape(init, seeds, setup)
+    loops = [on_each_device(partial(run_and_judge, number)) for number in kept]
+    lowered = [init.lower(seeds, setup), *(loop.lower(*starts, setup, live) for loop in loops)]
+    with ThreadPoolExecutor(len(lowered)) as pool:
+        init, *loops = pool.map(lambda program: program.compile(), lowered)
+    return Program(engine, len(devices), block, init, dict(zip(kept, loops)))
 
 
-def _judge_block(history: History, live: jax.Array) -> _DeviceResults:
-    """The results of a block [..., block], in which these lanes [block] count."""
-    return _DeviceResults(
-        history=history,
-        last=jax.tree.map(lambda leaf: leaf[-1], history),
-        verdict=jax.vmap(judge, in_axes=-1)(history),
-        curves={
-            name: jnp.sum(flags & live[None], axis=-1)
-            for name, flags in properties(history).items()
-        },
-    )
-
-
-def properties(history: History) -> dict[str, jax.Array]:
-    """The properties of a record that curves count: every test of the history, and divergence."""
-    leaves = history._asdict().items()
-    flags = {name: leaf for name, leaf in leaves if getattr(leaf, "dtype", None) == np.bool_}
-    diverged = ~flags.pop("finite")
-    return {**flags, "diverged": diverged}
+def _conclude(lanes: Lane, before: Observed, live: jax.Array, kept: int) -> _DeviceResults:
+    """The results of a block of lanes after their last record."""
+    verdict = conclude(lanes.marks, lanes.record)
+    return _DeviceResults(verdict, lanes.record, before, observe(lanes.record, live, kept))
 
 
 def run_block(program: Program, seeds: np.ndarray, setup: Setup, kept: int) -> Results:
@@ -164,46 +185,64 @@ def run_block(program: Program, seeds: np.ndarray, setup: Setup, kept: int) -> R
         filled = np.pad(lanes, (0, program.width - len(seeds)), mode="edge")
         return filled.reshape(program.devices, -1)
 
-    results = program.run(fill(seeds), live.reshape(program.devices, -1), jax.tree.map(fill, setup))
+    setup = jax.tree.map(fill, setup)
+    loop = program.loops[(max if kept else min)(program.loops)]
+    lanes, data_keys = program.init(fill(seeds), setup)
+    results = loop(lanes, data_keys, setup, live.reshape(program.devices, -1))
     return _to_host(results, seeds, kept)
 
 
 def _to_host(results: _DeviceResults, seeds: np.ndarray, kept: int) -> Results:
-    """The results of every device for its first lanes, side by side."""
+    """The results of every device for its first lanes, side by side; each array is [devices, ...].
 
-    def first_lanes(results: Any, lanes: int) -> Any:
-        """The first lanes of all devices, on the first axis: [lanes, ...]."""
-        return jax.tree.map(
-            lambda leaf: np.moveaxis(np.concatenate(leaf, axis=-1)[..., :lanes].copy(), -1, 0),
-            jax.device_get(results),
-        )
+    Only what is returned is copied from the device.
+    """
+    before, at_end = results.before, results.at_end
 
-    verdict, last = first_lanes((results.verdict, results.last), len(seeds))
+    def rows(leaf: jax.Array) -> np.ndarray:
+        return np.concatenate(leaf, axis=-1)[..., : len(seeds)]
+
+    def add_last(before: jax.Array, last: jax.Array) -> np.ndarray:
+        """Records [kept, records, ...], from those before each one and the last."""
+        before, last = (np.moveaxis(np.asarray(leaf), -1, 1) for leaf in (before, last))
+        history = np.empty(before.shape, before.dtype)
+        history[:, :, :-1], history[:, :, -1] = before[:, :, 1:], last
+        return history.reshape(-1, *history.shape[2:])[:kept]
+
+    verdict, last = jax.tree.map(rows, (results.verdict, results.last))
+    last = last._replace(output=last.output.T)
+    counts, at_last = jax.device_get((before.counts, at_end.counts))
     measured = {
         name: column for name, column in record_columns(last).items() if name not in History._fields
     }
     return Results(
         columns={"seed": seeds, **verdict._asdict(), **measured},
-        curves={name: curve.sum(axis=0) for name, curve in jax.device_get(results.curves).items()},
-        history=first_lanes(results.history, kept) if kept else None,
+        curves={
+            name: np.append(count.sum(axis=0)[1:], at_last[name].sum())
+            for name, count in counts.items()
+        },
+        history=jax.tree.map(add_last, before.kept, at_end.kept) if kept else None,
     )
 
 
 def no_results(settings: RunSettings) -> Results:
     """The results of no rows, the history included: every name, dtype and unit, and no number."""
-
     records = len(settings.record_steps)
 
-    def run_one_lane(key):
+    def run_one_lane(seeds, setup):
+        lanes, _ = init_block(seeds, setup)
+        live = jnp.ones(1, bool)
+
         def repeat(leaf):
-            return jnp.broadcast_to(leaf[..., None], (records, *leaf.shape, 1))
+            return jnp.broadcast_to(leaf, (records, *leaf.shape))
 
-        carry, _ = init_carry(key, settings.float_setup)
-        record = make_record(carry, np.int32(0), settings.setup)
-        return _judge_block(jax.tree.map(repeat, record), jnp.ones(1, bool))
+        before = jax.tree.map(repeat, observe(lanes.record, live, 1))
+        return _conclude(lanes, before, live, 1)
 
-    shapes = jax.eval_shape(run_one_lane, seed_key(0))
+    seeds = np.zeros(1, np.uint32)
+    setup = jax.tree.map(lambda leaf: np.zeros(1, leaf.dtype), settings.float_setup)
+    shapes = jax.eval_shape(run_one_lane, seeds, setup)
     results = jax.tree.map(lambda leaf: np.zeros((1, *leaf.shape), leaf.dtype), shapes)
-    one = _to_host(results, np.zeros(1, np.uint32), kept=1)
+    one = _to_host(results, seeds, kept=1)
     columns = {name: column[:0] for name, column in one.columns.items()}
     return one._replace(columns=columns, history=jax.tree.map(lambda leaf: leaf[:0], one.history))

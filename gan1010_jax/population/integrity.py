@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gan1010_jax.convergence import count_rows
-from gan1010_jax.population.blocks import no_results, properties
+from gan1010_jax.engines import properties
+from gan1010_jax.population.blocks import no_results
 from gan1010_jax.population.settings import RunSettings, count_kept, select_rows
 from gan1010_jax.population.tables import MAIN_TABLE, Results, make_tables, record_columns
 

@@ -23,7 +23,7 @@ from gan1010_jax.engines import (
     compile_with_fallback,
     init_block,
 )
-from gan1010_jax.engines.pallas import SHIFTS_ON_GPU, build_pallas_loop, has_pallas
+from gan1010_jax.engines.pallas import SHIFTS_ON_GPU, has_pallas
 from gan1010_jax.environment import enable_x64
 from gan1010_jax.methods import OBJECTIVES, PENALTIES, UPDATE_ORDERS
 
@@ -181,7 +181,7 @@ SORTING = gan.Setup(dataclasses.replace(REFERENCE.game, discriminator=Sorting())
 
 @pytest.mark.slow
 def test_auto_runs_a_primitive_without_a_rule_on_the_vmap_engine_and_warns():
-    with pytest.warns(UserWarning, match=r"record uses .*'sort'.*vmap engine") as warned:
+    with pytest.warns(UserWarning, match=r"advance uses .*'sort'.*vmap engine") as warned:
         population = gan.train_population(range(3), SORTING, steps=20)
     assert population.engine == "vmap" and len(warned) == 1
     with pytest.raises(UnsupportedPrimitive, match="'sort'"):
@@ -253,11 +253,10 @@ def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform
     if platform == "gpu" and not SHIFTS_ON_GPU:
         pytest.skip("this JAX's Pallas cannot shift integers on a GPU")
 
-    engine = ENGINES["pallas"]._replace(build_loop=partial(build_pallas_loop, platform=platform))
-    loop = build_loop(engine, steps=100, record_every=10)
+    loop = build_loop(ENGINES["pallas"], 100, 10, kept=8, platform=platform)
 
     def run(seeds, setup):
-        return loop(*init_block(seeds, setup), setup)[1]
+        return loop(*init_block(seeds, setup), setup, jnp.ones(1024, bool))[1]
 
     setup = gan.Setup(method=method, hyperparams=gan.Hyperparams(lanes(1024), lanes(1024)))
     exported = jax.export.export(jax.jit(run), platforms=[name])(lanes(1024, np.uint32), setup)
@@ -267,16 +266,21 @@ def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform
 
 
 @pytest.mark.slow
-def test_memory_grows_with_the_records_and_not_with_the_steps():
-    def bytes_used(steps, record_every):
-        engine = ENGINES["fused"]
-        loop = build_loop(engine, steps, record_every)
-        setup = gan.Setup(hyperparams=gan.Hyperparams(*[lanes(engine.block)] * 2))
-        carries, keys = jax.eval_shape(init_block, lanes(engine.block, np.uint32), setup)
-        memory = jax.jit(loop).lower(carries, keys, setup).compile().memory_analysis()
+@pytest.mark.parametrize("engine", ["fused", "vmap"])
+def test_memory_does_not_grow_with_the_records_but_by_counts_and_kept_histories(engine):
+    def bytes_used(records, kept):
+        block = ENGINES[engine].block("cpu")
+        loop = build_loop(ENGINES[engine], 10 * records, 10, kept, "cpu")
+        setup = gan.Setup(hyperparams=gan.Hyperparams(*[lanes(block)] * 2))
+        start = jax.eval_shape(init_block, lanes(block, np.uint32), setup)
+        memory = jax.jit(loop).lower(*start, setup, lanes(block, bool)).compile().memory_analysis()
         return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
-    assert bytes_used(100_000, 10_000) == pytest.approx(bytes_used(100, 10), rel=0.01)
+    counts, record, some = 3 * 4, 4 * (1 + 4 + 3) + 3, 4096  # bytes
+    first_step = 4
+    for kept in (0, 8):
+        growth = bytes_used(10_010, kept) - bytes_used(10, kept)
+        assert growth <= 10_000 * (first_step + counts + kept * record) + some
 
 
 def test_auto_runs_large_networks_on_the_vmap_engine_and_warns():

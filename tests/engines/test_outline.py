@@ -25,7 +25,7 @@ def run(function, *args):
 
 def compiled(function, *args):
     kernel = jax.jit(lambda *args: call_kernel(outline(function), *args))
-    return kernel.lower(*args).compile(compiler_options=compiler_options())
+    return kernel.lower(*args).compile(compiler_options=compiler_options(jax.default_backend()))
 
 
 def shared(x, y):

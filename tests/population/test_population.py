@@ -11,7 +11,7 @@ from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.engines import ENGINES
-from gan1010_jax.population.blocks import _compile_program, run_block
+from gan1010_jax.population.blocks import compile_program
 from gan1010_jax.population.tables import Results, make_tables, read_tables
 
 COLUMNS = {
@@ -166,7 +166,7 @@ def test_a_bad_grid_is_rejected(grid, name, value):
 
 
 def test_every_seed_has_its_own_hyperparameters_in_every_block(short):
-    block = ENGINES["fused"].block
+    block = ENGINES["fused"].block(jax.default_backend())
     lrs = np.linspace(0.0, 1.0, block + 2)
     grid = short([3] * len(lrs), setup=at(d_lr=lrs))
     alone = short([3, 3], setup=at(d_lr=lrs[block:]))
@@ -195,26 +195,31 @@ def test_a_seed_that_diverges_is_counted_and_leaves_its_neighbours_alone(short):
     assert gan.convergence_report(together)["diverged"]["count"] == 1
 
 
-def test_the_columns_do_not_hold_on_to_the_histories():
+def test_the_columns_do_not_hold_on_to_the_histories(short):
     """Else memory would grow with seeds times records."""
-    engine = ENGINES["fused"]
-    structure = jax.tree.structure(gan.Setup())
-    program = _compile_program(engine, structure, 200, 10, "float32", True)
-    seeds, lane = np.arange(engine.block, dtype=np.uint32), np.full(engine.block, 0.01, np.float32)
-    kept = run_block(program, seeds, at(lane, lane), kept=5)
-    for column in kept.columns.values():
-        for leaf in jax.tree.leaves(kept.history):
+    population = short(range(5))
+    for column in population.columns.values():
+        for leaf in jax.tree.leaves(population.history):
             assert not np.shares_memory(column, leaf) and leaf.shape[0] == 5
-    assert run_block(program, seeds, at(lane, lane), kept=0).history is None
+
+
+def test_a_row_is_the_same_whether_its_history_is_kept_or_not(short):
+    """A grid keeps none, and so do programs for the seeds beyond the first 1,024."""
+    kept, not_kept = short(range(300)), short(range(300), grid={"d_lr": [0.01]})
+    assert len(not_kept.history.step) == 0
+    for name, column in kept.columns.items():
+        np.testing.assert_array_equal(column, not_kept.columns[name], err_msg=name)
+    for name, curve in kept.curves.items():
+        np.testing.assert_array_equal(curve, not_kept.curves[name], err_msg=name)
 
 
 @pytest.mark.slow
 def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
     expected = short(range(3))
-    _compile_program.cache_clear()
+    compile_program.cache_clear()
     with jax.default_prng_impl("rbg"):
         population = short(range(3))
-        _compile_program.cache_clear()
+        compile_program.cache_clear()
         replayed = gan.replay(2, steps=200)
     jax.tree.map(np.testing.assert_array_equal, population.history, expected.history)
     assert_leads_to_row(replayed, expected.columns, 2)
@@ -224,7 +229,7 @@ def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
 def test_a_row_is_the_same_where_jax_promotes_no_dtypes(short):
     setup = gan.Setup(gan.dirac_game())
     expected = short(range(3), setup)
-    _compile_program.cache_clear()
+    compile_program.cache_clear()
     with jax.numpy_dtype_promotion("strict"):
         population = short(range(3), setup)
         gan.convergence_report(population)

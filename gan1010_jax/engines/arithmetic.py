@@ -1,0 +1,262 @@
+"""Elementwise functions made of other primitives, and the pass that puts them in their place.
+
+A compiler may lack a primitive, be less exact than another, or leave a corner undefined that XLA
+defines; `docs/accelerators.md` has the table. A function here is of lane vectors, with the
+parameters of the primitive that it stands for, and for float32 unless it says otherwise.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.extend as jex
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gan1010_jax.engines.scalarize import bind, evaluate, input_values, read
+
+
+def substitute(fn: Callable, functions: Mapping[str, Callable]) -> Callable:
+    """A function in which others stand for some primitives, also in its loops.
+
+    Args:
+      fn: a function of pytrees of lane vectors to such a pytree, as `scalarize` returns.
+      functions: by the name of a primitive, a function of its operands and parameters; it returns
+        `NotImplemented` where it leaves the primitive.
+    """
+
+    def substituted(*args: Any) -> Any:
+        jaxpr, out = jax.make_jaxpr(fn, return_shape=True)(*args)
+        results = _run(jaxpr, functions, jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(out), results)
+
+    return substituted
+
+
+def _run(
+    jaxpr: jex.core.ClosedJaxpr, functions: Mapping[str, Callable], inputs: Sequence[Any]
+) -> list[Any]:
+    """Evaluate a jaxpr with other functions for some primitives."""
+
+    def rewrite(param):
+        if isinstance(param, tuple):
+            return tuple(map(rewrite, param))
+        if isinstance(param, jex.core.Jaxpr):
+            return rewrite(jex.core.ClosedJaxpr(param, ())).jaxpr
+        if isinstance(param, jex.core.ClosedJaxpr):
+            return jax.make_jaxpr(lambda *inputs: _run(param, functions, inputs))(*param.in_avals)
+        return param
+
+    def apply(equation, operands):
+        function = functions.get(equation.primitive.name)
+        result = NotImplemented
+        if function is not None:
+            result = function(*operands, **equation.params)
+        if result is not NotImplemented:
+            return [result]
+        params = {name: rewrite(param) for name, param in equation.params.items()}
+        return bind(equation.replace(params=params), operands)
+
+    values = input_values(jaxpr, inputs)
+    evaluate(jaxpr.jaxpr.eqns, values, apply)
+    return read(jaxpr.jaxpr.outvars, values)
+
+
+# 2^f for f from -1/2 to 1/2, to 8e-8, by Chebyshev interpolation: highest degree first.
+_EXP2 = np.float32([0.0013390863, 0.009676032, 0.05550357, 0.24022107, 0.6931472, 1.0000001])
+
+
+@jax.jit
+def sigmoid(x: jax.Array) -> jax.Array:
+    """1/(1+exp(-x)), float32 [lanes], within 1.2e-7; half the instructions of XLA's.
+
+    With t = -x·log₂e, 2^t is 2^f shifted by n binary places, where n is t rounded and f = t - n is
+    at most 1/2.
+    """
+
+    def fill(value):
+        return lax.full(x.shape, value, x.dtype)
+
+    t = lax.clamp(fill(-126), x * fill(-np.log2(np.e)), fill(126))
+    n = lax.round(t, lax.RoundingMethod.TO_NEAREST_EVEN)
+    f = t - n
+    power = fill(_EXP2[0])
+    for coefficient in _EXP2[1:]:
+        power = power * f + fill(coefficient)
+    exponent = n.astype(np.int32) << 23
+    power = lax.bitcast_convert_type(power, np.int32) + exponent
+    return 1 / (1 + lax.bitcast_convert_type(power, np.float32))
+
+
+def sqrt(x: jax.Array, **_: Any) -> jax.Array:
+    """The square root by its reciprocal and a step of Newton's method; numbers that are so small
+    that their differences vanish are taken times 2⁶⁴."""
+    tiny = x < 2.0**-96
+    scaled = x * jnp.where(tiny, 2.0**64, 1.0)
+    reciprocal = lax.rsqrt(scaled)
+    root = scaled * reciprocal
+    root = root + 0.5 * reciprocal * (scaled - root * root)
+    root = root * jnp.where(tiny, 2.0**-32, 1.0)
+    return jnp.where((x == 0) | (x == np.inf), x, root)
+
+
+def log1p(x: jax.Array, **_: Any) -> jax.Array:
+    """log(1+x), of the sum as it is rounded, and what was rounded off."""
+    total = lax.optimization_barrier(1 + x)  # XLA would simplify its difference to 1
+    log = lax.log(total)
+    exact = log + (x - (total - 1)) / total
+    return jnp.where(total == 1, x, jnp.where((total == 0) | (x == np.inf), log, exact))
+
+
+# Highest degree first: Giles, *Approximating the erfinv function* (GPU Computing Gems, 2011), as in
+# XLA.
+_ERF_INV_CENTER = (
+    2.81022636e-08,
+    3.43273939e-07,
+    -3.5233877e-06,
+    -4.39150654e-06,
+    0.00021858087,
+    -0.00125372503,
+    -0.00417768164,
+    0.246640727,
+    1.50140941,
+)
+_ERF_INV_TAILS = (
+    -0.000200214257,
+    0.000100950558,
+    0.00134934322,
+    -0.00367342844,
+    0.00573950773,
+    -0.0076224613,
+    0.00943887047,
+    1.00167406,
+    2.83297682,
+)
+
+
+def erf_inv(x: jax.Array, **_: Any) -> jax.Array:
+    """The inverse of erf, by a polynomial for the center and one for the tails."""
+    w = -log1p(-x * x)
+    is_center = w < 5
+    w = jnp.where(is_center, w - 2.5, sqrt(w) - 3)
+    result = jnp.zeros_like(x)
+    for center, tail in zip(_ERF_INV_CENTER, _ERF_INV_TAILS):
+        result = result * w + jnp.where(is_center, np.float32(center), np.float32(tail))
+    return jnp.where(jnp.abs(x) == 1, x * np.inf, result * x)
+
+
+def power(x: jax.Array, y: jax.Array, **_: Any) -> jax.Array:
+    """x^y as 2^(y·log₂|x|), whose exponent is the sum of two numbers.
+
+    A number of 24 bits is its first 12 and the rest, so that products of two such halves are exact.
+    """
+    y = lax.clamp(-(2.0**33), y.astype(x.dtype), 2.0**33)  # beyond that, 0, 1 or infinite anyway
+    high, low = _log2(jnp.abs(x))
+    y_high = _head(y)
+    exponent, rest = y_high * high, (y - y_high) * high + y * low
+    n = lax.clamp(-300.0, lax.round(exponent + rest, _EVEN), 300.0)
+    result = _exp2(n, jnp.clip((exponent - n) + rest, -0.5, 0.5))
+    is_whole = lax.round(y, _EVEN) == y
+    is_odd = is_whole & (lax.round(y / 2, _EVEN) != y / 2)
+    is_negative = lax.bitcast_convert_type(x, np.int32) < 0
+    at_limit = jnp.where((x == 0) == (y > 0), 0.0, np.inf)
+    result = jnp.where((x == 0) | (jnp.abs(x) == np.inf), at_limit, result)
+    result = jnp.where(is_negative & is_odd, -result, result)
+    result = jnp.where((x < 0) & (x != -np.inf) & ~is_whole, np.nan, result)
+    result = jnp.where((x != x) | (y != y), np.nan, result)
+    return jnp.where((x == 1) | (y == 0), 1.0, result)
+
+
+_EVEN = lax.RoundingMethod.TO_NEAREST_EVEN
+_LOG2_E = np.log2(np.e)
+# (2^f - 1)/f for f from -1/2 to 1/2, to 2e-9, by Chebyshev interpolation: highest degree first.
+_EXP2_FINE = (1.5297324e-05, 0.00015461445, 0.0013333502, 0.009618057, 0.05550411, 0.2402265, 0.6931472)
+
+
+def _log2(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """log₂ x for a positive number, as 12 bits of it and the rest, together to 2e-9 of it.
+
+    With x = m·2ⁿ and s = (m-1)/(m+1), ln m = 2s + s(2s²/3 + 2s⁴/5 + …).
+    """
+    is_tiny = x < 2.0**-100
+    bits = lax.bitcast_convert_type(x * jnp.where(is_tiny, 2.0**64, 1.0), np.int32)
+    n = (bits - np.float32(np.sqrt(0.5)).view(np.int32)) >> 23
+    m = lax.bitcast_convert_type(bits - (n << 23), np.float32)
+    n = n.astype(np.float32) - jnp.where(is_tiny, 64.0, 0.0)
+    total, difference = m + 1, m - 1
+    s = difference / total
+    s_high, total_high = _head(s), _head(total)
+    total_low = m - (total_high - 1)
+    s_low = ((difference - s_high * total_high) - s_high * total_low) / total
+    series = jnp.zeros_like(s)
+    for degree in range(13, 1, -2):
+        series = series * (s * s) + 2 / degree
+    series = series * (s * s)
+    rest = 2 * s_low + s * series + 3 * series * ((s_high - s) + s_low)
+    scale = np.float32(_LOG2_E).view(np.int32) & -4096
+    scale = scale.view(np.float32)
+    high = 2 * s_high * scale
+    low = 2 * s_high * np.float32(_LOG2_E - scale) + rest * np.float32(_LOG2_E)
+    first = _head(n + (high + low))
+    return first, ((n - first) + high) + low
+
+
+def _head(x: jax.Array) -> jax.Array:
+    """The first 12 bits of a number."""
+    return lax.bitcast_convert_type(lax.bitcast_convert_type(x, np.int32) & -4096, np.float32)
+
+
+def _exp2(n: jax.Array, f: jax.Array) -> jax.Array:
+    """2^(n+f), for whole n from -300 to 300 and f from -1/2 to 1/2."""
+    series = jnp.zeros_like(f)
+    for coefficient in _EXP2_FINE:
+        series = series * f + np.float32(coefficient)
+    half = lax.round(n / 2, _EVEN)
+    return (1 + series * f) * _power_of_2(half) * _power_of_2(n - half)
+
+
+def _power_of_2(n: jax.Array) -> jax.Array:
+    """2^n, for whole n from -126 to 127 or so; infinite and 0 beyond."""
+    bits = (lax.clamp(-127.0, n, 128.0).astype(np.int32) + 127) << 23
+    return lax.bitcast_convert_type(bits, np.float32)
+
+
+def integer_pow(x: jax.Array, y: int, **_: Any) -> jax.Array:
+    """The powers that Mosaic's own lacks, below 2."""
+    if y > 1:
+        return NotImplemented
+    power = jnp.ones_like(x) if y == 0 else x if abs(y) == 1 else lax.integer_pow(x, abs(y))
+    return 1 / power if y < 0 else power
+
+
+def sign(x: jax.Array, **_: Any) -> jax.Array:
+    """The sign of a number, and NaN of NaN."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return NotImplemented
+    return jnp.where(jnp.abs(x) > 0, lax.sign(x), x)
+
+
+def _of_float32(function: Callable) -> Callable:
+    """The function, for float32 alone."""
+
+    def apply(x, *others, **params):
+        return function(x, *others, **params) if x.dtype == np.float32 else NotImplemented
+
+    return apply
+
+
+# The functions that stand for primitives in Pallas' kernels, by platform and primitive.
+SUBSTITUTES: dict[str, dict[str, Callable]] = {
+    "cpu": {},
+    "tpu": {},
+    "gpu": {
+        "sqrt": _of_float32(sqrt),
+        "log1p": _of_float32(log1p),
+        "erf_inv": _of_float32(erf_inv),
+        "pow": _of_float32(power),
+        "integer_pow": integer_pow,
+        "sign": sign,
+    },
+}
