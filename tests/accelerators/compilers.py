@@ -81,7 +81,9 @@ def _read_kernel(dump: Path, name: str) -> KernelReport:
         return max(files, key=lambda path: path.stat().st_mtime_ns).read_text().splitlines()
 
     # A bundle within two loops is "0x1f : >> { instruction ;; instruction }".
-    marked = [re.match(r" *(?:0x)?[0-9a-f]+ +\S*: *(>*) \{", line) for line in lines("final_bundles")]
+    marked = [
+        re.match(r" *(?:0x)?[0-9a-f]+ +\S*: *(>*) \{", line) for line in lines("final_bundles")
+    ]
     depths = np.array([len(match[1]) for match in marked if match])
     header, capacity, _, *used = lines("final_hlo-static-per-bundle-utilization")[1:]
     units = [unit.strip() for unit in header.split(",")]
