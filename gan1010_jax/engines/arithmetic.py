@@ -7,6 +7,7 @@ parameters of the primitive that it stands for, and for float32 unless it says o
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jax.extend as jex
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import pallas
 
 from gan1010_jax.engines.scalarize import bind, evaluate, input_values, read
 
@@ -90,6 +92,38 @@ def sigmoid(x: jax.Array) -> jax.Array:
     return 1 / (1 + lax.bitcast_convert_type(power, np.float32))
 
 
+def sigmoid_of_exp2(x: jax.Array, **_: Any) -> jax.Array:
+    """1/(1+2^(-x·log₂e)), which is right for infinite powers too.
+
+    On a GPU whose processors have 2^x, a step of the reference so takes 510 instructions, 664 with
+    Mosaic's own sigmoid and 721 with the polynomial above.
+    """
+    return 1 / (1 + lax.exp2(x * np.float32(-_LOG2_E)))
+
+
+# Of ordinary numbers alone, where Pallas tells them apart: on a TPU, 5 instructions for 13.
+_ORDINARY = {"full_range": False} if "full_range" in signature(pallas.reciprocal).parameters else {}
+_reciprocal = jax.jit(partial(pallas.reciprocal, **_ORDINARY))
+
+# 1.5·2²³ + 127: a number t less than 2²² and this, as it is rounded, end in the bits of t's nearest
+# whole number and 127, the exponent of 2 to its power.
+_TO_EXPONENT = np.float32(1.5 * 2**23 + 127)
+
+
+def sigmoid_in_kernel(x: jax.Array, **_: Any) -> jax.Array:
+    """The polynomial `sigmoid` in fewer instructions, for a compiler that rounds every sum.
+
+    Without a conversion to integers, since a TPU's makes a finite number of NaN; and its divisor is
+    an ordinary number.
+    """
+    t = lax.clamp(np.float32(-126), x * np.float32(-_LOG2_E), np.float32(126))
+    shifted = t + _TO_EXPONENT
+    f = t - (shifted - _TO_EXPONENT)
+    power = _polynomial(_EXP2, f)
+    scale = lax.bitcast_convert_type(lax.bitcast_convert_type(shifted, np.int32) << 23, np.float32)
+    return _reciprocal(1 + power * scale)
+
+
 def sqrt(x: jax.Array, **_: Any) -> jax.Array:
     """The square root by its reciprocal and a step of Newton's method; numbers that are so small
     that their differences vanish are taken times 2⁶⁴."""
@@ -102,12 +136,30 @@ def sqrt(x: jax.Array, **_: Any) -> jax.Array:
     return jnp.where((x == 0) | (x == np.inf), x, root)
 
 
-def log1p(x: jax.Array, **_: Any) -> jax.Array:
+def exp(x: jax.Array, **_: Any) -> jax.Array:
+    """e^x as 2^n·e^r, where n is the nearest whole number to x·log₂e; ln 2 is the sum of two."""
+    n = lax.round(lax.clamp(np.float32(-200), x * np.float32(_LOG2_E), np.float32(200)), _EVEN)
+    r = (x - n * np.float32(0.693359375)) - n * np.float32(np.log(2) - 0.693359375)
+    result = _exp2(n, jnp.clip(r * np.float32(_LOG2_E), -1, 1))
+    return jnp.where(jnp.abs(x) == np.inf, jnp.where(x > 0, np.inf, 0.0), result)
+
+
+def log(x: jax.Array, **_: Any) -> jax.Array:
+    """The natural logarithm."""
+    high, low = _log2(x)
+    result = high * np.float32(0.693359375) + (
+        high * np.float32(np.log(2) - 0.693359375) + low * np.float32(np.log(2))
+    )
+    result = jnp.where(x == 0, -np.inf, jnp.where(x == np.inf, x, result))
+    return jnp.where((x < 0) | (x != x), np.nan, result)
+
+
+def log1p(x: jax.Array, log: Callable = lax.log, **_: Any) -> jax.Array:
     """log(1+x), of the sum as it is rounded, and what was rounded off."""
-    total = lax.optimization_barrier(1 + x)  # XLA would simplify its difference to 1
-    log = lax.log(total)
-    exact = log + (x - (total - 1)) / total
-    return jnp.where(total == 1, x, jnp.where((total == 0) | (x == np.inf), log, exact))
+    total = 1 + x
+    logarithm = log(total)
+    exact = logarithm + (x - (total - 1)) / total
+    return jnp.where(total == 1, x, jnp.where((total == 0) | (x == np.inf), logarithm, exact))
 
 
 # Highest degree first: Giles, *Approximating the erfinv function* (GPU Computing Gems, 2011), as in
@@ -136,9 +188,9 @@ _ERF_INV_TAILS = (
 )
 
 
-def erf_inv(x: jax.Array, **_: Any) -> jax.Array:
+def erf_inv(x: jax.Array, log: Callable = lax.log, **_: Any) -> jax.Array:
     """The inverse of erf, by a polynomial for the center and one for the tails."""
-    w = -log1p(-x * x)
+    w = -log1p(-x * x, log)
     is_center = w < 5
     w = jnp.where(is_center, w - 2.5, sqrt(w) - 3)
     result = jnp.zeros_like(x)
@@ -210,11 +262,18 @@ def _head(x: jax.Array) -> jax.Array:
 
 def _exp2(n: jax.Array, f: jax.Array) -> jax.Array:
     """2^(n+f), for whole n from -300 to 300 and f from -1/2 to 1/2."""
-    series = jnp.zeros_like(f)
-    for coefficient in _EXP2_FINE:
-        series = series * f + np.float32(coefficient)
+    series = _polynomial(_EXP2_FINE, f)
     half = lax.round(n / 2, _EVEN)
     return (1 + series * f) * _power_of_2(half) * _power_of_2(n - half)
+
+
+def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
+    """The value of a polynomial, highest degree first."""
+    first, *others = map(np.float32, coefficients)
+    result = jnp.full_like(x, first)
+    for coefficient in others:
+        result = result * x + coefficient
+    return result
 
 
 def _power_of_2(n: jax.Array) -> jax.Array:
@@ -249,14 +308,21 @@ def _of_float32(function: Callable) -> Callable:
 
 # The functions that stand for primitives in Pallas' kernels, by platform and primitive.
 SUBSTITUTES: dict[str, dict[str, Callable]] = {
-    "cpu": {},
-    "tpu": {},
     "gpu": {
+        "logistic": _of_float32(sigmoid_of_exp2),
         "sqrt": _of_float32(sqrt),
         "log1p": _of_float32(log1p),
         "erf_inv": _of_float32(erf_inv),
         "pow": _of_float32(power),
         "integer_pow": integer_pow,
         "sign": sign,
+    },
+    "tpu": {
+        "logistic": _of_float32(sigmoid_in_kernel),
+        "exp": _of_float32(exp),
+        "log": _of_float32(log),
+        "log1p": _of_float32(partial(log1p, log=log)),
+        "erf_inv": _of_float32(partial(erf_inv, log=log)),
+        "pow": _of_float32(power),
     },
 }
