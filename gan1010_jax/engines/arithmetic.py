@@ -1,10 +1,12 @@
 """Elementwise functions made of other primitives, and the pass that puts them in their place.
 
-A compiler may lack a primitive, be less exact than another, or leave a corner undefined that XLA
-defines; `docs/accelerators.md` has the table. A function here is of lane vectors, with the
-parameters of the primitive that it stands for, and for float32 unless it says otherwise.
+A compiler may lack a primitive, or be less exact than another: `docs/accelerators.md` has the
+table. The functions are of float32 lane vectors, and take the operands and parameters of the
+primitive that they stand for. They are exact to 2 roundings where a compiler keeps to their order
+of operations, as Mosaic does and XLA does not: it simplifies (1 + x) - 1.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
@@ -125,8 +127,10 @@ def sigmoid_in_kernel(x: jax.Array, **_: Any) -> jax.Array:
 
 
 def sqrt(x: jax.Array, **_: Any) -> jax.Array:
-    """The square root by its reciprocal and a step of Newton's method; numbers that are so small
-    that their differences vanish are taken times 2⁶⁴."""
+    """The square root, by its reciprocal and a step of Newton's method.
+
+    A number so small that the step's difference would vanish is taken times 2⁶⁴.
+    """
     tiny = x < 2.0**-96
     scaled = x * jnp.where(tiny, 2.0**64, 1.0)
     reciprocal = lax.rsqrt(scaled)
@@ -224,7 +228,15 @@ def power(x: jax.Array, y: jax.Array, **_: Any) -> jax.Array:
 _EVEN = lax.RoundingMethod.TO_NEAREST_EVEN
 _LOG2_E = np.log2(np.e)
 # (2^f - 1)/f for f from -1/2 to 1/2, to 2e-9, by Chebyshev interpolation: highest degree first.
-_EXP2_FINE = (1.5297324e-05, 0.00015461445, 0.0013333502, 0.009618057, 0.05550411, 0.2402265, 0.6931472)
+_EXP2_FINE = (
+    1.5297324e-05,
+    0.00015461445,
+    0.0013333502,
+    0.009618057,
+    0.05550411,
+    0.2402265,
+    0.6931472,
+)
 
 
 def _log2(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -306,23 +318,33 @@ def _of_float32(function: Callable) -> Callable:
     return apply
 
 
-# The functions that stand for primitives in Pallas' kernels, by platform and primitive.
-SUBSTITUTES: dict[str, dict[str, Callable]] = {
-    "gpu": {
-        "logistic": _of_float32(sigmoid_of_exp2),
-        "sqrt": _of_float32(sqrt),
-        "log1p": _of_float32(log1p),
-        "erf_inv": _of_float32(erf_inv),
-        "pow": _of_float32(power),
-        "integer_pow": integer_pow,
-        "sign": sign,
-    },
-    "tpu": {
-        "logistic": _of_float32(sigmoid_in_kernel),
-        "exp": _of_float32(exp),
-        "log": _of_float32(log),
-        "log1p": _of_float32(partial(log1p, log=log)),
-        "erf_inv": _of_float32(partial(erf_inv, log=log)),
-        "pow": _of_float32(power),
-    },
+def substitutes(platform: str) -> dict[str, Callable]:
+    """The functions that stand for primitives in Pallas' kernels on a platform, by their names.
+
+    On a GPU, what Mosaic lacks there, and a shorter sigmoid. TPUs before v6 approximate 2^x, log₂
+    and reciprocals to 16, 12 and 16 bits; from v6 on they are exact to a rounding or two.
+    """
+    if platform == "gpu":
+        return _ON_GPU
+    generation = re.match(r"TPU ?v?(\d+)", jax.devices()[0].device_kind)
+    is_exact = generation is not None and int(generation[1]) >= 6
+    return _ON_EARLY_TPU if platform == "tpu" and not is_exact else {}
+
+
+_ON_GPU: dict[str, Callable] = {
+    "logistic": _of_float32(sigmoid_of_exp2),
+    "sqrt": _of_float32(sqrt),
+    "log1p": _of_float32(log1p),
+    "erf_inv": _of_float32(erf_inv),
+    "pow": _of_float32(power),
+    "integer_pow": integer_pow,
+    "sign": sign,
+}
+_ON_EARLY_TPU: dict[str, Callable] = {
+    "logistic": _of_float32(sigmoid_in_kernel),
+    "exp": _of_float32(exp),
+    "log": _of_float32(log),
+    "log1p": _of_float32(partial(log1p, log=log)),
+    "erf_inv": _of_float32(partial(erf_inv, log=log)),
+    "pow": _of_float32(power),
 }
