@@ -50,7 +50,7 @@ def build_pallas_loop(
         advance_lanes = scalarize(advance_one, *one_lane((lanes, data_keys, setup)))
         advance_lanes = substitute(advance_lanes, substitutes(platform))
         lanes, *constants = to_lanes((lanes, data_keys, setup))
-        lane_packing, constant_packing = Packing(lanes), Packing(constants)
+        lane_packing, constant_packing = _Packing(lanes), _Packing(constants)
         packed_constants = constant_packing.pack(constants, tile)
 
         def kernel(lane_refs, constant_refs, result_refs, place):
@@ -73,7 +73,7 @@ def build_pallas_loop(
     return loop
 
 
-class Packing:
+class _Packing:
     """The places of a pytree's lane vectors in a few arrays, one for each type of memory.
 
     A kernel of few arrays has few addresses to compute. Booleans are stored as integers.

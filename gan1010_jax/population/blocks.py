@@ -199,7 +199,7 @@ def _to_host(results: _DeviceResults, seeds: np.ndarray, kept: int) -> Results:
     """
     before, at_end = results.before, results.at_end
 
-    def rows(leaf: jax.Array) -> np.ndarray:
+    def rows(leaf: np.ndarray) -> np.ndarray:
         return np.concatenate(leaf, axis=-1)[..., : len(seeds)]
 
     def add_last(before: jax.Array, last: jax.Array) -> np.ndarray:
@@ -209,9 +209,10 @@ def _to_host(results: _DeviceResults, seeds: np.ndarray, kept: int) -> Results:
         history[:, :, :-1], history[:, :, -1] = before[:, :, 1:], last
         return history.reshape(-1, *history.shape[2:])[:kept]
 
-    verdict, last = jax.tree.map(rows, (results.verdict, results.last))
+    copied = results.verdict, results.last, before.counts, at_end.counts
+    verdict, last, counts, at_last = jax.device_get(copied)
+    verdict, last = jax.tree.map(rows, (verdict, last))
     last = last._replace(output=last.output.T)
-    counts, at_last = jax.device_get((before.counts, at_end.counts))
     measured = {
         name: column for name, column in record_columns(last).items() if name not in History._fields
     }

@@ -78,7 +78,9 @@ def join_results(results: Sequence[Results]) -> Results:
 def join_histories(histories: Iterable[History | None]) -> History | None:
     """Histories [rows, ...], end to end; None if all of them are."""
     kept = [history for history in histories if history is not None]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept) if kept else None
+    if len(kept) < 2:
+        return kept[0] if kept else None  # not copied: it may be large
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
 
 
 def record_columns(records: History) -> dict[str, np.ndarray]:
