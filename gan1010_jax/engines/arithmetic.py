@@ -94,7 +94,7 @@ def sigmoid(x: jax.Array) -> jax.Array:
     return 1 / (1 + lax.bitcast_convert_type(power, np.float32))
 
 
-def sigmoid_of_exp2(x: jax.Array, **_: Any) -> jax.Array:
+def _sigmoid_of_exp2(x: jax.Array, **_: Any) -> jax.Array:
     """1/(1+2^(-x·log₂e)), which is right for infinite powers too.
 
     On a GPU whose processors have 2^x, a step of the reference so takes 510 instructions, 664 with
@@ -112,7 +112,7 @@ _reciprocal = jax.jit(partial(pallas.reciprocal, **_ORDINARY))
 _TO_EXPONENT = np.float32(1.5 * 2**23 + 127)
 
 
-def sigmoid_in_kernel(x: jax.Array, **_: Any) -> jax.Array:
+def _sigmoid_in_kernel(x: jax.Array, **_: Any) -> jax.Array:
     """The polynomial `sigmoid` in fewer instructions, for a compiler that rounds every sum.
 
     Without a conversion to integers, since a TPU's makes a finite number of NaN; and its divisor is
@@ -126,7 +126,7 @@ def sigmoid_in_kernel(x: jax.Array, **_: Any) -> jax.Array:
     return _reciprocal(1 + power * scale)
 
 
-def sqrt(x: jax.Array, **_: Any) -> jax.Array:
+def _sqrt(x: jax.Array, **_: Any) -> jax.Array:
     """The square root, by its reciprocal and a step of Newton's method.
 
     A number so small that the step's difference would vanish is taken times 2⁶⁴.
@@ -140,7 +140,7 @@ def sqrt(x: jax.Array, **_: Any) -> jax.Array:
     return jnp.where((x == 0) | (x == np.inf), x, root)
 
 
-def exp(x: jax.Array, **_: Any) -> jax.Array:
+def _exp(x: jax.Array, **_: Any) -> jax.Array:
     """e^x as 2^n·e^r, where n is the nearest whole number to x·log₂e; ln 2 is the sum of two."""
     n = lax.round(lax.clamp(np.float32(-200), x * np.float32(_LOG2_E), np.float32(200)), _EVEN)
     r = (x - n * np.float32(0.693359375)) - n * np.float32(np.log(2) - 0.693359375)
@@ -148,7 +148,7 @@ def exp(x: jax.Array, **_: Any) -> jax.Array:
     return jnp.where(jnp.abs(x) == np.inf, jnp.where(x > 0, np.inf, 0.0), result)
 
 
-def log(x: jax.Array, **_: Any) -> jax.Array:
+def _log(x: jax.Array, **_: Any) -> jax.Array:
     """The natural logarithm."""
     high, low = _log2(x)
     result = high * np.float32(0.693359375) + (
@@ -158,7 +158,7 @@ def log(x: jax.Array, **_: Any) -> jax.Array:
     return jnp.where((x < 0) | (x != x), np.nan, result)
 
 
-def log1p(x: jax.Array, log: Callable = lax.log, **_: Any) -> jax.Array:
+def _log1p(x: jax.Array, log: Callable = lax.log, **_: Any) -> jax.Array:
     """log(1+x), of the sum as it is rounded, and what was rounded off."""
     total = 1 + x
     logarithm = log(total)
@@ -192,18 +192,18 @@ _ERF_INV_TAILS = (
 )
 
 
-def erf_inv(x: jax.Array, log: Callable = lax.log, **_: Any) -> jax.Array:
+def _erf_inv(x: jax.Array, log: Callable = lax.log, **_: Any) -> jax.Array:
     """The inverse of erf, by a polynomial for the center and one for the tails."""
-    w = -log1p(-x * x, log)
+    w = -_log1p(-x * x, log)
     is_center = w < 5
-    w = jnp.where(is_center, w - 2.5, sqrt(w) - 3)
+    w = jnp.where(is_center, w - 2.5, _sqrt(w) - 3)
     result = jnp.zeros_like(x)
     for center, tail in zip(_ERF_INV_CENTER, _ERF_INV_TAILS):
         result = result * w + jnp.where(is_center, np.float32(center), np.float32(tail))
     return jnp.where(jnp.abs(x) == 1, x * np.inf, result * x)
 
 
-def power(x: jax.Array, y: jax.Array, **_: Any) -> jax.Array:
+def _power(x: jax.Array, y: jax.Array, **_: Any) -> jax.Array:
     """x^y as 2^(y·log₂|x|), whose exponent is the sum of two numbers.
 
     A number of 24 bits is its first 12 and the rest, so that products of two such halves are exact.
@@ -294,7 +294,7 @@ def _power_of_2(n: jax.Array) -> jax.Array:
     return lax.bitcast_convert_type(bits, np.float32)
 
 
-def integer_pow(x: jax.Array, y: int, **_: Any) -> jax.Array:
+def _integer_pow(x: jax.Array, y: int, **_: Any) -> jax.Array:
     """The powers that Mosaic's own lacks, below 2."""
     if y > 1:
         return NotImplemented
@@ -302,7 +302,7 @@ def integer_pow(x: jax.Array, y: int, **_: Any) -> jax.Array:
     return 1 / power if y < 0 else power
 
 
-def sign(x: jax.Array, **_: Any) -> jax.Array:
+def _sign(x: jax.Array, **_: Any) -> jax.Array:
     """The sign of a number, and NaN of NaN."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return NotImplemented
@@ -332,19 +332,19 @@ def substitutes(platform: str) -> dict[str, Callable]:
 
 
 _ON_GPU: dict[str, Callable] = {
-    "logistic": _of_float32(sigmoid_of_exp2),
-    "sqrt": _of_float32(sqrt),
-    "log1p": _of_float32(log1p),
-    "erf_inv": _of_float32(erf_inv),
-    "pow": _of_float32(power),
-    "integer_pow": integer_pow,
-    "sign": sign,
+    "logistic": _of_float32(_sigmoid_of_exp2),
+    "sqrt": _of_float32(_sqrt),
+    "log1p": _of_float32(_log1p),
+    "erf_inv": _of_float32(_erf_inv),
+    "pow": _of_float32(_power),
+    "integer_pow": _integer_pow,
+    "sign": _sign,
 }
 _ON_EARLY_TPU: dict[str, Callable] = {
-    "logistic": _of_float32(sigmoid_in_kernel),
-    "exp": _of_float32(exp),
-    "log": _of_float32(log),
-    "log1p": _of_float32(partial(log1p, log=log)),
-    "erf_inv": _of_float32(partial(erf_inv, log=log)),
-    "pow": _of_float32(power),
+    "logistic": _of_float32(_sigmoid_in_kernel),
+    "exp": _of_float32(_exp),
+    "log": _of_float32(_log),
+    "log1p": _of_float32(partial(_log1p, log=_log)),
+    "erf_inv": _of_float32(partial(_erf_inv, log=_log)),
+    "pow": _of_float32(_power),
 }
