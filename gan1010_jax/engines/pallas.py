@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import pallas
 
-from gan1010_jax.engines.arithmetic import SUBSTITUTES, substitute
+from gan1010_jax.engines.arithmetic import substitute, substitutes
 from gan1010_jax.engines.scalarize import (
     from_lanes,
     one_lane,
@@ -54,7 +54,7 @@ def build_pallas_loop(
             return advance(lane, data_key, setup, lane.record.step, unroll=_UNROLL[platform])
 
         advance_lanes = scalarize(advance_one, *one_lane((lanes, data_keys, setup)))
-        advance_lanes = substitute(advance_lanes, SUBSTITUTES.get(platform, {}))
+        advance_lanes = substitute(advance_lanes, substitutes(platform))
         lanes, constants = to_lanes(lanes), to_lanes((data_keys, setup))
         lane_packing, constant_packing = _Packing(lanes), _Packing(constants)
         packed_constants = constant_packing.pack(constants, tile)
