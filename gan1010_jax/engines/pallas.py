@@ -21,9 +21,9 @@ from gan1010_jax.engines.scalarize import (
 SHIFTS_ON_GPU = jax.__version_info__ >= (0, 10)
 
 # The lanes that a kernel runs together. On a Hopper GPU a warpgroup has one lane in each of its 128
-# threads. On a TPU a register has 8 sublanes × 128 lanes, and two of them for each value keep the
+# threads. On a TPU a register has 8 sublanes × 128 lanes, and four of them for each value keep the
 # vector units busy; `experiments/benchmark.md` has what the compilers made of others.
-_TILES = {"cpu": (8, 128), "gpu": (128,), "tpu": (16, 128)}
+_TILES = {"cpu": (8, 128), "gpu": (128,), "tpu": (32, 128)}
 # How many steps a loop takes in a row: on a TPU, its registers are copied once in so many.
 _UNROLL = {"cpu": 1, "gpu": 1, "tpu": 5 if jax.__version_info__ >= (0, 10) else 1}
 
