@@ -44,7 +44,10 @@ def compile_for(device: jax.Device, fn: Callable, *shapes: Any) -> jax.stages.Co
     """Compile a function of arrays of these shapes for one device."""
     sharding = SingleDeviceSharding(device)
     program = jax.jit(fn, in_shardings=sharding, out_shardings=sharding)
-    return program.lower(*shapes).compile()
+    # Mosaic asks for the kind of the present device, which is not the one that it compiles for.
+    kind = jax.sharding.AbstractDevice(device.device_kind, 1, device.platform)
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=kind)):
+        return program.lower(*shapes).compile()
 
 
 class KernelReport(NamedTuple):
