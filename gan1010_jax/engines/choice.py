@@ -1,5 +1,6 @@
 """The choice among engines: what `"auto"` takes, and what is done where an engine fails."""
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from gan1010_jax.errors import InvalidArgument
 _Program, _Result = TypeVar("_Program"), TypeVar("_Result")
 
 # The parameters of the largest built-in game, of 16 bits; and the most that are known to compile on
-# lanes: for 773, LLVM failed after three minutes.
+# lanes. For 773, XLA shares a loop between threads on a CPU, which a kernel cannot.
 _BUILT_IN, _MOST = 125, 400
 # Seconds to compile, and for each parameter; seconds for a step of a block, and for each parameter;
 # on two cores of a Xeon with AVX-512. A block of an accelerator is as much wider as it is faster.
@@ -107,7 +108,7 @@ def use_engine(
         except Exception as error:
             if compiled and not isinstance(error, jax.errors.JaxRuntimeError):
                 raise  # of the files, or of the caller's functions
-            is_full = "RESOURCE_EXHAUSTED" in str(error)
+            is_full = re.search("RESOURCE_EXHAUSTED|out of memory", str(error), re.IGNORECASE)
             if is_full and engine.block(platform) > _LEAST_BLOCK:
                 waiting.insert(0, engine.halved())
             elif not waiting or (compiled and not can_change()):
