@@ -92,7 +92,9 @@ def use_engine(
     is: a mistake in a network, which no engine can compile, in the words of the plainest one.
 
     `run` begins anew when it is called again, and nothing of a program that failed is in its
-    result. If an engine may no longer change when `run` has failed, only its block is halved.
+    result, but for whole chunks that a directory has: after these, the engine may not change, only
+    its block be halved. Other widths of a block may be other machine code, with other last bits:
+    before a directory goes on, its rows are compared to the bit with those of the new program.
     """
     waiting = list(engines)
     while True:
@@ -111,7 +113,7 @@ def use_engine(
             is_full = re.search("RESOURCE_EXHAUSTED|out of memory", str(error), re.IGNORECASE)
             if is_full and engine.block(platform) > _LEAST_BLOCK:
                 waiting.insert(0, engine.halved())
-            elif not waiting or (compiled and not can_change()):
+            elif not waiting or not can_change():
                 raise
             first_line = next(iter(str(error).splitlines()), "")
             reason = f"the {engine.name} engine failed ({type(error).__name__}: {first_line[:200]})"
