@@ -64,13 +64,13 @@ def list_engines(
 def fit_block(engine: Engine, device: jax.Device, lane: int, histories: int) -> Engine:
     """The engine with a block for the memory of the device, if that is an accelerator.
 
-    Two blocks have to fit, since one runs while the results of the other are copied: each is four
-    times the bytes of a `lane` (XLA holds arguments, results, and a loop's old and new values) for
-    each seed, and the `histories` that are kept.
+    Two blocks have to fit, since one runs while the results of the other are copied. Each takes the
+    bytes of the `histories` that are kept, and for each seed eight times those of its `lane`: of
+    arguments, results and a loop's values, XLA for a v5e holds three to seven times as much.
     """
     memory = None if device.platform == "cpu" else device.memory_stats()
     while memory and engine.block(device.platform) > _LEAST_BLOCK:
-        if 2 * (4 * lane * engine.block(device.platform) + histories) <= memory["bytes_limit"]:
+        if 2 * (8 * lane * engine.block(device.platform) + histories) <= memory["bytes_limit"]:
             break
         engine = engine.halved()
     return engine
