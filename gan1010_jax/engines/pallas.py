@@ -48,7 +48,7 @@ def build_pallas_loop(
 
         advance_lanes = scalarize(advance_one, *one_lane((lanes, data_keys, setup)))
         lanes, *constants = to_lanes((lanes, data_keys, setup))
-        lane_packing, constant_packing = Packing(lanes), Packing(constants)
+        lane_packing, constant_packing = _Packing(lanes), _Packing(constants)
         packed_constants = constant_packing.pack(constants, tile)
 
         def kernel(lane_refs, constant_refs, result_refs, place):
@@ -71,7 +71,7 @@ def build_pallas_loop(
     return loop
 
 
-class Packing:
+class _Packing:
     """The places of a pytree's lane vectors in a few arrays, one for each type of memory.
 
     A kernel of few arrays has few addresses to compute. Booleans are stored as integers.
