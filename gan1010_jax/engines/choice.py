@@ -16,7 +16,8 @@ _Program, _Result = TypeVar("_Program"), TypeVar("_Result")
 # lanes. For 773, XLA shares a loop between threads on a CPU, which a kernel cannot.
 _BUILT_IN, _MOST = 125, 400
 # Seconds to compile, and for each parameter; seconds for a step of a block, and for each parameter;
-# on two cores of a Xeon with AVX-512. A block of an accelerator is as much wider as it is faster.
+# measured on two cores of an AMD EPYC (experiments/benchmark.md). Accelerators take them too: their
+# blocks are some hundred times as wide, and they about as many times as fast.
 _SECONDS = {"fused": (0.0, 0.08, 0.0, 8e-8), "vmap": (4.0, 0.0, 1e-5, 8e-8)}
 # A block of this width or less is not halved: it is not what fills the memory, least of all on a
 # CPU, whose blocks are narrower.
