@@ -221,6 +221,13 @@ def test_a_run_that_fills_the_memory_later_goes_on_with_half_a_block(put_into_fu
     assert_same_rows(expected, population)
 
 
+def test_a_directory_goes_on_with_the_engine_that_began_it(tmp_path):
+    gan.train_population(range(5), DIRAC, steps=20, out=tmp_path, engine="vmap")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gan.train_population(range(6), DIRAC, steps=20, out=tmp_path).engine == "vmap"
+
+
 def test_a_mistake_in_a_network_is_raised_as_it_is():
     def compile_fn(engine):
         raise TypeError(engine.name)
