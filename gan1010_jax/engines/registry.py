@@ -30,9 +30,9 @@ from gan1010_jax.environment import has_avx512
 from gan1010_jax.training import History, first_steps
 
 # (lane, data key, setup, first step) -> the lane after the next record
-Advance = Callable[..., Lane]
+_Advance = Callable[..., Lane]
 # (record of a block, which lanes are live) -> what leaves the run there
-Observe = Callable[[History, Any], Observed]
+_Observe = Callable[[History, Any], Observed]
 _Compiled = TypeVar("_Compiled")
 
 
@@ -41,7 +41,7 @@ class Engine(NamedTuple):
 
     Attributes:
       name: its name in `engine=`.
-      build_loop: from an `Advance`, an `Observe`, the first step of every record, int32 [records],
+      build_loop: from an `_Advance`, an `_Observe`, the first step of every record, int32 [records],
         and the platform, builds the function that `build_loop` describes.
       cpu_block: how many seeds it runs together on a CPU.
       accelerator_block: how many on a GPU or a TPU.
@@ -49,7 +49,7 @@ class Engine(NamedTuple):
     """
 
     name: str
-    build_loop: Callable[[Advance, Observe, jax.Array, str], Callable]
+    build_loop: Callable[[_Advance, _Observe, jax.Array, str], Callable]
     cpu_block: int
     accelerator_block: int
     is_for: Callable[[jax.Device], bool] = lambda device: True
@@ -76,7 +76,7 @@ def build_loop(engine: Engine, steps: int, record_every: int, kept: int, platfor
 
 
 def _build_vmap_loop(
-    advance: Advance, observe: Observe, first_steps: jax.Array, platform: str
+    advance: _Advance, observe: _Observe, first_steps: jax.Array, platform: str
 ) -> Callable:
     """The plain engine: a `lax.scan` of `vmap`."""
     first_axis = partial(jax.tree.map, lambda leaf: jnp.moveaxis(leaf, -1, 0))
@@ -97,7 +97,7 @@ def _build_vmap_loop(
 
 
 def _build_fused_loop(
-    advance: Advance, observe: Observe, first_steps: jax.Array, platform: str
+    advance: _Advance, observe: _Observe, first_steps: jax.Array, platform: str
 ) -> Callable:
     """A `lax.scan` of the function on lanes; on a CPU, all of it is one kernel."""
 

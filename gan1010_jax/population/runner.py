@@ -193,9 +193,7 @@ def train_into(
         rows = plan["rows"]
 
         def train(program: Program) -> tuple[RunSettings, float]:
-            todo = decided_by_first(
-                lambda: _plan(out, settings, stored)
-            )  # anew, where another failed
+            todo = decided_by_first(lambda: _plan(out, settings, stored))  # anew, if one failed
             chosen = _with_program(settings, program)
             _check_bits(out, chosen, program, todo["sample"])
             compiled = time.perf_counter()
