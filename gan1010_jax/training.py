@@ -110,15 +110,24 @@ def _start(
 
 
 def train_record(
-    carry: Carry, first_step: jax.Array, *, batch_at: _BatchAt, setup: Setup, steps: int
+    carry: Carry,
+    first_step: jax.Array,
+    *,
+    batch_at: _BatchAt,
+    setup: Setup,
+    steps: int,
+    unroll: int = 1,
 ) -> tuple[Carry, History]:
-    """Take `steps` steps from `first_step` on: the carry after them, and its record."""
+    """Take `steps` steps from `first_step` on: the carry after them, and its record.
+
+    The loop is compiled with `unroll` steps in a row.
+    """
 
     def step(t, carry):
         state, info = train_step(carry.state, batch_at(first_step + t), setup)
         return Carry(state, info.losses)
 
-    carry = jax.lax.fori_loop(0, steps, step, carry)
+    carry = jax.lax.fori_loop(0, steps, step, carry, unroll=unroll)
     return carry, make_record(carry, first_step + steps, setup)
 
 

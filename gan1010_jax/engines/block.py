@@ -61,15 +61,25 @@ def init_block(seeds: jax.Array, setup: Setup) -> tuple[Lane, chex.PRNGKey]:
 
 
 def advance(
-    lane: Lane, data_key: chex.PRNGKey, setup: Setup, first_step: jax.Array, *, steps: int
+    lane: Lane,
+    data_key: chex.PRNGKey,
+    setup: Setup,
+    first_step: jax.Array,
+    *,
+    steps: int,
+    unroll: int = 1,
 ) -> Lane:
-    """The run of one seed after `steps` more steps, from `first_step` on, and one more record."""
+    """The run of one seed after `steps` more steps, from `first_step` on, and one more record.
+
+    The loop over the steps is compiled with `unroll` of them in a row.
+    """
     carry, record = train_record(
         Carry(lane.state, lane.record.losses),
         first_step,
         batch_at=partial(draw_batch, data_key, setup),
         setup=setup,
         steps=steps,
+        unroll=unroll,
     )
     return Lane(carry.state, record, mark(lane.marks, record))
 

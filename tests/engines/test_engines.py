@@ -196,10 +196,10 @@ def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform
     loop = build_loop(ENGINES["pallas"], 100, 10, kept=8, platform=platform)
 
     def run(seeds, setup):
-        return loop(*init_block(seeds, setup), setup, jnp.ones(1024, bool))[1]
+        return loop(*init_block(seeds, setup), setup, jnp.ones(4096, bool))[1]
 
-    setup = gan.Setup(method=method, hyperparams=gan.Hyperparams(lanes(1024), lanes(1024)))
-    exported = jax.export.export(jax.jit(run), platforms=[name])(lanes(1024, np.uint32), setup)
+    setup = gan.Setup(method=method, hyperparams=gan.Hyperparams(lanes(4096), lanes(4096)))
+    exported = jax.export.export(jax.jit(run), platforms=[name])(lanes(4096, np.uint32), setup)
     assert exported.platforms == (name,)
     kernel = {"gpu": "mosaic_gpu", "tpu": "tpu_custom_call"}[platform]
     assert kernel in exported.mlir_module()
