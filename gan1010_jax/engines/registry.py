@@ -41,8 +41,8 @@ class Engine(NamedTuple):
 
     Attributes:
       name: its name in `engine=`.
-      build_loop: from an `_Advance`, an `_Observe`, the first step of every record, int32 [records],
-        and the platform, builds the function that `build_loop` describes.
+      build_loop: from an `_Advance`, an `_Observe`, the first step of every record, int32
+        [records], and the platform, builds the function that `build_loop` describes.
       cpu_block: how many seeds it runs together on a CPU.
       accelerator_block: how many on a GPU or a TPU.
       is_for: whether it is for a device.

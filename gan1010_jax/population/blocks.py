@@ -102,7 +102,7 @@ def run_program(
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
     def compile_with(engine: Engine) -> Program:
-        return compile_program(
+        return _compile_program(
             engine,
             structure=jax.tree.structure(setup),
             steps=settings.steps,
@@ -136,7 +136,7 @@ def _kept_lanes(settings: RunSettings, block: int) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def compile_program(
+def _compile_program(
     engine: Engine,
     structure: jax.tree_util.PyTreeDef,
     steps: int,
