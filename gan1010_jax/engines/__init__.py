@@ -4,14 +4,8 @@
 """
 
 from gan1010_jax.engines.block import Lane, Observed, init_block, observe, properties
-from gan1010_jax.engines.registry import (
-    ENGINES,
-    Engine,
-    build_loop,
-    choose_engine,
-    compile_with_fallback,
-    compiler_options,
-)
+from gan1010_jax.engines.choice import check_engine, fit_block, list_engines, use_engine
+from gan1010_jax.engines.registry import ENGINES, Engine, build_loop, compiler_options
 from gan1010_jax.engines.rules import defined
 from gan1010_jax.engines.scalarize import (
     RULES,

@@ -9,7 +9,6 @@ second, 31 times `jit(vmap(scan))` and 33,000 times the reference in PyTorch in 
 `experiments/benchmark.py`; `experiments/benchmark.md` reports the alternatives tried.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -22,21 +21,18 @@ from gan1010_jax.engines.block import Lane, Observed, advance, observe
 from gan1010_jax.engines.outline import call_kernel, outline
 from gan1010_jax.engines.pallas import build_pallas_loop, has_pallas
 from gan1010_jax.engines.scalarize import (
-    UnsupportedPrimitive,
     from_lanes,
     one_lane,
     scalarize,
     to_lanes,
 )
 from gan1010_jax.environment import has_avx512
-from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.gan import Setup, state_shapes
 from gan1010_jax.training import History, first_steps
 
 # (lane, data key, setup, first step) -> the lane after the next record
-Advance = Callable[..., Lane]
+_Advance = Callable[..., Lane]
 # (record of a block, which lanes are live) -> what leaves the run there
-Observe = Callable[[History, Any], Observed]
+_Observe = Callable[[History, Any], Observed]
 _Compiled = TypeVar("_Compiled")
 
 
@@ -45,29 +41,27 @@ class Engine(NamedTuple):
 
     Attributes:
       name: its name in `engine=`.
-      build_loop: from an `Advance`, an `Observe`, the first step of every record, int32 [records],
-        and the platform, builds the function that `build_loop` describes.
+      build_loop: from an `_Advance`, an `_Observe`, the first step of every record, int32
+        [records], and the platform, builds the function that `build_loop` describes.
       cpu_block: how many seeds it runs together on a CPU.
       accelerator_block: how many on a GPU or a TPU.
       is_for: whether it is for a device.
-      fallback: the name of the engine that `"auto"` takes instead, on another device or for a
-        setup that this one does not support.
-      fallback_on: the exceptions that say so.
-      max_parameters: with more, `"auto"` takes the fallback too, since compiling would take long.
     """
 
     name: str
-    build_loop: Callable[[Advance, Observe, jax.Array, str], Callable]
+    build_loop: Callable[[_Advance, _Observe, jax.Array, str], Callable]
     cpu_block: int
     accelerator_block: int
     is_for: Callable[[jax.Device], bool] = lambda device: True
-    fallback: str = "vmap"
-    fallback_on: tuple[type[Exception], ...] = ()
-    max_parameters: float = float("inf")
 
     def block(self, platform: str) -> int:
         """How many seeds it runs together on a device of a platform."""
         return self.cpu_block if platform == "cpu" else self.accelerator_block
+
+    def halved(self) -> "Engine":
+        """The same engine, with half as many seeds at a time."""
+        halves = {"cpu_block": self.cpu_block // 2}
+        return self._replace(**halves, accelerator_block=self.accelerator_block // 2)
 
 
 def build_loop(engine: Engine, steps: int, record_every: int, kept: int, platform: str) -> Callable:
@@ -82,7 +76,7 @@ def build_loop(engine: Engine, steps: int, record_every: int, kept: int, platfor
 
 
 def _build_vmap_loop(
-    advance: Advance, observe: Observe, first_steps: jax.Array, platform: str
+    advance: _Advance, observe: _Observe, first_steps: jax.Array, platform: str
 ) -> Callable:
     """The plain engine: a `lax.scan` of `vmap`."""
     first_axis = partial(jax.tree.map, lambda leaf: jnp.moveaxis(leaf, -1, 0))
@@ -103,7 +97,7 @@ def _build_vmap_loop(
 
 
 def _build_fused_loop(
-    advance: Advance, observe: Observe, first_steps: jax.Array, platform: str
+    advance: _Advance, observe: _Observe, first_steps: jax.Array, platform: str
 ) -> Callable:
     """A `lax.scan` of the function on lanes; on a CPU, all of it is one kernel."""
 
@@ -132,80 +126,20 @@ def _build_fused_loop(
 # On a CPU, kernels of 96 to 512 lanes are as fast, and a wider block needs Python less often;
 # beyond that, XLA shares loops between threads (see `call_kernel`). The widths for accelerators
 # are not measured yet: enough lanes for every core of a large one.
-#
-# On lanes, each parameter takes about 10 ms to compile, and larger products gain less.
 ENGINES = {
     engine.name: engine
     for engine in [
         Engine("vmap", _build_vmap_loop, cpu_block=128, accelerator_block=16_384),
-        Engine(
-            "fused",
-            _build_fused_loop,
-            cpu_block=256,
-            accelerator_block=65_536,
-            fallback="vmap",
-            fallback_on=(UnsupportedPrimitive,),
-            max_parameters=300,
-        ),
+        Engine("fused", _build_fused_loop, cpu_block=256, accelerator_block=65_536),
         Engine(
             "pallas",
             build_pallas_loop,
             cpu_block=1024,
             accelerator_block=65_536,
             is_for=has_pallas,
-            fallback="fused",
-            fallback_on=(NotImplementedError,),  # also where Pallas lacks something that XLA has
-            max_parameters=300,
         ),
     ]
 }
-
-
-def choose_engine(name: str) -> Engine:
-    """The engine of a name; `"auto"` takes the fastest that the device supports.
-
-    That is `pallas` on a TPU and on an NVIDIA GPU from Hopper on, and `fused` elsewhere.
-
-    Raises:
-      InvalidArgument: (a `ValueError`) for a name that is none of them.
-    """
-    choices = ("auto", *ENGINES)
-    if not isinstance(name, str) or name not in choices:
-        raise InvalidArgument("engine", name, f"one of {', '.join(choices)}")
-    if name == "auto":
-        engine, device = ENGINES["pallas"], jax.devices()[0]
-        while not engine.is_for(device):
-            engine = ENGINES[engine.fallback]
-        return engine
-    return ENGINES[name]
-
-
-def compile_with_fallback(
-    name: str, setup: Setup, compile_fn: Callable[[Engine], _Compiled]
-) -> _Compiled:
-    """Compile a setup for the engine of a name, and return the result of `compile_fn`.
-
-    With `"auto"`, the engine's fallback is compiled where the engine does not support the setup,
-    with a warning.
-    """
-    engine, reason = choose_engine(name), None
-    if name != "auto":
-        return compile_fn(engine)
-    players = state_shapes(setup)
-    size = sum(leaf.size for player in players for leaf in jax.tree.leaves(player.params))
-    while True:
-        if size <= engine.max_parameters:
-            try:
-                compiled = compile_fn(engine)
-                break
-            except engine.fallback_on as error:
-                reason = error
-        else:
-            reason = f"{size} parameters would take long to compile for the {engine.name} engine"
-        engine = ENGINES[engine.fallback]
-    if reason is not None:
-        warnings.warn(f"{reason}, so the {engine.name} engine runs this", stacklevel=2)
-    return compiled
 
 
 def compiler_options(platform: str) -> dict[str, Any]:

@@ -56,7 +56,9 @@ def train_population(
         trained with every combination of them, all by one compiled program. They are sorted as
         `Hyperparams` are.
       engine: one of `"vmap"`, `"fused"` and `"pallas"`, or `"auto"` for the fastest that this
-        machine has and that the game and the method allow.
+        machine has and that the game and the method allow: with a warning, another one takes over
+        where it does not compile or run, or where networks larger than the built-in games' would
+        take longer to compile than to train. A directory keeps the engine that began it.
       workers: how many blocks of seeds run at a time; by default, one on each core of a CPU, and
         two on an accelerator.
       chunk: how many rows are written, and resumed, as one unit.
@@ -170,7 +172,7 @@ def replay(
     record_every: int = 10,
     engine: str = "auto",
 ) -> History:
-    """The full history of a seed as it runs in every population, to the bit.
+    """The full history of a seed as it runs in every population of the same engine, to the bit.
 
     `train(jax.random.key(seed), ...)` is another program, and gives the same to rounding. The other
     arguments are those of `train_population` for a single seed.

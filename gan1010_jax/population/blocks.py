@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +22,19 @@ from gan1010_jax.engines import (
     Lane,
     Observed,
     build_loop,
-    compile_with_fallback,
     compiler_options,
+    fit_block,
     init_block,
+    list_engines,
     observe,
+    use_engine,
 )
 from gan1010_jax.gan import Setup
 from gan1010_jax.population.settings import RunSettings, count_kept
 from gan1010_jax.population.tables import Results, record_columns
 from gan1010_jax.training import History
+
+_Result = TypeVar("_Result")
 
 # Steps of one seed whose training in a program that keeps no history saves the time that this
 # program takes to compile.
@@ -78,23 +82,43 @@ class Program(NamedTuple):
         return self.devices * self.block
 
 
-def compile_run(settings: RunSettings) -> Program:
-    """Compile the engine of a run; `"auto"` falls back to a supported engine."""
+def run_program(
+    settings: RunSettings,
+    run: Callable[[Program], _Result],
+    can_change: Callable[[], bool] = lambda: True,
+) -> _Result:
+    """Compile the engine of a run, run the program, and return the result.
+
+    See `list_engines` for what `"auto"` takes, and `use_engine` for what happens on a failure.
+    """
     setup, devices = settings.float_setup, tuple(jax.local_devices())
+    device, records = devices[0], len(settings.record_steps)
+    kept = count_kept(settings, range(settings.rows))
+    seed = jax.tree.map(lambda leaf: np.zeros(1, leaf.dtype), (np.uint32(0), setup))
+    lane, _ = jax.eval_shape(init_block, *seed)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves([x.params for x in lane.state]))
+
+    def count_bytes(tree: Any) -> int:
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
     def compile_with(engine: Engine) -> Program:
-        return compile_program(
+        return _compile_program(
             engine,
             structure=jax.tree.structure(setup),
             steps=settings.steps,
             record_every=settings.record_every,
-            kept=_kept_lanes(settings, engine.block(devices[0].platform)),
+            kept=_kept_lanes(settings, engine.block(device.platform)),
             dtype=settings.dtype,
             partitionable=jax.config.jax_threefry_partitionable,
             devices=devices,
         )
 
-    return compile_with_fallback(settings.engine, setup, compile_with)
+    engines, reason = list_engines(
+        settings.engine, device, parameters, settings.rows, settings.steps
+    )
+    memory = count_bytes(lane), count_bytes(lane.record) * records * kept
+    engines = [fit_block(engine, device, *memory) for engine in engines]
+    return use_engine(engines, reason, device.platform, compile_with, run, can_change)
 
 
 def _kept_lanes(settings: RunSettings, block: int) -> tuple[int, ...]:
@@ -112,7 +136,7 @@ def _kept_lanes(settings: RunSettings, block: int) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def compile_program(
+def _compile_program(
     engine: Engine,
     structure: jax.tree_util.PyTreeDef,
     steps: int,

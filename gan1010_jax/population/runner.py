@@ -22,7 +22,7 @@ from gan1010_jax.environment import (
 )
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
 from gan1010_jax.population import manifest, store
-from gan1010_jax.population.blocks import Program, compile_run, run_block
+from gan1010_jax.population.blocks import Program, run_block, run_program
 from gan1010_jax.population.files import claim, write_json
 from gan1010_jax.population.integrity import Expected, expect
 from gan1010_jax.population.manifest import digest
@@ -64,11 +64,16 @@ Finish = Callable[[Population, dict[str, Any]], object]
 def train_in_memory(settings: RunSettings) -> Population:
     """Train a population, and keep it in memory."""
     started = time.perf_counter()
-    program, settings = _compile(settings, 0)
-    compiled = time.perf_counter()
-    found: dict[range, Results] = {}
-    chunks = store.cut(range(settings.rows), settings.chunk)
-    _run_chunks(program, settings, chunks, found.__setitem__)
+    settings.progress(0, settings.rows)
+
+    def train(program: Program) -> tuple[RunSettings, dict[range, Results], float]:
+        compiled, chosen = time.perf_counter(), _with_program(settings, program)
+        found: dict[range, Results] = {}
+        chunks = store.cut(range(settings.rows), chosen.chunk)
+        _run_chunks(program, chosen, chunks, found.__setitem__)
+        return chosen, found, compiled
+
+    settings, found, compiled = run_program(settings, train)
     times = _times(started, compiled, settings.rows * settings.steps)
     results = join_results([*found.values()])
     return make_population(
@@ -82,12 +87,10 @@ def train_in_memory(settings: RunSettings) -> Population:
     )
 
 
-def _compile(settings: RunSettings, done: int) -> tuple[Program, RunSettings]:
-    """The program of a run, and its settings with that engine and a chunk."""
-    settings.progress(done, settings.rows)
-    program = compile_run(settings)
+def _with_program(settings: RunSettings, program: Program) -> RunSettings:
+    """The settings of a run with the engine of its program, and a chunk."""
     chunk = settings.chunk or max(DEFAULT_CHUNK, program.width, count_least_chunk(settings.rows))
-    return program, settings._replace(engine=program.engine.name, chunk=chunk)
+    return settings._replace(engine=program.engine.name, chunk=chunk)
 
 
 class Stored:
@@ -187,16 +190,25 @@ def train_into(
     with ExitStack() as lock:
         plan = decided_by_first(lambda: _open(out, settings, repair, stored, lock))
         settings = settings._replace(engine=plan["engine"], chunk=plan["chunk"])
-        missing = [range(*rows) for rows in plan["missing"]]
-        rows = sum(map(len, missing))
-        if missing:
-            program, settings = _compile(settings, settings.rows - rows)
-            _check_bits(out, settings, program, plan["sample"])
+        rows = plan["rows"]
+
+        def train(program: Program) -> tuple[RunSettings, float]:
+            todo = decided_by_first(lambda: _plan(out, settings, stored))  # anew, if one failed
+            chosen = _with_program(settings, program)
+            _check_bits(out, chosen, program, todo["sample"])
             compiled = time.perf_counter()
-            settings = settings._replace(chunk=decided_by_first(lambda: _begin(out, settings)))
-            _train_share(out, settings, program, missing, stored)
+            chosen = chosen._replace(chunk=decided_by_first(lambda: _begin(out, chosen)))
+            _train_share(out, chosen, program, [range(*gap) for gap in todo["missing"]], stored)
+            return chosen, compiled
+
+        if rows:
+            settings.progress(settings.rows - rows, settings.rows)
+            if jax.process_count() == 1:
+                settings, compiled = run_program(settings, train, lambda: not stored.parts)
+            else:  # which go on together, so that none of them begins anew
+                settings, compiled = train(run_program(settings, lambda program: program))
         dead = wait_for_all()
-        if missing:
+        if rows:
             session = _times(started, compiled, rows * settings.steps)
             session["device"] = describe_device()
         reported: list[Population] = []
@@ -204,7 +216,7 @@ def train_into(
         def report() -> None:
             _check_complete(out, settings.rows, dead)
             stated = manifest.read_manifest(out)
-            if missing:
+            if rows:
                 stored.read(stated)  # the chunks that other processes wrote
             of_all = manifest.settings_of(out, stated, settings.setup)
             population = stored.population(stated, of_all, **session)
@@ -222,16 +234,14 @@ def train_into(
 def _open(
     out: Path, settings: RunSettings, repair: bool, stored: Stored, lock: ExitStack
 ) -> dict[str, Any]:
-    """Lock a directory, read the chunks in it, and plan the rest.
+    """Lock a directory, and read the chunks in it.
 
     Returns:
-      The `missing` rows, the `engine` and the `chunk` to train them with, and the `sample` that
-      `_check_bits` takes, as JSON.
+      How many `rows` are missing, and the `engine` and the `chunk` to train them with, as JSON.
     """
     configuration = manifest.configure(settings)  # raises before anything is made
     lock.enter_context(claim(out, lambda: manifest.is_begun(out)))
-    engine, chunk, gaps = settings.engine, settings.chunk, [range(settings.rows)]
-    sample = {"rows": [0, min(settings.rows, _SAMPLE)], "digest": None, "machine": None}
+    engine, chunk = settings.engine, settings.chunk
     if manifest.is_begun(out):
         stated = manifest.read_manifest(out)
         begun = stated["configuration"]
@@ -242,16 +252,22 @@ def _open(
             allowed = f"{stated['seeds']} or more, the number begun in {out}"
             raise InvalidArgument("seeds", settings.seeds, allowed)
         stored.read(stated, partial(store.set_aside, out=out) if repair else store.raise_bad)
-        gaps = store.find_gaps(stored.main_parts, settings.rows)
-        if stored.parts:
-            rows = stored.main_parts[0].rows[:_SAMPLE]
-            sample = {
-                "rows": [rows.start, rows.stop],
-                "digest": _digest_columns(stored.columns_of(stored.main_parts[:1]), len(rows)),
-                "machine": stated["machine"],
-            }
-    missing = [[rows.start, rows.stop] for rows in gaps]
-    return {"missing": missing, "engine": engine, "chunk": chunk, "sample": sample}
+    gaps = store.find_gaps(stored.main_parts, settings.rows)
+    return {"rows": sum(map(len, gaps)), "engine": engine, "chunk": chunk}
+
+
+def _plan(out: Path, settings: RunSettings, stored: Stored) -> dict[str, Any]:
+    """The rows that are `missing`, and the `sample` that `_check_bits` takes, as JSON."""
+    gaps = store.find_gaps(stored.main_parts, settings.rows)
+    sample = {"rows": [0, min(settings.rows, _SAMPLE)], "digest": None, "machine": None}
+    if stored.parts:
+        rows = stored.main_parts[0].rows[:_SAMPLE]
+        sample = {
+            "rows": [rows.start, rows.stop],
+            "digest": _digest_columns(stored.columns_of(stored.main_parts[:1]), len(rows)),
+            "machine": manifest.read_manifest(out)["machine"],
+        }
+    return {"missing": [[rows.start, rows.stop] for rows in gaps], "sample": sample}
 
 
 def _check_bits(
@@ -288,18 +304,15 @@ def _digest_columns(columns: Mapping[str, np.ndarray], rows: int) -> str:
 
 def _begin(out: Path, settings: RunSettings) -> int:
     """Write the manifest, unless it is there as it should be; the chunk of every process."""
-    size = {"seeds": settings.seeds, "chunk": settings.chunk}
+    configuration = manifest.configure(settings)
+    now = {"configuration": configuration, "seeds": settings.seeds, "chunk": settings.chunk}
     if manifest.is_begun(out):
         stated = manifest.read_manifest(out)
-        if stated == stated | size:
+        if stated == stated | now:
             return settings.chunk
     else:
-        stated = {
-            "configuration": manifest.configure(settings),
-            "machine": describe_machine(),
-            "versions": versions(),
-        }
-    manifest.write_manifest(out, stated | size)
+        stated = {"machine": describe_machine(), "versions": versions()}
+    manifest.write_manifest(out, stated | now)
     return settings.chunk
 
 
@@ -366,6 +379,9 @@ def _run_chunks(
         for rows, blocks in waiting:
             if all(block.done() and not block.cancelled() for block in blocks):
                 use(rows, join_results([block.result() for block in blocks]))
+        raise
+    except Exception:
+        pool.shutdown(cancel_futures=True)  # what runs fills the memory that is needed next
         raise
     finally:
         # An interrupt does not wait for the blocks that are running.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from gan1010_jax.checks import MAX_STEPS, as_hyperparam, check_setup, check_steps, check_whole
-from gan1010_jax.engines import choose_engine
+from gan1010_jax.engines import check_engine
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import HYPERPARAMS
@@ -79,7 +79,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
     seeds = _check_seeds(settings.seed_list)
     setup = check_setup(settings.setup, len(seeds))
     check_steps(settings.steps, settings.record_every, MAX_STEPS // setup.method.d_steps)
-    choose_engine(settings.engine)
+    check_engine(settings.engine)
     for name, most in (("workers", MAX_WORKERS), ("chunk", MAX_CHUNK)):
         if getattr(settings, name) is not None:
             check_whole(name, getattr(settings, name), 1, most, ", or None")

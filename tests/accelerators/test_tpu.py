@@ -36,7 +36,7 @@ def kind(request, dump, monkeypatch):
 
 def compile_population(kind, chips, engine, steps, record_every, kept, setup=REFERENCE):
     """The program of a population as a user gets it, and its loop's memory."""
-    program = blocks.compile_program(
+    program = blocks._compile_program(
         engine,
         structure=jax.tree.structure(setup),
         steps=steps,
@@ -95,15 +95,15 @@ def test_the_cells_of_the_notebook_compile_for_a_v5e(dump, monkeypatch):
         compiled.append(name)
         return fn(*args, **options)
 
-    compile_here = blocks.compile_program
+    compile_here = blocks._compile_program
 
-    def compile_program(engine, **options):
+    def _compile_program(engine, **options):
         few = PALLAS._replace(accelerator_block=LANES)
         compile_here(few, **options | {"devices": (device,)})
         compiled.append("population")
         return compile_here(ENGINES["vmap"], **options)  # which compiles soonest
 
-    monkeypatch.setattr(blocks, "compile_program", compile_program)
+    monkeypatch.setattr(blocks, "_compile_program", _compile_program)
     watched = {name: partial(compile_call, name, getattr(gan, name)) for name in COMPILED}
     names = {
         "gan": types.SimpleNamespace(**{name: getattr(gan, name) for name in dir(gan)} | watched)

@@ -186,13 +186,14 @@ def test_shifts_that_are_not_in_range_are_seen_and_scalarize_leaves_none():
 
 
 KERNELS = [("vmap", "cpu"), ("fused", "cpu"), ("pallas", "gpu"), ("pallas", "tpu")]
-ROWS = [(gan.Method(), {}), METHODS[3], *(slow(*method) for method in METHODS)]
+DIRAC = [(gan.dirac_game(), *method) for method in METHODS]
+ROWS = [(gan.pattern_game("1"), gan.Method(), {}), DIRAC[3], *(slow(*row) for row in DIRAC)]
 
 
 @pytest.mark.parametrize(("engine", "platform"), KERNELS)
-@pytest.mark.parametrize(("method", "hyperparams"), ROWS)
-def test_every_shift_of_every_kernel_is_in_range(engine, platform, method, hyperparams):
-    setup = gan.Setup(gan.dirac_game(), method, gan.Hyperparams(**hyperparams))
+@pytest.mark.parametrize(("game", "method", "hyperparams"), ROWS)
+def test_every_shift_of_every_kernel_is_in_range(engine, platform, game, method, hyperparams):
+    setup = gan.Setup(game, method, gan.Hyperparams(**hyperparams))
     loop = build_loop(ENGINES[engine], 20, 10, kept=8, platform=platform)
 
     def leaf(dtype):

@@ -1,9 +1,7 @@
 """Engines: three ways to run a block of seeds, one result."""
 
 import dataclasses
-import warnings
 from functools import partial
-from types import SimpleNamespace
 
 import jax
 import jax.export
@@ -12,18 +10,15 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.engines import (
     ENGINES,
     UnsupportedPrimitive,
     build_loop,
-    choose_engine,
-    compile_with_fallback,
     init_block,
 )
-from gan1010_jax.engines.pallas import SHIFTS_ON_GPU, has_pallas
+from gan1010_jax.engines.pallas import SHIFTS_ON_GPU
 from gan1010_jax.environment import enable_x64
 from gan1010_jax.methods import OBJECTIVES, PENALTIES, UPDATE_ORDERS
 
@@ -188,61 +183,6 @@ def test_auto_runs_a_primitive_without_a_rule_on_the_vmap_engine_and_warns():
         gan.train_population(range(3), SORTING, steps=20, engine="fused")
 
 
-def test_auto_takes_the_fastest_engine_of_the_device():
-    assert choose_engine("auto").name == ("pallas" if has_pallas(jax.devices()[0]) else "fused")
-    devices = {
-        ("cpu", None): False,
-        ("tpu", None): True,
-        ("gpu", "8.9"): False,
-        ("gpu", "9.0"): SHIFTS_ON_GPU,
-        ("gpu", "10.0"): SHIFTS_ON_GPU,
-        ("gpu", "gfx942"): False,
-    }
-    for (platform, capability), expected in devices.items():
-        device = SimpleNamespace(platform=platform)
-        if capability is not None:
-            device.compute_capability = capability
-        assert has_pallas(device) is expected, (platform, capability)
-
-
-def test_an_unknown_engine_is_rejected():
-    for name in ("fast", "", None, 3):
-        with rejects("engine", name):
-            choose_engine(name)
-
-
-@pytest.mark.parametrize(
-    ("unsupported", "runs"),
-    [
-        ({}, "pallas"),
-        ({"pallas": NotImplementedError("log1p")}, "fused"),
-        ({"pallas": NotImplementedError("log1p"), "fused": UnsupportedPrimitive("sort")}, "vmap"),
-    ],
-)
-def test_auto_falls_back_from_engine_to_engine_with_one_warning(monkeypatch, unsupported, runs):
-    monkeypatch.setitem(ENGINES, "pallas", ENGINES["pallas"]._replace(is_for=lambda device: True))
-
-    def compile_fn(engine):
-        if engine.name in unsupported:
-            raise unsupported[engine.name]
-        return engine.name
-
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        assert compile_with_fallback("auto", REFERENCE, compile_fn) == runs
-    reasons = [str(error) for error in unsupported.values()]
-    expected = [f"{reason}, so the {runs} engine runs this" for reason in reasons[-1:]]
-    assert [str(warning.message) for warning in warned] == expected
-
-
-def test_another_error_of_an_engine_is_raised():
-    def compile_fn(engine):
-        raise NotImplementedError(engine.name)  # which only Pallas may raise
-
-    with pytest.raises(NotImplementedError, match="fused"):
-        compile_with_fallback("auto", REFERENCE, compile_fn)
-
-
 def lanes(width, dtype=np.float32):
     return jax.ShapeDtypeStruct((width,), dtype)
 
@@ -281,13 +221,6 @@ def test_memory_does_not_grow_with_the_records_but_by_counts_and_kept_histories(
     for kept in (0, 8):
         growth = bytes_used(10_010, kept) - bytes_used(10, kept)
         assert growth <= 10_000 * (first_step + counts + kept * record) + some
-
-
-def test_auto_runs_large_networks_on_the_vmap_engine_and_warns():
-    game = dataclasses.replace(REFERENCE.game, discriminator=gan.Discriminator(hidden=60))
-    with pytest.warns(UserWarning, match="383 parameters.*vmap engine"):
-        chosen = compile_with_fallback("auto", gan.Setup(game), lambda engine: engine.name)
-    assert chosen == "vmap"
 
 
 @pytest.mark.slow

@@ -630,6 +630,22 @@ def test_the_counter_of_a_loop_stays_shared():
     assert shapes == [(), (LANES,)]
 
 
+def test_draws_that_a_loop_does_not_change_are_made_before_it():
+    def walk(key):
+        def step(i, total):
+            draw_key, _ = jax.random.split(key)
+            return total + jax.random.uniform(jax.random.fold_in(draw_key, i))
+
+        return lax.fori_loop(0, 3, step, 0.0)
+
+    check(walk, keys())
+    jaxpr = jax.make_jaxpr(scalarize(walk, KEY))(to_lanes(keys())).jaxpr
+    (loop,) = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
+    bodies = jaxpr, loop.params["jaxpr"].jaxpr
+    before, within = ([e.primitive.name for e in body.eqns].count("jit") for body in bodies)
+    assert (before, within) == (2, 2)  # both halves of the key; folding in the step, and drawing
+
+
 @pytest.mark.slow
 def test_a_scan_carries_scans_and_stacks_keys():
     def walk(key, keys, x):

@@ -9,6 +9,7 @@ import copy
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -196,21 +197,17 @@ def build_wheel(directory, *_):
 
 @pytest.fixture
 def run_first_cell(tmp_path):
-    """Run the first cell in a checkout of a package that is not installed, as pip installs it."""
+    """Run the first cell somewhere, for a package that is not installed."""
     pytest.importorskip("pip")
 
-    def run(requires):
-        checkout = tmp_path / "checkout"
-        for folder in ("experiments", "absent_package"):
-            (checkout / folder).mkdir(parents=True)
-        (checkout / "pyproject.toml").write_text(PYPROJECT)
-        (checkout / "backend.py").write_text(BACKEND.replace("REQUIRES", str(requires)))
+    def run(place, source="", **environment):
         cell = code_cells(COMMITTED)[0].source.replace("gan1010_jax", "absent_package")
+        cell = cell.replace('SOURCE = ""', f"SOURCE = {source!r}")
         installed = str(tmp_path / "installed")
-        environment = {"PIP_NO_INDEX": "1", "PIP_TARGET": installed, "PYTHONPATH": installed}
+        environment |= {"PIP_TARGET": installed, "PYTHONPATH": installed}
         return subprocess.run(
             [sys.executable, "-c", f"{cell}\nprint(gan.__file__)"],
-            cwd=checkout / "experiments",
+            cwd=place,
             env=os.environ | environment,
             capture_output=True,
             text=True,
@@ -219,16 +216,59 @@ def run_first_cell(tmp_path):
     return run
 
 
+@pytest.fixture
+def run_in_checkout(run_first_cell, tmp_path):
+    """Run the first cell in a checkout of a package, as pip installs it."""
+
+    def run(requires):
+        checkout = tmp_path / "checkout"
+        for folder in ("experiments", "absent_package"):
+            (checkout / folder).mkdir(parents=True)
+        (checkout / "pyproject.toml").write_text(PYPROJECT)
+        (checkout / "backend.py").write_text(BACKEND.replace("REQUIRES", str(requires)))
+        return run_first_cell(checkout / "experiments", PIP_NO_INDEX="1")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("", "FileNotFoundError: absent_package is not here: put its wheel beside this notebook"),
+        ("absent_package", "No such file or directory"),
+    ],
+)
+def test_the_first_cell_asks_no_index_for_the_package(run_first_cell, tmp_path, source, says):
+    with socket.create_server(("127.0.0.1", 0)) as index:
+        address = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+        ran = run_first_cell(tmp_path, source, PIP_INDEX_URL=address, PIP_RETRIES="0")
+        index.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            index.accept()
+    assert ran.returncode == 1 and says in ran.stderr, ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
-def test_the_first_cell_installs_the_checkout_around_it_and_imports_it(run_first_cell, tmp_path):
-    ran = run_first_cell(requires=[])
+def test_the_first_cell_installs_the_checkout_around_it_and_imports_it(run_in_checkout, tmp_path):
+    ran = run_in_checkout(requires=[])
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == str(tmp_path / "installed/absent_package/__init__.py")
 
 
 @pytest.mark.slow
-def test_the_first_cell_leaves_jax_as_it_is_or_says_why_it_cannot(run_first_cell, tmp_path):
-    ran = run_first_cell(requires=["Requires-Dist: jax<0.7"])
+def test_the_first_cell_installs_the_wheel_beside_it_and_imports_it(run_first_cell, tmp_path):
+    backend, place = {}, tmp_path / "content"
+    exec(BACKEND.replace("REQUIRES", "[]"), backend)
+    place.mkdir()
+    backend["build_wheel"](place)
+    ran = run_first_cell(place, PIP_NO_INDEX="1")
+    assert ran.stdout.splitlines()[-1] == str(tmp_path / "installed/absent_package/__init__.py")
+
+
+@pytest.mark.slow
+def test_the_first_cell_leaves_jax_as_it_is_or_says_why_it_cannot(run_in_checkout, tmp_path):
+    ran = run_in_checkout(requires=["Requires-Dist: jax<0.7"])
     assert ran.returncode == 1 and not (tmp_path / "installed").exists()
     assert "The user requested (constraint) jax==" in ran.stderr, ran.stderr
 

@@ -12,7 +12,7 @@ import pytest
 
 import gan1010_jax as gan
 from gan1010_jax.population import store
-from gan1010_jax.population.blocks import compile_program
+from gan1010_jax.population.blocks import _compile_program
 
 GAME = gan.pattern_game("10")
 RUN = {"steps": 40, "record_every": 20, "engine": "vmap", "chunk": 100}
@@ -46,13 +46,13 @@ def test_each_form_of_threefry_has_its_own_program(other_threefry):
 def test_rows_do_not_depend_on_jaxs_offset_of_seeds():
     expected = train(3).columns
     before = jax.config.jax_random_seed_offset
-    compile_program.cache_clear()
+    _compile_program.cache_clear()
     jax.config.update("jax_random_seed_offset", 5)
     try:
         found = train(3).columns
     finally:
         jax.config.update("jax_random_seed_offset", before)
-        compile_program.cache_clear()
+        _compile_program.cache_clear()
     np.testing.assert_equal(found, expected)
 
 

@@ -11,7 +11,7 @@ from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.engines import ENGINES
-from gan1010_jax.population.blocks import compile_program
+from gan1010_jax.population.blocks import _compile_program
 from gan1010_jax.population.tables import Results, make_tables, read_tables
 
 COLUMNS = {
@@ -216,10 +216,10 @@ def test_a_row_is_the_same_whether_its_history_is_kept_or_not(short):
 @pytest.mark.slow
 def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
     expected = short(range(3))
-    compile_program.cache_clear()
+    _compile_program.cache_clear()
     with jax.default_prng_impl("rbg"):
         population = short(range(3))
-        compile_program.cache_clear()
+        _compile_program.cache_clear()
         replayed = gan.replay(2, steps=200)
     jax.tree.map(np.testing.assert_array_equal, population.history, expected.history)
     assert_leads_to_row(replayed, expected.columns, 2)
@@ -229,7 +229,7 @@ def test_a_row_depends_on_its_seed_whatever_jaxs_default_generator_is(short):
 def test_a_row_is_the_same_where_jax_promotes_no_dtypes(short):
     setup = gan.Setup(gan.dirac_game())
     expected = short(range(3), setup)
-    compile_program.cache_clear()
+    _compile_program.cache_clear()
     with jax.numpy_dtype_promotion("strict"):
         population = short(range(3), setup)
         gan.convergence_report(population)
