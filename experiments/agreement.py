@@ -182,8 +182,8 @@ def run_on(
 
     The engine takes one step at a time, since it would draw its own samples for several.
     """
-    platform = jax.default_backend()
-    block = ENGINES[engine].block(platform)
+    device = jax.devices()[0]
+    block = ENGINES[engine].block(device.platform)
     runs, steps, units = arrays["samples"].shape
 
     def widen(lanes):
@@ -196,12 +196,12 @@ def run_on(
         return lane._replace(state=carry.state, record=record)
 
     one_step = ENGINES[engine].build_loop(
-        advance, partial(observe, kept=0), jnp.arange(1, dtype=jnp.int32), platform
+        advance, partial(observe, kept=0), jnp.arange(1, dtype=jnp.int32), device
     )
     live = np.ones(block, bool)
     setup = jax.tree.map(lambda x: jnp.full(block, x, dtype), gan.Setup())
 
-    @partial(jax.jit, compiler_options=compiler_options(platform))
+    @partial(jax.jit, compiler_options=compiler_options(device.platform))
     def train(states, samples):
         lanes, _ = init_block(np.zeros(block, np.uint32), setup)
 

@@ -318,17 +318,16 @@ def _of_float32(function: Callable) -> Callable:
     return apply
 
 
-def substitutes(platform: str) -> dict[str, Callable]:
-    """The functions that stand for primitives in Pallas' kernels on a platform, by their names.
+def substitutes(device: jax.Device) -> dict[str, Callable]:
+    """The functions that stand for primitives in Pallas' kernels for a device, by their names.
 
     On a GPU, what Mosaic lacks there, and a shorter sigmoid. TPUs before v6 approximate 2^x, log₂
     and reciprocals to 16, 12 and 16 bits; from v6 on they are exact to a rounding or two.
     """
-    if platform == "gpu":
-        return _ON_GPU
-    generation = re.match(r"TPU ?v?(\d+)", jax.devices()[0].device_kind)
-    is_exact = generation is not None and int(generation[1]) >= 6
-    return _ON_EARLY_TPU if platform == "tpu" and not is_exact else {}
+    if device.platform != "tpu":
+        return _ON_GPU if device.platform == "gpu" else {}
+    generation = re.match(r"TPU ?v?(\d+)", device.device_kind)
+    return {} if generation is not None and int(generation[1]) >= 6 else _ON_EARLY_TPU
 
 
 _ON_GPU: dict[str, Callable] = {

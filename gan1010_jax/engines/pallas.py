@@ -39,7 +39,7 @@ def has_pallas(device: jax.Device) -> bool:
 
 
 def build_pallas_loop(
-    advance: Callable, observe: Callable, first_steps: jax.Array, platform: str
+    advance: Callable, observe: Callable, first_steps: jax.Array, device: jax.Device
 ) -> Callable:
     """A `lax.scan` of a function of one lane, each call of it on lanes a Pallas kernel.
 
@@ -47,14 +47,14 @@ def build_pallas_loop(
     record, and stores the lanes in the place of the old ones. On a CPU it runs in Pallas'
     interpreter, for tests.
     """
-    tile = _TILES[platform]
+    tile, unroll = _TILES[device.platform], _UNROLL[device.platform]
 
     def loop(lanes, data_keys, setup, live):
         def advance_one(lane, data_key, setup):  # a record's step leads to the next
-            return advance(lane, data_key, setup, lane.record.step, unroll=_UNROLL[platform])
+            return advance(lane, data_key, setup, lane.record.step, unroll=unroll)
 
         advance_lanes = scalarize(advance_one, *one_lane((lanes, data_keys, setup)))
-        advance_lanes = substitute(advance_lanes, substitutes(platform))
+        advance_lanes = substitute(advance_lanes, substitutes(device))
         lanes, constants = to_lanes(lanes), to_lanes((data_keys, setup))
         lane_packing, constant_packing = _Packing(lanes), _Packing(constants)
         packed_constants = constant_packing.pack(constants, tile)
@@ -70,7 +70,7 @@ def build_pallas_loop(
         def step(packed, _):
             observed = observe(unpack(packed).record, live)
             observed = observed._replace(kept=from_lanes(observed.kept))
-            return _update(kernel, packed, packed_constants, tile, platform), observed
+            return _update(kernel, packed, packed_constants, tile, device.platform), observed
 
         packed, before = lax.scan(step, lane_packing.pack(lanes, tile), first_steps)
         return from_lanes(unpack(packed)), before

@@ -42,14 +42,14 @@ class Engine(NamedTuple):
     Attributes:
       name: its name in `engine=`.
       build_loop: from an `_Advance`, an `_Observe`, the first step of every record, int32
-        [records], and the platform, builds the function that `build_loop` describes.
+        [records], and a device, builds the function that `build_loop` describes.
       cpu_block: how many seeds it runs together on a CPU.
       accelerator_block: how many on a GPU or a TPU.
       is_for: whether it is for a device.
     """
 
     name: str
-    build_loop: Callable[[_Advance, _Observe, jax.Array, str], Callable]
+    build_loop: Callable[[_Advance, _Observe, jax.Array, jax.Device], Callable]
     cpu_block: int
     accelerator_block: int
     is_for: Callable[[jax.Device], bool] = lambda device: True
@@ -64,7 +64,9 @@ class Engine(NamedTuple):
         return self._replace(**halves, accelerator_block=self.accelerator_block // 2)
 
 
-def build_loop(engine: Engine, steps: int, record_every: int, kept: int, platform: str) -> Callable:
+def build_loop(
+    engine: Engine, steps: int, record_every: int, kept: int, device: jax.Device
+) -> Callable:
     """Build the function that trains a block on an engine, and keeps the first `kept` histories.
 
     It takes lanes and data keys, as `init_block` makes them, the setup and which of the lanes are
@@ -72,11 +74,11 @@ def build_loop(engine: Engine, steps: int, record_every: int, kept: int, platfor
     each record, each leaf [records, ...].
     """
     functions = partial(advance, steps=record_every), partial(observe, kept=kept)
-    return engine.build_loop(*functions, first_steps(steps, record_every), platform)
+    return engine.build_loop(*functions, first_steps(steps, record_every), device)
 
 
 def _build_vmap_loop(
-    advance: _Advance, observe: _Observe, first_steps: jax.Array, platform: str
+    advance: _Advance, observe: _Observe, first_steps: jax.Array, device: jax.Device
 ) -> Callable:
     """The plain engine: a `lax.scan` of `vmap`."""
     first_axis = partial(jax.tree.map, lambda leaf: jnp.moveaxis(leaf, -1, 0))
@@ -97,7 +99,7 @@ def _build_vmap_loop(
 
 
 def _build_fused_loop(
-    advance: _Advance, observe: _Observe, first_steps: jax.Array, platform: str
+    advance: _Advance, observe: _Observe, first_steps: jax.Array, device: jax.Device
 ) -> Callable:
     """A `lax.scan` of the function on lanes; on a CPU, all of it is one kernel."""
 
@@ -114,7 +116,7 @@ def _build_fused_loop(
             return lax.scan(step, lanes, first_steps)
 
         arguments = *to_lanes(block), live
-        if platform == "cpu":
+        if device.platform == "cpu":
             lanes, before = call_kernel(outline(scan), *arguments)
         else:
             lanes, before = scan(*arguments)

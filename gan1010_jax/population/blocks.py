@@ -152,11 +152,11 @@ def _compile_program(
     compiled at the same time. Whether Threefry is `partitionable` is JAX's own setting, which tells
     compiled programs apart.
     """
-    platform = devices[0].platform
-    block = engine.block(platform)
+    device = devices[0]
+    block = engine.block(device.platform)
 
     def run_and_judge(kept, lanes, data_keys, setup, live):
-        loop = build_loop(engine, steps, record_every, kept, platform)
+        loop = build_loop(engine, steps, record_every, kept, device)
         lanes, before = loop(lanes, data_keys, setup, live)
         return _conclude(lanes, before, live, kept)
 
@@ -174,7 +174,7 @@ def _compile_program(
             one, mesh=mesh, in_specs=one_each, out_specs=one_each, check_vma=False
         )
         sharding = NamedSharding(mesh, one_each)
-        options = {"compiler_options": compiler_options(platform)}
+        options = {"compiler_options": compiler_options(device.platform)}
         return jax.jit(every, in_shardings=sharding, out_shardings=sharding, **options)
 
     def lanes(dtype):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from devices import DEVICES
 from jax import lax
 from jax.sharding import SingleDeviceSharding
 from setups import setups
@@ -68,7 +69,7 @@ def ptx_of(compile_for_gpu, monkeypatch, capfd):
 
 def loop_of(setup, lanes=1024):
     """The `pallas` engine's loop over two records, and the shapes of its arguments."""
-    loop = build_loop(ENGINES["pallas"], 20, 10, kept=8, platform="gpu")
+    loop = build_loop(ENGINES["pallas"], 20, 10, kept=8, device=DEVICES["gpu"])
 
     def leaf(dtype):
         return jax.ShapeDtypeStruct((lanes,), dtype)

@@ -28,9 +28,8 @@ LANES = 8192  # two tiles: a kernel is the same for more, and the rest compiles 
 
 
 @pytest.fixture(params=["v5e", "v6e"])
-def kind(request, dump, monkeypatch):
-    """A kind of TPU, as if it were at hand: engines look at its generation."""
-    monkeypatch.setattr(jax, "devices", lambda *_: tpu_devices(request.param, 1))
+def kind(request):
+    """A kind of TPU."""
     return request.param
 
 
@@ -57,8 +56,9 @@ def compile_kernel(kind, setup=REFERENCE, record_every=10):
 
     setup = jax.tree.map(lambda _: lanes(np.float32), setup)
     start = jax.eval_shape(init_block, lanes(np.uint32), setup)
-    loop = build_loop(PALLAS, 100 * record_every, record_every, kept=0, platform="tpu")
-    return compile_for(tpu_devices(kind, 1)[0], loop, *start, setup, lanes(np.bool_))
+    (device,) = tpu_devices(kind, 1)
+    loop = build_loop(PALLAS, 100 * record_every, record_every, kept=0, device=device)
+    return compile_for(device, loop, *start, setup, lanes(np.bool_))
 
 
 NOTEBOOK = Path(__file__).parents[2] / "experiments" / "colab.ipynb"

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from devices import DEVICES
 from jax import lax
 from test_engines import METHODS, slow
 
@@ -125,7 +126,7 @@ def test_a_substitute_is_found_in_loops_and_branches_and_leaves_other_types():
         return lax.fori_loop(0, 3, step, x), lax.sqrt(y)
 
     x, y = jnp.full(4, 2.0), jnp.full(4, 2, jnp.bfloat16)
-    replaced = substitute(fn, substitutes("gpu"))
+    replaced = substitute(fn, substitutes(DEVICES["gpu"]))
     text = str(jax.make_jaxpr(replaced)(x, y, True))
     assert text.count(" sqrt ") == 1  # of bfloat16
     assert " exp " in text
@@ -194,7 +195,7 @@ ROWS = [(gan.pattern_game("1"), gan.Method(), {}), DIRAC[3], *(slow(*row) for ro
 @pytest.mark.parametrize(("game", "method", "hyperparams"), ROWS)
 def test_every_shift_of_every_kernel_is_in_range(engine, platform, game, method, hyperparams):
     setup = gan.Setup(game, method, gan.Hyperparams(**hyperparams))
-    loop = build_loop(ENGINES[engine], 20, 10, kept=8, platform=platform)
+    loop = build_loop(ENGINES[engine], 20, 10, kept=8, device=DEVICES[platform])
 
     def leaf(dtype):
         return jax.ShapeDtypeStruct((1024,), dtype)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from devices import DEVICES
 from flax import linen as nn
 
 import gan1010_jax as gan
@@ -193,7 +194,7 @@ def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform
     if platform == "gpu" and not SHIFTS_ON_GPU:
         pytest.skip("this JAX's Pallas cannot shift integers on a GPU")
 
-    loop = build_loop(ENGINES["pallas"], 100, 10, kept=8, platform=platform)
+    loop = build_loop(ENGINES["pallas"], 100, 10, kept=8, device=DEVICES[platform])
 
     def run(seeds, setup):
         return loop(*init_block(seeds, setup), setup, jnp.ones(4096, bool))[1]
@@ -210,7 +211,7 @@ def test_pallas_exports_for_a_gpu_and_a_tpu_from_a_machine_with_neither(platform
 def test_memory_does_not_grow_with_the_records_but_by_counts_and_kept_histories(engine):
     def bytes_used(records, kept):
         block = ENGINES[engine].block("cpu")
-        loop = build_loop(ENGINES[engine], 10 * records, 10, kept, "cpu")
+        loop = build_loop(ENGINES[engine], 10 * records, 10, kept, DEVICES["cpu"])
         setup = gan.Setup(hyperparams=gan.Hyperparams(*[lanes(block)] * 2))
         start = jax.eval_shape(init_block, lanes(block, np.uint32), setup)
         memory = jax.jit(loop).lower(*start, setup, lanes(block, bool)).compile().memory_analysis()
