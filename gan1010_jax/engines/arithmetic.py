@@ -47,10 +47,10 @@ def _run(
     def rewrite(param):
         if isinstance(param, tuple):
             return tuple(map(rewrite, param))
+        if isinstance(param, jex.core.ClosedJaxpr):  # from JAX 0.12 on, every jaxpr is
+            return jax.make_jaxpr(lambda *inputs: _run(param, functions, inputs))(*param.in_avals)
         if isinstance(param, jex.core.Jaxpr):
             return rewrite(jex.core.ClosedJaxpr(param, ())).jaxpr
-        if isinstance(param, jex.core.ClosedJaxpr):
-            return jax.make_jaxpr(lambda *inputs: _run(param, functions, inputs))(*param.in_avals)
         return param
 
     def apply(equation, operands):

@@ -35,11 +35,11 @@ class Observed(NamedTuple):
     """What leaves the run of a block at a record.
 
     Attributes:
-      counts: how many of the lanes that count have each property, int32, by its name.
+      counts: how many of the live lanes have each of the `properties`, int32 [..., properties].
       kept: the records of the first lanes, each leaf [..., kept].
     """
 
-    counts: dict[str, jax.Array]
+    counts: jax.Array
     kept: History
 
 
@@ -84,25 +84,21 @@ def advance(
     return Lane(carry.state, record, mark(lane.marks, record))
 
 
-def observe(record: History, live: Any, kept: int) -> Observed:
-    """What leaves the run at a record of a block.
+def observe(record: History, live: jax.Array, kept: int) -> Observed:
+    """What leaves the run at a record of a block, whose live lanes count.
 
     Each leaf of the record is [..., block], or a `Lanes` of vectors [block]. Engines observe the
     record that a step of the scan starts from, not the one that it computes: so they compute the
     same, to the bit, whatever is kept.
     """
-
-    def count(flags):
-        flags, are_live = jax.tree.leaves((flags, live))
-        return jnp.sum(flags & are_live, dtype=jnp.int32)
-
+    flags = jnp.stack(jax.tree.leaves([*properties(record).values()]))
     return Observed(
-        counts={name: count(flags) for name, flags in properties(record).items()},
+        counts=jnp.sum(flags & live, axis=-1, dtype=jnp.int32),
         kept=jax.tree.map(lambda leaf: leaf[..., :kept], record),
     )
 
 
 def properties(record: History) -> dict[str, Any]:
-    """The properties of a record that curves count: both tests, and divergence."""
+    """The properties of a record that curves count: divergence, and both tests."""
     diverged = jax.tree.map(operator.invert, record.finite)
-    return {"matched": record.matched, "in_support": record.in_support, "diverged": diverged}
+    return {"diverged": diverged, "in_support": record.in_support, "matched": record.matched}

@@ -27,6 +27,7 @@ from gan1010_jax.engines import (
     init_block,
     list_engines,
     observe,
+    properties,
     use_engine,
 )
 from gan1010_jax.gan import Setup
@@ -237,15 +238,13 @@ def _to_host(results: _DeviceResults, seeds: np.ndarray, kept: int) -> Results:
     verdict, last, counts, at_last = jax.device_get(copied)
     verdict, last = jax.tree.map(rows, (verdict, last))
     last = last._replace(output=last.output.T)
+    counts = np.concatenate([counts[:, 1:], at_last[:, None]], axis=1)
     measured = {
         name: column for name, column in record_columns(last).items() if name not in History._fields
     }
     return Results(
         columns={"seed": seeds, **verdict._asdict(), **measured},
-        curves={
-            name: np.append(count.sum(axis=0)[1:], at_last[name].sum())
-            for name, count in counts.items()
-        },
+        curves=dict(zip(properties(last), counts.sum(axis=0).T)),
         history=jax.tree.map(add_last, before.kept, at_end.kept) if kept else None,
     )
 
