@@ -31,7 +31,7 @@ from gan1010_jax.engines import (
     use_engine,
 )
 from gan1010_jax.gan import Setup
-from gan1010_jax.population.settings import RunSettings, count_kept
+from gan1010_jax.population.settings import KEPT_HISTORIES, RunSettings, count_kept
 from gan1010_jax.population.tables import Results, record_columns
 from gan1010_jax.training import History
 
@@ -40,6 +40,8 @@ _Result = TypeVar("_Result")
 # Steps of one seed whose training in a program that keeps no history saves the time that this
 # program takes to compile.
 _WORTH_COMPILING = 2e9
+# Bytes of the histories of a block.
+_MUCH_MEMORY = 2**26
 
 
 class _DeviceResults(NamedTuple):
@@ -93,8 +95,7 @@ def run_program(
     See `list_engines` for what `"auto"` takes, and `use_engine` for what happens on a failure.
     """
     setup, devices = settings.float_setup, tuple(jax.local_devices())
-    device, records = devices[0], len(settings.record_steps)
-    kept = count_kept(settings, range(settings.rows))
+    device = devices[0]
     seed = jax.tree.map(lambda leaf: np.zeros(1, leaf.dtype), (np.uint32(0), setup))
     lane, _ = jax.eval_shape(init_block, *seed)
     parameters = sum(leaf.size for leaf in jax.tree.leaves([x.params for x in lane.state]))
@@ -108,7 +109,7 @@ def run_program(
             structure=jax.tree.structure(setup),
             steps=settings.steps,
             record_every=settings.record_every,
-            kept=_kept_lanes(settings, engine.block(device.platform)),
+            kept=_kept_lanes(settings, engine.block(device.platform), history),
             dtype=settings.dtype,
             partitionable=jax.config.jax_threefry_partitionable,
             devices=devices,
@@ -117,21 +118,25 @@ def run_program(
     engines, reason = list_engines(
         settings.engine, device, parameters, settings.rows, settings.steps
     )
-    memory = count_bytes(lane), count_bytes(lane.record) * records * kept
-    engines = [fit_block(engine, device, *memory) for engine in engines]
+    history = count_bytes(lane.record) * len(settings.record_steps)
+    histories = history * count_kept(settings, range(settings.rows))
+    engines = [fit_block(engine, device, count_bytes(lane), histories) for engine in engines]
     return use_engine(engines, reason, device.platform, compile_with, run, can_change)
 
 
-def _kept_lanes(settings: RunSettings, block: int) -> tuple[int, ...]:
-    """Of how many of a device's lanes each program of a run keeps the history.
+def _kept_lanes(settings: RunSettings, block: int, history: int) -> tuple[int, ...]:
+    """Of how many of a device's lanes each program of a run keeps the `history`, of so many bytes.
 
-    The first rows need a program that keeps theirs. The others run faster and in less memory in one
-    that keeps none, if they are enough to be worth its compilation.
+    The first rows need a program that keeps theirs: the same for any number of them, unless that
+    takes much memory. The others run faster and in less memory in one that keeps none, if they are
+    enough to be worth its compilation.
     """
     kept = count_kept(settings, range(settings.rows))
     if not kept:
         return (0,)
-    most = min(block, 2 ** (kept - 1).bit_length())  # few sizes, so that programs are found again
+    most = min(block, KEPT_HISTORIES)
+    if most * history > _MUCH_MEMORY:
+        most = min(most, 2 ** (kept - 1).bit_length())
     others = (settings.rows - kept) * settings.steps
     return (most, 0) if others > _WORTH_COMPILING else (most,)
 

@@ -11,6 +11,7 @@ from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.engines import ENGINES
+from gan1010_jax.population import blocks
 from gan1010_jax.population.blocks import _compile_program
 from gan1010_jax.population.tables import Results, make_tables, read_tables
 
@@ -211,6 +212,16 @@ def test_a_row_is_the_same_whether_its_history_is_kept_or_not(short):
         np.testing.assert_array_equal(column, not_kept.columns[name], err_msg=name)
     for name, curve in kept.curves.items():
         np.testing.assert_array_equal(curve, not_kept.curves[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_large_population_is_the_same_by_two_programs_as_by_one(short, monkeypatch):
+    one = short(range(1500))
+    monkeypatch.setattr(blocks, "_WORTH_COMPILING", 0)
+    two = short(range(1500))
+    for name in ("columns", "curves"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(one, name), getattr(two, name))
+    jax.tree.map(np.testing.assert_array_equal, one.history, two.history)
 
 
 @pytest.mark.slow
