@@ -189,10 +189,15 @@ def run_on(
     def widen(lanes):
         return jnp.concatenate([lanes] * (block // runs), axis=-1)
 
-    def advance(lane, real, setup, first_step):
-        batch_at = lambda step: gan.Batch(real, setup.game.latent.center)  # noqa: E731
-        carry = Carry(lane.state, lane.record.losses)
-        carry, record = train_record(carry, first_step, batch_at=batch_at, setup=setup, steps=1)
+    def advance(lane, real, setup, first_step, **options):
+        carry, record = train_record(
+            Carry(lane.state, lane.record.losses),
+            first_step,
+            batch_at=lambda step: gan.Batch(real, setup.game.latent.center),
+            setup=setup,
+            steps=1,
+            **options,
+        )
         return lane._replace(state=carry.state, record=record)
 
     one_step = ENGINES[engine].build_loop(

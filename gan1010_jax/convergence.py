@@ -102,8 +102,14 @@ def judge(history: History) -> Verdict:
     shapes = [getattr(leaf, "shape", None) for leaf in flags]
     if shapes[0] in (None, ()) or shapes[0] == (0,) or shapes != [shapes[0][:1]] * 4:
         raise InvalidArgument("history", shapes, "of one run, each test [records]")
-    marks, _ = jax.lax.scan(lambda marks, record: (mark(marks, record), None), no_marks(), history)
-    return conclude(marks, jax.tree.map(lambda leaf: leaf[-1], history))
+    flags = history._replace(output=None, losses=None)
+    marks, _ = jax.lax.scan(_mark_next, no_marks(), flags)
+    return conclude(marks, jax.tree.map(lambda leaf: leaf[-1], flags))
+
+
+def _mark_next(marks: Marks, record: History) -> tuple[Marks, None]:
+    """A step of a scan over records; one function, so that JAX compiles it once."""
+    return mark(marks, record), None
 
 
 def wilson_interval(

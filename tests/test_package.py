@@ -22,7 +22,7 @@ import gan1010_jax.cli
 assert "jax" not in sys.modules, "what is slow was imported"
 import jax
 config, environment = dict(jax.config.values), dict(os.environ)
-gan.train
+gan.train, gan.train_population
 changed = {name for name, value in config.items() if jax.config.values[name] != value}
 assert not changed, "JAX's configuration changed"
 assert dict(os.environ) == environment, "the environment changed"
@@ -33,7 +33,8 @@ assert list(pathlib.Path().rglob("*")) == [], "files were written"
 
 
 def test_importing_has_no_side_effects(tmp_path):
-    subprocess.run([sys.executable, "-c", SCRIPT], check=True, cwd=tmp_path)
+    """And uses nothing deprecated."""
+    subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], check=True, cwd=tmp_path)
 
 
 STAR = """

@@ -103,9 +103,15 @@ def _sigmoid_of_exp2(x: jax.Array, **_: Any) -> jax.Array:
     return 1 / (1 + lax.exp2(x * np.float32(-_LOG2_E)))
 
 
-# Of ordinary numbers alone, where Pallas tells them apart: on a TPU, 5 instructions for 13.
-_ORDINARY = {"full_range": False} if "full_range" in signature(pallas.reciprocal).parameters else {}
-_reciprocal = jax.jit(partial(pallas.reciprocal, **_ORDINARY))
+@jax.jit
+def _reciprocal(x: jax.Array) -> jax.Array:
+    """1/x of an ordinary number, where Pallas tells them apart: on a TPU, 5 instructions for 13."""
+    from jax.experimental.pallas import tpu  # slow to import
+
+    reciprocal = (tpu if hasattr(tpu, "reciprocal") else pallas).reciprocal  # JAX 0.12 moved it
+    ordinary = {"full_range": False} if "full_range" in signature(reciprocal).parameters else {}
+    return reciprocal(x, **ordinary)
+
 
 # 1.5·2²³ + 127: a number t less than 2²² and this, as it is rounded, end in the bits of t's nearest
 # whole number and 127, the exponent of 2 to its power.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 from gan1010_jax.engines.registry import ENGINES, Engine
 from gan1010_jax.errors import InvalidArgument
@@ -69,9 +70,10 @@ def fit_block(engine: Engine, device: jax.Device, lane: int, histories: int) -> 
     bytes of the `histories` that are kept, and for each seed eight times those of its `lane`: of
     arguments, results and a loop's values, XLA for a v5e holds three to seven times as much.
     """
-    memory = None if device.platform == "cpu" else device.memory_stats()
-    while memory and engine.block(device.platform) > _LEAST_BLOCK:
-        if 2 * (8 * lane * engine.block(device.platform) + histories) <= memory["bytes_limit"]:
+    memory = {} if device.platform == "cpu" else device.memory_stats() or {}
+    limit = memory.get("bytes_limit", np.inf)  # which not every allocator has
+    while engine.block(device.platform) > _LEAST_BLOCK:
+        if 2 * (8 * lane * engine.block(device.platform) + histories) <= limit:
             break
         engine = engine.halved()
     return engine

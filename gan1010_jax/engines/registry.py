@@ -29,7 +29,7 @@ from gan1010_jax.engines.scalarize import (
 from gan1010_jax.environment import has_avx512
 from gan1010_jax.training import History, first_steps
 
-# (lane, data key, setup, first step) -> the lane after the next record
+# (lane, data key, setup, first step, unroll=1) -> the lane after the next record
 _Advance = Callable[..., Lane]
 # (record of a block, which lanes are live) -> what leaves the run there
 _Observe = Callable[[History, Any], Observed]

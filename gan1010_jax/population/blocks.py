@@ -225,7 +225,7 @@ def run_block(program: Program, seeds: np.ndarray, setup: Setup, kept: int) -> R
 def _to_host(results: _DeviceResults, seeds: np.ndarray, kept: int) -> Results:
     """The results of every device for its first lanes, side by side; each array is [devices, ...].
 
-    Only what is returned is copied from the device.
+    Of histories, those of the lanes that are kept are copied, of every device.
     """
     before, at_end = results.before, results.at_end
 

@@ -195,6 +195,7 @@ def train_into(
         def train(program: Program) -> tuple[RunSettings, float]:
             todo = decided_by_first(lambda: _plan(out, settings, stored))  # anew, if one failed
             chosen = _with_program(settings, program)
+            check_alike({"engine": chosen.engine})  # it may have failed to compile in one
             _check_bits(out, chosen, program, todo["sample"])
             compiled = time.perf_counter()
             chosen = chosen._replace(chunk=decided_by_first(lambda: _begin(out, chosen)))

@@ -94,6 +94,17 @@ def test_shapes_and_dtypes_also_under_vmap():
     chex.assert_shape(list(jax.vmap(gan.judge)(many)), (3,))
 
 
+def test_judging_many_runs_one_after_another_compiles_once(caplog):
+    """Of any outputs and losses, on which a verdict does not depend."""
+    gan.judge(history_of([MISS, MATCH]))
+    with jax.log_compiles():
+        gan.judge(history_of([MATCH, MISS]))
+        before = len(caplog.records)
+        verdict = gan.judge(history_of([MATCH, MISS])._replace(output=jnp.zeros(3)))
+    assert verdict == (False, False, True, False, 10, -1)
+    assert not [record.message for record in caplog.records[before:]]
+
+
 @given(st.integers(1, 10**9), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
 @settings(max_examples=300)
 def test_wilson_intervals_are_those_of_scipy(total, fraction, confidence):

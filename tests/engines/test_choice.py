@@ -78,7 +78,12 @@ def test_a_large_network_that_is_trained_for_a_short_time_runs_on_vmap_with_a_wa
 
 @pytest.mark.parametrize(
     ("memory", "block"),
-    [(None, 65_536), ({"bytes_limit": 2**34}, 8192), ({"bytes_limit": 2**20}, 4096)],
+    [
+        (None, 65_536),
+        ({"bytes_in_use": 0}, 65_536),
+        ({"bytes_limit": 2**34}, 8192),
+        ({"bytes_limit": 2**20}, 4096),
+    ],
 )
 def test_two_blocks_and_their_histories_fit_the_memory_of_an_accelerator(memory, block):
     device = SimpleNamespace(platform="gpu", memory_stats=lambda: memory)

@@ -16,6 +16,7 @@ import pytest
 from programs import free_port
 
 import gan1010_jax as gan
+from gan1010_jax.engines import ENGINES
 from gan1010_jax.population import processes
 
 PROGRAM = str(Path(__file__).parents[2] / "experiments" / "train.py")
@@ -375,8 +376,11 @@ def be_one_of_two(port, index, log):
     """Join a job, call its functions, and write what they give."""
     processes.join_processes(f"127.0.0.1:{port}", 2, index)
     found = {"gathered": processes.gather({"index": index})}
+    if index == 1:
+        ENGINES["fused"] = ENGINES["fused"]._replace(build_loop=None)  # so that vmap takes over
     calls = {
         "alike": lambda: processes.check_alike({"a": 1, "b": {"c": index}}),
+        "engine": lambda: gan.train_share(range(4), SETUP, steps=20, out=log.with_name("run")),
         "population": lambda: gan.train_population(range(4), SETUP, out=log.with_suffix("")),
     }
     for name, call in calls.items():
@@ -403,6 +407,7 @@ def test_every_process_knows_the_values_of_all(tmp_path):
         found = json.loads(log.read_text())
         assert found["gathered"] == [{"index": 0}, {"index": 1}]
         assert "b.c = 0 in process 0, and 1 in process 1" in found["alike"]
+        assert 'engine = "fused" in process 0, and "vmap" in process 1' in found["engine"]
         assert "share a directory with train_share" in found["population"]
 
 
