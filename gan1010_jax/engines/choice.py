@@ -114,6 +114,7 @@ def use_engine(
             if compiled and not isinstance(error, jax.errors.JaxRuntimeError):
                 raise  # of the files, or of the caller's functions
             is_full = re.search("RESOURCE_EXHAUSTED|out of memory", str(error), re.IGNORECASE)
+            is_full = is_full and "vmem" not in str(error)  # a kernel's own, whatever the block
             if is_full and engine.block(platform) > _LEAST_BLOCK:
                 waiting.insert(0, engine.halved())
             elif not waiting or not can_change():

@@ -376,7 +376,6 @@ def _hoist_draws(step: Callable, *examples: Any) -> Callable:
     evaluate(before, values, bind)
     outside |= zip(made, read(made, values))
     within = [equation for equation in equations if equation not in draws]
-    within = needed_for(jaxpr.jaxpr.outvars, within)
 
     def hoisted(*inputs):
         values = outside | dict(zip(jaxpr.jaxpr.invars, jax.tree.leaves(inputs)))

@@ -67,7 +67,8 @@ def train_population(
         grid.
       repair: whether bad files are moved to `out/set-aside/`, and their seeds trained again.
       progress: called with how many rows are done, and how many there are: before the program
-        is compiled, when it is, and after every block.
+        is compiled, when it is, and after every block; and again from the start, where another
+        engine begins anew.
       finish: called with the population and its report when the report is written, while the
         directory is still locked: for files that belong to it, such as figures.
 

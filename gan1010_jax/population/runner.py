@@ -254,6 +254,8 @@ def _open(
             raise InvalidArgument("seeds", settings.seeds, allowed)
         stored.read(stated, partial(store.set_aside, out=out) if repair else store.raise_bad)
     gaps = store.find_gaps(stored.main_parts, settings.rows)
+    if not stored.parts:
+        engine = settings.engine  # no row is of another
     return {"rows": sum(map(len, gaps)), "engine": engine, "chunk": chunk}
 
 

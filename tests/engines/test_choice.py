@@ -233,6 +233,16 @@ def test_a_directory_goes_on_with_the_engine_that_began_it(tmp_path):
         assert gan.train_population(range(6), DIRAC, steps=20, out=tmp_path).engine == "vmap"
 
 
+def test_a_directory_without_rows_may_take_another_engine(put_into_fused, tmp_path):
+    gan.train_population(range(5), DIRAC, steps=20, out=tmp_path, engine="fused")
+    for part in tmp_path.rglob("part-*"):
+        part.unlink()
+    put_into_fused(does_not_compile, 256)
+    with pytest.warns(UserWarning, match="so the vmap engine runs this"):
+        assert gan.train_population(range(5), DIRAC, steps=20, out=tmp_path).engine == "vmap"
+    assert gan.load_population(tmp_path).engine == "vmap"
+
+
 def test_a_mistake_in_a_network_is_raised_as_it_is():
     def compile_fn(engine):
         raise TypeError(engine.name)

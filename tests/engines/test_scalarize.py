@@ -646,6 +646,21 @@ def test_draws_that_a_loop_does_not_change_are_made_before_it():
     assert (before, within) == (2, 2)  # both halves of the key; folding in the step, and drawing
 
 
+def test_a_loop_with_draws_before_it_keeps_its_effects():
+    seen = []
+
+    def walk(key):
+        def step(i, total):
+            jax.debug.callback(lambda i: seen.append(int(i)), i)
+            return total + jax.random.uniform(jax.random.fold_in(jax.random.split(key)[0], i))
+
+        return lax.fori_loop(0, 3, step, 0.0)
+
+    jax.block_until_ready(jax.jit(scalarize(walk, KEY))(to_lanes(keys())))
+    jax.effects_barrier()
+    assert sorted(seen) == [0, 1, 2]
+
+
 @pytest.mark.slow
 def test_a_scan_carries_scans_and_stacks_keys():
     def walk(key, keys, x):
