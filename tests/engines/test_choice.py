@@ -93,6 +93,8 @@ def test_two_blocks_and_their_histories_fit_the_memory_of_an_accelerator(memory,
 
 
 def does_not_compile(live):
+    if jax.__version_info__ < (0, 10):  # jaxlib 0.7.2 crashes after an error of its own compiler
+        raise jax.errors.JaxRuntimeError("UNIMPLEMENTED: absent")
     return jax.ffi.ffi_call("absent", jax.ShapeDtypeStruct(live.shape, live.dtype))(live)
 
 
