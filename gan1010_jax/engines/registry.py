@@ -60,8 +60,9 @@ class Engine(NamedTuple):
 
     def halved(self) -> "Engine":
         """The same engine, with half as many seeds at a time."""
-        halves = {"cpu_block": self.cpu_block // 2}
-        return self._replace(**halves, accelerator_block=self.accelerator_block // 2)
+        return self._replace(
+            cpu_block=self.cpu_block // 2, accelerator_block=self.accelerator_block // 2
+        )
 
 
 def build_loop(

@@ -103,6 +103,8 @@ def run_program(
     def count_bytes(tree: Any) -> int:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
+    history = count_bytes(lane.record) * len(settings.record_steps)
+
     def compile_with(engine: Engine) -> Program:
         return _compile_program(
             engine,
@@ -118,7 +120,6 @@ def run_program(
     engines, reason = list_engines(
         settings.engine, device, parameters, settings.rows, settings.steps
     )
-    history = count_bytes(lane.record) * len(settings.record_steps)
     histories = history * count_kept(settings, range(settings.rows))
     engines = [fit_block(engine, device, count_bytes(lane), histories) for engine in engines]
     return use_engine(engines, reason, device.platform, compile_with, run, can_change)

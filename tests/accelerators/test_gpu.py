@@ -7,15 +7,16 @@ in an environment that has the tests' packages and `jax[cuda13]`; it takes two m
 
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilers import compile_for
 from devices import DEVICES
 from jax import lax
-from jax.sharding import SingleDeviceSharding
 from setups import setups
 
 import gan1010_jax as gan
@@ -40,13 +41,8 @@ def compile_for_gpu():
         topology="1x1x1",
         target_config=TARGET.read_text(),
     )
-    sharding = SingleDeviceSharding(topology.devices[0])
-
-    def compile_fn(fn, *shapes):
-        return jax.jit(fn, in_shardings=sharding, out_shardings=sharding).lower(*shapes).compile()
-
     jax.config.update("jax_enable_compilation_cache", False)  # a program from there has no PTX
-    yield compile_fn
+    yield partial(compile_for, topology.devices[0])
     jax.config.update("jax_enable_compilation_cache", True)
 
 
