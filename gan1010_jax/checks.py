@@ -177,6 +177,11 @@ def as_hyperparam(name: str, value: Any) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _check_parts(game: Game) -> None:
     """Raise for the first part of a game that does not return the shape that it should."""
+    jax.eval_shape(partial(_check_traced_parts, game))  # so that nothing is computed
+
+
+def _check_traced_parts(game: Game) -> None:
+    """`_check_parts`, under a trace."""
     setup, real, latent = Setup(game), game.real.center, game.latent.center
     key, state = seed_key(0), state_shapes(setup)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import jax
@@ -63,6 +64,16 @@ def describe_device() -> str:
     if device.platform == "cpu":
         return f"CPU with {os.cpu_count()} cores"
     return device.device_kind
+
+
+def describe_processor() -> str:
+    """The processor's model and all its instructions, as far as the system tells."""
+    named = ("vendor", "cpu family", "model", "stepping", "flags", "Features", "CPU ", "isa")
+    try:
+        first, *_ = Path("/proc/cpuinfo").read_text().split("\n\n")
+    except OSError:
+        return " ".join([platform.platform(), platform.processor()])
+    return "\n".join(line for line in first.splitlines() if line.startswith(named))
 
 
 def describe_machine() -> dict[str, str]:

@@ -175,6 +175,8 @@ CALLS = {
 
 # (equation, *values) -> list of values
 RULES: dict[str, Callable] = {}
+# Functions of floats that IEEE 754 rounds in one way.
+_EXACT = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
 # Those that take shared values too, if these are traced.
 OF_SHARED: set[str] = set()
 
@@ -260,11 +262,32 @@ def _apply(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
         return interpret(as_closed(equation.params[CALLS[name]]), operands)
     is_traced = any(isinstance(operand, jax.core.Tracer) for operand in operands)
     if not any(map(is_lanes, operands)) and not (is_traced and name in OF_SHARED):
-        with contextlib.nullcontext() if is_traced else jax.ensure_compile_time_eval():
+        if is_traced:
             return bind(equation, operands)
+        return _fold(equation, operands)
     if name not in RULES:
         raise UnsupportedPrimitive(f"the primitive {name!r}")
     return RULES[name](equation, *operands)
+
+
+def _fold(equation: jex.core.JaxprEqn, operands: list[Any]) -> list[Any]:
+    """The results of an equation of constants.
+
+    JAX would compile a program for each, which takes longer than to trace all else. So those whose
+    results leave no choice, by IEEE 754 or since they are whole numbers, are made by NumPy.
+    """
+    name, params = equation.primitive.name, equation.params
+    if name in _EXACT and all(np.issubdtype(x.dtype, np.floating) for x in operands):
+        return [_EXACT[name](*map(np.asarray, operands))]
+    if name == "eq" and not any(map(is_key, operands)):
+        return [np.equal(*map(np.asarray, operands))]
+    if name == "convert_element_type" and operands[0].dtype == params["new_dtype"]:
+        return operands
+    if name == "iota_2x32_shape":  # the words, high and low, of every place's number
+        low = np.arange(math.prod(params["shape"]), dtype=np.uint32).reshape(params["shape"])
+        return [np.zeros_like(low), low]
+    with jax.ensure_compile_time_eval():
+        return bind(equation, operands)
 
 
 def bind(equation: jex.core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:

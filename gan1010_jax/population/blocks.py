@@ -6,7 +6,6 @@ seed goes through the same machine code on one device or on eight.
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +30,7 @@ from gan1010_jax.engines import (
     use_engine,
 )
 from gan1010_jax.gan import Setup
+from gan1010_jax.population.executables import Source, load_or_compile
 from gan1010_jax.population.settings import KEPT_HISTORIES, RunSettings, count_kept
 from gan1010_jax.population.tables import Results, record_columns
 from gan1010_jax.training import History
@@ -96,8 +96,8 @@ def run_program(
     """
     setup, devices = settings.float_setup, tuple(jax.local_devices())
     device = devices[0]
-    seed = jax.tree.map(lambda leaf: np.zeros(1, leaf.dtype), (np.uint32(0), setup))
-    lane, _ = jax.eval_shape(init_block, *seed)
+    structure = jax.tree.structure(setup)
+    lane, _ = _one_lane(structure, settings.dtype)
     parameters = sum(leaf.size for leaf in jax.tree.leaves([x.params for x in lane.state]))
 
     def count_bytes(tree: Any) -> int:
@@ -108,7 +108,7 @@ def run_program(
     def compile_with(engine: Engine) -> Program:
         return _compile_program(
             engine,
-            structure=jax.tree.structure(setup),
+            structure=structure,
             steps=settings.steps,
             record_every=settings.record_every,
             kept=_kept_lanes(settings, engine.block(device.platform), history),
@@ -143,6 +143,13 @@ def _kept_lanes(settings: RunSettings, block: int, history: int) -> tuple[int, .
 
 
 @functools.lru_cache(maxsize=64)
+def _one_lane(structure: jax.tree_util.PyTreeDef, dtype: str) -> Any:
+    """The `jax.ShapeDtypeStruct`s of `init_block`'s results for one seed."""
+    leaves = [np.zeros(1, dtype)] * structure.num_leaves
+    return jax.eval_shape(init_block, np.zeros(1, np.uint32), jax.tree.unflatten(structure, leaves))
+
+
+@functools.lru_cache(maxsize=64)
 def _compile_program(
     engine: Engine,
     structure: jax.tree_util.PyTreeDef,
@@ -153,11 +160,11 @@ def _compile_program(
     partitionable: bool,
     devices: tuple[jax.Device, ...],
 ) -> Program:
-    """Compile the programs that train and judge a block of a `Setup`'s structure on every device.
+    """The programs that train and judge a block of a `Setup`'s structure on every device.
 
-    They are the initialiser and, for each number of lanes whose history is kept, a loop, all
-    compiled at the same time. Whether Threefry is `partitionable` is JAX's own setting, which tells
-    compiled programs apart.
+    They are the initialiser and, for each number of lanes whose history is kept, a loop. Each is
+    loaded if it was kept on the disk; the others are compiled, all at the same time, and kept.
+    Whether Threefry is `partitionable` is JAX's own setting, which tells compiled programs apart.
     """
     device = devices[0]
     block = engine.block(device.platform)
@@ -189,12 +196,27 @@ def _compile_program(
 
     seeds, live = lanes(np.uint32), lanes(np.bool_)
     setup = jax.tree.unflatten(structure, [lanes(dtype)] * structure.num_leaves)
-    init = on_each_device(init_block)
-    starts = jax.eval_shape(init, seeds, setup)
-    loops = [on_each_device(partial(run_and_judge, number)) for number in kept]
-    lowered = [init.lower(seeds, setup), *(loop.lower(*starts, setup, live) for loop in loops)]
-    with ThreadPoolExecutor(len(lowered)) as pool:
-        init, *loops = pool.map(lambda program: program.compile(), lowered)
+    starts = jax.tree.map(
+        lambda one: jax.ShapeDtypeStruct((len(devices), *one.shape[:-1], block), one.dtype),
+        _one_lane(structure, dtype),
+    )
+    before = Observed(counts=0, kept=starts[0].record)
+    results = _DeviceResults(Verdict(*Verdict._fields), starts[0].record, before, before)
+    facts = {"block": block, "dtype": dtype, "partitionable": partitionable}
+    of_loop = {**facts, "engine": engine.name, "steps": steps, "record_every": record_every}
+    sources = [
+        Source(on_each_device(init_block), (seeds, setup), starts, facts),
+        *(
+            Source(
+                on_each_device(partial(run_and_judge, number)),
+                (*starts, setup, live),
+                results,
+                of_loop | {"kept": number},
+            )
+            for number in kept
+        ),
+    ]
+    init, *loops = load_or_compile(sources, setup, devices)
     return Program(engine, len(devices), block, init, dict(zip(kept, loops)))
 
 

@@ -1,0 +1,184 @@
+"""Executables on the disk: what was compiled once is neither traced nor compiled again.
+
+They lie in the folder `gan1010_jax` of JAX's compilation cache, and are kept if that is on: JAX's
+own entries spare the compiler alone. Only built-in games and methods have one, whose code is known
+by the package's source. An executable is code, so it is read from nothing but a folder of the
+user's own; one that is damaged, or belongs to another version, processor or setting, is not loaded
+but replaced.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental.serialize_executable import deserialize_and_load, serialize
+
+from gan1010_jax.environment import describe_machine, describe_processor, versions
+from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.games import GAMES
+from gan1010_jax.gan import Setup
+from gan1010_jax.methods import Method
+from gan1010_jax.population.files import read_file, write_file
+
+_MOST = 2**28  # bytes of all of them
+_LARGEST = 2**26
+
+
+class Source(NamedTuple):
+    """What an executable is made of.
+
+    Attributes:
+      jitted: the function, as `jax.jit` returns it.
+      arguments: the shapes and dtypes of its arguments, and `results`, a tree like its results.
+      facts: what tells it from other programs of the same setup, by names, as JSON.
+    """
+
+    jitted: Any
+    arguments: tuple[Any, ...]
+    results: Any
+    facts: dict[str, Any]
+
+
+def load_or_compile(
+    sources: Sequence[Source], setup: Setup, devices: Sequence[jax.Device]
+) -> list[jax.stages.Compiled]:
+    """The executables of some programs that train a setup on devices.
+
+    Those that are not on the disk are traced one after another, here, where JAX's settings hold,
+    and compiled meanwhile.
+    """
+    identities = [_identify(source, setup, devices) for source in sources]
+    with ThreadPoolExecutor(len(sources)) as pool:
+        found = list(pool.map(partial(_load, devices=devices), sources, identities))
+        compiling = {
+            place: pool.submit(source.jitted.lower(*source.arguments).compile)
+            for place, source in enumerate(sources)
+            if found[place] is None
+        }
+        for place, future in compiling.items():
+            found[place] = future.result()
+            Thread(target=_keep, args=(identities[place], found[place])).start()
+    return found
+
+
+def _identify(source: Source, setup: Setup, devices: Sequence[jax.Device]) -> str | None:
+    """All that decides the code of a program, a line of JSON; None if it is not to be kept.
+
+    JAX's settings count with all the rest; of the hyperparameters, which there are.
+    """
+    if _folder() is None or jax.process_count() > 1 or not _is_built_in(setup):
+        return None
+    decisive = {
+        **source.facts,
+        "game": setup.game.recipe,
+        "method": setup.method.options,
+        "hyperparams": [name for name, x in vars(setup.hyperparams).items() if x is not None],
+        "devices": [f"{device.platform} {device.id}" for device in devices],
+        "settings": {name: repr(value) for name, value in jax.config.values.items()},
+        **_describe_process(),
+    }
+    return json.dumps(decisive, sort_keys=True)
+
+
+def _load(
+    source: Source, identity: str | None, devices: Sequence[jax.Device]
+) -> jax.stages.Compiled | None:
+    """The executable of an identity, or None if there is none that can be used."""
+    folder = _folder()
+    if identity is None or folder is None:
+        return None
+    path = folder / _name(identity)
+    try:
+        stated, digest, payload = read_file(path, _LARGEST).split(b"\n", 2)
+        if stated != identity.encode() or digest != _digest(payload):
+            return None
+        trees = jax.tree.structure((source.arguments, {})), jax.tree.structure(source.results)
+        executable = deserialize_and_load(payload, *trees, devices[0].client, devices)
+        os.utime(path)  # the one that was used last is deleted last
+        return executable
+    except Exception:  # whatever is wrong with a file, the program can be compiled
+        return None
+
+
+def _keep(identity: str | None, executable: jax.stages.Compiled) -> None:
+    """Keep an executable, if it has an identity and there is a place for it."""
+    folder = _folder()
+    if identity is None or folder is None:
+        return
+    try:
+        payload, *_ = serialize(executable)
+        data = b"\n".join([identity.encode(), _digest(payload), payload])
+        write_file(folder / _name(identity), data)
+        _delete_oldest(folder)
+    except Exception:  # a full disk, or a platform whose executables cannot leave their process
+        return
+
+
+def _name(identity: str) -> str:
+    return f"{hashlib.sha256(identity.encode()).hexdigest()}.executable"
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).hexdigest().encode()
+
+
+def _folder() -> Path | None:
+    """The folder of executables, if there is one that nobody but the user can write to or read."""
+    directory = jax.config.jax_compilation_cache_dir
+    is_on = directory and jax.config.jax_enable_compilation_cache and "://" not in directory
+    if not is_on or not hasattr(os, "geteuid"):
+        return None
+    folder = Path(directory) / "gan1010_jax"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    is_own = found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    return folder if stat.S_ISDIR(found.st_mode) and is_own else None
+
+
+def _delete_oldest(folder: Path) -> None:
+    """Delete what was not used for the longest time, until the rest is small enough."""
+    found = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda x: -x[0].st_mtime)
+    total = 0
+    for about, path in found:
+        total += about.st_size
+        if total > _MOST:
+            path.unlink(missing_ok=True)
+
+
+def _is_built_in(setup: Setup) -> bool:
+    """Whether a setup is made of the package's own parts and optax's, by their names."""
+    name, arguments = setup.game.recipe or ("", ())
+    if name not in GAMES:
+        return False
+    try:
+        game, method = GAMES[name](*arguments), Method.from_options(**setup.method.options)
+    except (InvalidArgument, TypeError):  # of another's recipe, or with another's parts
+        return False
+    return game == setup.game and method == setup.method
+
+
+@functools.cache
+def _describe_process() -> dict[str, Any]:
+    """What decides the code of all programs of this process alike."""
+    package = Path(__file__).parents[1]
+    source = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        source.update(b"%s\n%s" % (str(path.relative_to(package)).encode(), path.read_bytes()))
+    return {
+        "source": source.hexdigest(),
+        "versions": versions(),
+        "machine": describe_machine() | {"processor": describe_processor()},
+        "LIBTPU_INIT_ARGS": os.environ.get("LIBTPU_INIT_ARGS", ""),
+    }
