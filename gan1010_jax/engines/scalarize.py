@@ -25,7 +25,6 @@ that do not depend on a lane, such as constants and loop counters, are *shared* 
 computed once.
 """
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
