@@ -176,13 +176,14 @@ def _compile_program(
 
     mesh, one_each = Mesh(devices, ("devices",)), P("devices")
 
-    def on_each_device(fn):
+    def on_each_device(fn, name):
         """`fn` on every device, with arguments and results stacked along a first axis."""
 
         def one(*args):
             results = fn(*jax.tree.map(lambda leaf: leaf[0], args))
             return jax.tree.map(lambda leaf: leaf[None], results)
 
+        one.__name__ = name
         # `check_vma` needs the axes over which values vary, and the kernels do not declare them.
         every = jax.shard_map(
             one, mesh=mesh, in_specs=one_each, out_specs=one_each, check_vma=False
@@ -206,15 +207,18 @@ def _compile_program(
     of_loop = {**facts, "engine": engine.name, "steps": steps, "record_every": record_every}
     sources = [
         Source(
-            on_each_device(partial(run_and_judge, number)),
+            partial(on_each_device, partial(run_and_judge, number)),
             (*starts, setup, live),
             results,
             of_loop | {"kept": number},
+            engine.build_loop,
         )
         for number in kept
     ]
     # Last, since it compiles in less time than a loop.
-    sources.append(Source(on_each_device(init_block), (seeds, setup), starts, facts))
+    sources.append(
+        Source(partial(on_each_device, init_block), (seeds, setup), starts, facts, init_block)
+    )
     *loops, init = load_or_compile(sources, setup, devices)
     return Program(engine, len(devices), block, init, dict(zip(kept, loops)))
 

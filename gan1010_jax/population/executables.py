@@ -11,8 +11,9 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,21 +32,24 @@ from gan1010_jax.population.files import read_file, write_file
 
 _MOST = 2**28  # bytes of all of them
 _LARGEST = 2**26
+_KNOWN = {"gan1010_jax", "jax", "optax"}  # packages
 
 
 class Source(NamedTuple):
     """What an executable is made of.
 
     Attributes:
-      jitted: the function, as `jax.jit` returns it.
+      jit: the function of its name that returns it, as `jax.jit` does.
       arguments: the shapes and dtypes of its arguments, and `results`, a tree like its results.
       facts: what tells it from other programs of the same setup, by names, as JSON.
+      builder: the function whose work it is, beside the setup's.
     """
 
-    jitted: Any
+    jit: Callable[[str], Any]
     arguments: tuple[Any, ...]
     results: Any
     facts: dict[str, Any]
+    builder: Callable[..., Any]
 
 
 def load_or_compile(
@@ -57,11 +61,14 @@ def load_or_compile(
     and compiled meanwhile.
     """
     identities = [_identify(source, setup, devices) for source in sources]
+    # Under a name that is used once, JAX's cache has none that it could return in place of a
+    # compiled one: what was loaded from there lacks functions once it is serialised again.
+    names = ["block" if x is None else f"block_{secrets.token_hex(8)}" for x in identities]
     with ThreadPoolExecutor(len(sources)) as pool:
         found = list(pool.map(partial(_load, devices=devices), sources, identities))
         compiling = {
-            place: pool.submit(source.jitted.lower(*source.arguments).compile)
-            for place, source in enumerate(sources)
+            place: pool.submit(source.jit(name).lower(*source.arguments).compile)
+            for place, (source, name) in enumerate(zip(sources, names))
             if found[place] is None
         }
         for place, future in compiling.items():
@@ -75,7 +82,7 @@ def _identify(source: Source, setup: Setup, devices: Sequence[jax.Device]) -> st
 
     JAX's settings count with all the rest; of the hyperparameters, which there are.
     """
-    if _folder() is None or jax.process_count() > 1 or not _is_built_in(setup):
+    if _folder() is None or jax.process_count() > 1 or not _is_ours(source, setup):
         return None
     decisive = {
         **source.facts,
@@ -157,16 +164,27 @@ def _delete_oldest(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_built_in(setup: Setup) -> bool:
-    """Whether a setup is made of the package's own parts and optax's, by their names."""
+def _is_ours(source: Source, setup: Setup) -> bool:
+    """Whether all functions of a program are of packages whose versions are known."""
     name, arguments = setup.game.recipe or ("", ())
-    if name not in GAMES:
+    method = setup.method
+    functions = [
+        source.builder,
+        GAMES.get(name),
+        *method.optimizers,
+        *(part for one in (method.objective, method.penalty) for part in vars(one).values()),
+    ]
+    modules = (getattr(part, "__module__", "") for part in functions if callable(part))
+    if name not in GAMES or not {one.split(".")[0] for one in modules} <= _KNOWN:
         return False
     try:
-        game, method = GAMES[name](*arguments), Method.from_options(**setup.method.options)
-    except (InvalidArgument, TypeError):  # of another's recipe, or with another's parts
+        same = (
+            setup.game == GAMES[name](*arguments),
+            method == Method.from_options(**method.options),
+        )
+    except (InvalidArgument, TypeError):  # of a recipe or a method of one's own
         return False
-    return game == setup.game and method == setup.method
+    return all(same)
 
 
 @functools.cache
