@@ -13,11 +13,11 @@ import json
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,7 @@ from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Method
 from gan1010_jax.population.files import read_file, write_file
 
+KEEPING = "keeping an executable"  # the name of the threads that write them
 _MOST = 2**28  # bytes of all of them
 _LARGEST = 2**26
 _KNOWN = {"gan1010_jax", "jax", "optax"}  # packages
@@ -73,7 +74,8 @@ def load_or_compile(
         }
         for place, future in compiling.items():
             found[place] = future.result()
-            Thread(target=_keep, args=(identities[place], found[place])).start()
+            arguments = identities[place], found[place]
+            threading.Thread(target=_keep, name=KEEPING, args=arguments).start()
     return found
 
 
@@ -90,7 +92,9 @@ def _identify(source: Source, setup: Setup, devices: Sequence[jax.Device]) -> st
         "method": setup.method.options,
         "hyperparams": [name for name, x in vars(setup.hyperparams).items() if x is not None],
         "devices": [f"{device.platform} {device.id}" for device in devices],
-        "settings": {name: repr(value) for name, value in jax.config.values.items()},
+        "settings": {
+            name: repr(value) for name, value in jax.config.values.items() if "cache" not in name
+        },
         **_describe_process(),
     }
     return json.dumps(decisive, sort_keys=True)
