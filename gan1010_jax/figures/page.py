@@ -22,6 +22,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gan1010_jax.environment import jit
 from gan1010_jax.figures import style
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup, d_step_batch
@@ -51,9 +52,10 @@ _Key = tuple[str, str, str]  # of a line of a chart: its label, colour and style
 
 def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
     """A run of a game of `pattern_game`, from `train_traced`, as a page in HTML."""
+    trace = jax.device_get(trace)
     game, method, history = setup.game, setup.method, trace.history
     outcomes = _name_outcomes(history)
-    arrays = _view_arrays(trace, setup)
+    arrays = jax.device_get(_view_arrays(trace, setup, _gives_belief(method.objective)))
     codes = {  # in base64, so that no digit is lost
         name: (rows.shape[1], base64.b64encode(rows.astype("<f4").tobytes()).decode())
         for name, rows in arrays.items()
@@ -183,7 +185,8 @@ def _describe(player: str, samples: str, method: Method) -> dict[str, str]:
     return {"title": title, "caption": caption, "sees": samples, "moves": player}
 
 
-def _view_arrays(trace: Trace, setup: Setup) -> dict[str, np.ndarray]:
+@jit(static_argnames="is_belief")
+def _view_arrays(trace: Trace, setup: Setup, is_belief: bool) -> dict[str, jax.Array]:
     """The numbers that the page draws of each record, float32 [records, ...] by name.
 
     Each update is a view, and so is the state that they have led to. View k has the arrays `k.d`
@@ -191,7 +194,7 @@ def _view_arrays(trace: Trace, setup: Setup) -> dict[str, np.ndarray]:
     `k.output` and `k.real`.
     """
     game, method = setup.game, setup.method
-    verdict = nn.sigmoid if _gives_belief(method.objective) else jnp.asarray
+    verdict = nn.sigmoid if is_belief else jnp.asarray
 
     def view(states, sees, d_step):
         def view_record(state, batch):
@@ -223,7 +226,7 @@ def _view_arrays(trace: Trace, setup: Setup) -> dict[str, np.ndarray]:
         "verdict": jnp.stack([on_real[:, -1], on_fake[:, -1]], axis=1),
         "losses": jnp.stack(trace.history.losses, axis=1),
     }
-    return {name: np.asarray(rows, np.float32) for name, rows in arrays.items()}
+    return {name: rows.astype(jnp.float32) for name, rows in arrays.items()}
 
 
 def _activations(

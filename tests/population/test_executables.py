@@ -64,7 +64,7 @@ def test_another_setting_is_another_program(place):
     others = [
         lambda: run(steps=30),
         lambda: run(gan.Setup(gan.dirac_game(start=(0.5, 0.5)))),
-        lambda: run(gan.Setup(gan.dirac_game(), gan.Method("wgan"))),
+        lambda: run(gan.Setup(gan.dirac_game(), gan.Method("wasserstein"))),
         lambda: run(gan.Setup(gan.dirac_game(), hyperparams=gan.Hyperparams(clip=0.1))),
     ]
     for other in others:
