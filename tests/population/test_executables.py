@@ -103,9 +103,11 @@ POISONS = {
 
 
 def some_slow(cases, quick):
-    """The parameters of a test, of which all but the first are slow."""
-    for number, (name, case) in enumerate(cases.items()):
-        yield pytest.param(case, marks=[] if number < quick else pytest.mark.slow, id=name)
+    """The parameters of a test, all slow but the first ones."""
+    return [
+        pytest.param(case, marks=[] if number < quick else pytest.mark.slow, id=name)
+        for number, (name, case) in enumerate(cases.items())
+    ]
 
 
 @pytest.mark.parametrize("poison", some_slow(POISONS, quick=3))
