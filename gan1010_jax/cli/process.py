@@ -1,5 +1,6 @@
 """The first lines of a program: its signals, streams and errors, before what is slow to import."""
 
+import atexit
 import gc
 import io
 import os
@@ -21,6 +22,8 @@ def start() -> None:
     _open_streams()
     sys.excepthook = _report_unexpected
     handle_signals(end_at_once)
+    # Last of all, before Python restores the defaults, by which a signal kills what is done.
+    atexit.register(handle_signals, signal.SIG_IGN)
 
 
 def handle_signals(handler: Callable[[int, object], object]) -> None:

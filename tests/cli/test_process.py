@@ -110,6 +110,26 @@ def test_a_signal_is_not_lost_where_its_exception_is(number, lost):
     assert process.stdout == "went on\n" and "Traceback" not in process.stderr
 
 
+AT_THE_END = """
+    global last
+    class Last:
+        def __del__(self, send=signal.raise_signal):
+            send(NUMBER)
+    last = Last()
+    print("went on")
+
+run(main, Options())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_itself_ends_changes_nothing(number):
+    script = (BEGINNING + AT_THE_END).replace("NUMBER", str(int(number)))
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "went on\n", "")
+
+
 @pytest.mark.slow
 def test_an_unexpected_error_is_one_sentence_that_says_how_to_see_more():
     script = BEGINNING + "    raise RuntimeError('one\\ntwo')\nrun(main, Options())"
