@@ -12,14 +12,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from study import Study, make_table
+
+import gan1010_jax as gan
+from gan1010_jax.cli import prepare_jax, read, run
+
+
+@dataclass(frozen=True)
+class Agreement(Study):
+    """Compare this GAN with the reference program in PyTorch, whose results are kept.
+
+    Step by step: from PyTorch's initial parameters and on its samples, the largest difference over
+    eight runs of 10,000 steps, of `train_on` and of every engine, in both precisions. In
+    distribution: the p-values of ten tests of 4,096 seeds against 400 independent runs. Writes
+    agreement.json and figures/agreement.png. Exit code 1 if a difference is larger than the tests
+    allow. PyTorch need not be installed.
+    """
+
+
+if __name__ == "__main__":
+    options = read(Agreement)  # before JAX is imported
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
-from study import Study, make_table
 
-import gan1010_jax as gan
-from gan1010_jax.cli import prepare_jax, run
 from gan1010_jax.engines import ENGINES, compiler_options, init_block, observe
 from gan1010_jax.environment import enable_x64, versions
 from gan1010_jax.figures import plot_agreement
@@ -39,18 +57,6 @@ MEASURED = (*(f"output_{unit}" for unit in range(4)), "d_loss_real", "d_loss_fak
 COUNTED = ("matched", "in_support")
 # A false alarm once in a thousand populations at most, by Bonferroni. (This one is fixed.)
 SIGNIFICANCE = 1e-3 / (len(MEASURED) + 1 + len(COUNTED))
-
-
-@dataclass(frozen=True)
-class Agreement(Study):
-    """Compare this GAN with the reference program in PyTorch, whose results are kept.
-
-    Step by step: from PyTorch's initial parameters and on its samples, the largest difference over
-    eight runs of 10,000 steps, of `train_on` and of every engine, in both precisions. In
-    distribution: the p-values of ten tests of 4,096 seeds against 400 independent runs. Writes
-    agreement.json and figures/agreement.png. Exit code 1 if a difference is larger than the tests
-    allow. PyTorch need not be installed.
-    """
 
 
 def main(options: Agreement) -> None:
@@ -249,4 +255,4 @@ def compare_populations(
 
 
 if __name__ == "__main__":
-    run(Agreement, main)
+    run(main, options)

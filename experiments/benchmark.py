@@ -25,27 +25,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import jax
-import numpy as np
-from matplotlib.figure import Figure
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.checks import check_whole
-from gan1010_jax.cli import number, run
-from gan1010_jax.engines import ENGINES
-from gan1010_jax.environment import count_cores, describe_device, has_avx512, versions
-from gan1010_jax.figures import BLUE, GREEN, GREY, ORANGE, styled, write_figures
-from gan1010_jax.gan import seed_key
-from gan1010_jax.population import claim, write_json
-
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
-RECORD_EVERY, FULL_RUN = 10, 10_000  # steps
-# A call of a JAX program lasts about this long for each seed, or it takes a full run: then the
-# costs of a run that do not grow with its steps, 8 µs a seed on 2 cores with AVX-512, weigh little.
-SECONDS_PER_SEED = 1e-4
-RATE = "seed_steps_per_second"
-QUICK = {"seeds": (1_024, 16_384), "repeats": 3, "seconds": 0.3}
+from gan1010_jax.cli import number, read, run
 
 
 @dataclass(frozen=True)
@@ -70,6 +53,29 @@ class Benchmark(Study):
     programs: tuple[str, ...] = ()
     """The programs to measure; by default all: pytorch, torch_compile, vmap_scan and each
     engine_NAME."""
+
+
+if __name__ == "__main__":
+    options = read(Benchmark)  # before JAX is imported
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from gan1010_jax.checks import check_whole
+from gan1010_jax.engines import ENGINES
+from gan1010_jax.environment import count_cores, describe_device, has_avx512, versions
+from gan1010_jax.figures import BLUE, GREEN, GREY, ORANGE, styled, write_figures
+from gan1010_jax.gan import seed_key
+from gan1010_jax.population import claim, write_json
+
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+RECORD_EVERY, FULL_RUN = 10, 10_000  # steps
+# A call of a JAX program lasts about this long for each seed, or it takes a full run: then the
+# costs of a run that do not grow with its steps, 8 µs a seed on 2 cores with AVX-512, weigh little.
+SECONDS_PER_SEED = 1e-4
+RATE = "seed_steps_per_second"
+QUICK = {"seeds": (1_024, 16_384), "repeats": 3, "seconds": 0.3}
 
 
 def main(options: Benchmark) -> None:
@@ -399,4 +405,4 @@ def plot_benchmark(rows: Sequence[dict]) -> Figure:
 
 
 if __name__ == "__main__":
-    run(Benchmark, main)
+    run(main, options)

@@ -9,18 +9,10 @@ import itertools
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import check_number, number, prepare_jax, progress_bar, run
-from gan1010_jax.convergence import as_json, proportion
-from gan1010_jax.figures import plot_methods
-from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
-from gan1010_jax.population import claim, seed_range, write_file
-
-EARLY, LATE = 10_000, 50_000
-COLUMNS = ("matched", "in_support", "settled", "forgot")
+from gan1010_jax.cli import check_number, number, prepare_jax, progress_bar, read, run
 
 
 @dataclass(frozen=True)
@@ -42,6 +34,20 @@ class CompareMethods(Study):
     """Both learning rates of Adam."""
     penalty_weight: Annotated[float, number("penalty_weight", float)] = 1.0
     """The weight of R1."""
+
+
+if __name__ == "__main__":
+    options = read(CompareMethods)  # before JAX is imported
+
+import numpy as np
+
+from gan1010_jax.convergence import as_json, proportion
+from gan1010_jax.figures import plot_methods
+from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
+from gan1010_jax.population import claim, seed_range, write_file
+
+EARLY, LATE = 10_000, 50_000
+COLUMNS = ("matched", "in_support", "settled", "forgot")
 
 
 def main(options: CompareMethods) -> None:
@@ -121,4 +127,4 @@ def tabulate(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(CompareMethods, main)
+    run(main, options)

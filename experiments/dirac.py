@@ -10,15 +10,40 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, NamedTuple
 
+from study import Study, make_table
+
+import gan1010_jax as gan
+from gan1010_jax.cli import number, prepare_jax, read, run
+
+
+@dataclass(frozen=True)
+class Dirac(Study):
+    """Compare training methods on the Dirac-GAN, D(x) = ψx against G = θ with real samples at 0.
+
+    Reproduces the comparison of Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do
+    actually Converge?" (ICML 2018), for simultaneous and alternating gradient descent. Steps are
+    taken in expectation, with instance noise integrated and not drawn. Writes dirac.json, which
+    also has the distances at the end, and figures/dirac.png. Exit code 1 if a verdict
+    differs from the paper's.
+    """
+
+    lr: Annotated[float, number("lr", float)] = 0.1
+    """The learning rate of both players."""
+    steps: Annotated[int, number("steps", int)] = 2000
+    """How many steps to take."""
+    starts: Annotated[int, number("starts", int)] = 256
+    """How many starts to draw, with θ and ψ uniform in [-1, 1], beside the fixed one at (1, 1)."""
+
+
+if __name__ == "__main__":
+    options = read(Dirac)  # before JAX is imported
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from study import Study, make_table
 
-import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
-from gan1010_jax.cli import number, prepare_jax, run
 from gan1010_jax.figures import plot_dirac
 from gan1010_jax.gan import fresh_state, seed_key, summarize
 from gan1010_jax.population import claim
@@ -68,25 +93,6 @@ CASES = (
     Case("R1, nonsaturating", "nonsaturating", True, "r1", hyperparams={"penalty_weight": 0.3}),
     Case("consensus", "minimax", True, "consensus", hyperparams={"penalty_weight": 1.0}),
 )
-
-
-@dataclass(frozen=True)
-class Dirac(Study):
-    """Compare training methods on the Dirac-GAN, D(x) = ψx against G = θ with real samples at 0.
-
-    Reproduces the comparison of Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do
-    actually Converge?" (ICML 2018), for simultaneous and alternating gradient descent. Steps are
-    taken in expectation, with instance noise integrated and not drawn. Writes dirac.json, which
-    also has the distances at the end, and figures/dirac.png. Exit code 1 if a verdict
-    differs from the paper's.
-    """
-
-    lr: Annotated[float, number("lr", float)] = 0.1
-    """The learning rate of both players."""
-    steps: Annotated[int, number("steps", int)] = 2000
-    """How many steps to take."""
-    starts: Annotated[int, number("starts", int)] = 256
-    """How many starts to draw, with θ and ψ uniform in [-1, 1], beside the fixed one at (1, 1)."""
 
 
 def main(options: Dirac) -> None:
@@ -188,4 +194,4 @@ def tabulate(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    run(Dirac, main)
+    run(main, options)

@@ -19,16 +19,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
+from study import make_table
+
+import gan1010_jax as gan
+from gan1010_jax.cli import read, run
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Insert the kept results' numbers into README.md and experiments/README.md.
+
+    With names, those runs come first: each command as the pages have it, in an empty directory,
+    and the figures and numbers that the pages show are kept in figures/ and results/. This
+    needs the extra `test`, PyTorch (benchmark), a browser (watch), and a machine that does nothing
+    else.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Which runs, or "all"."""
+
+
+if __name__ == "__main__":
+    options = read(Publish)  # before JAX is imported
+
 import agreement
 import benchmark
 import dirac
 import numpy as np
 import spectrum
-import tyro
-from study import make_table
 
-import gan1010_jax as gan
-from gan1010_jax.cli import run
 from gan1010_jax.convergence import OUTCOMES, proportion
 from gan1010_jax.environment import versions
 from gan1010_jax.population import write_file, write_json
@@ -88,20 +108,6 @@ KEPT = {
     "benchmark": "results/benchmark.json=report.json figures/benchmark.png",
     "notebook": "",  # which runs in place
 }
-
-
-@dataclass(frozen=True)
-class Publish:
-    """Insert the kept results' numbers into README.md and experiments/README.md.
-
-    With names, those runs come first: each command as the pages have it, in an empty directory,
-    and the figures and numbers that the pages show are kept in figures/ and results/. This
-    needs the extra `test`, PyTorch (benchmark), a browser (watch), and a machine that does nothing
-    else.
-    """
-
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Which runs, or "all"."""
 
 
 def main(options: Publish) -> None:
@@ -263,4 +269,4 @@ VALUES = {
 
 
 if __name__ == "__main__":
-    run(Publish, main)
+    run(main, options)

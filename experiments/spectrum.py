@@ -11,26 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-import chex
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.checks import MAX_STEPS, check_whole
-from gan1010_jax.cli import number, prepare_jax, run
-from gan1010_jax.environment import enable_x64
-from gan1010_jax.figures import plot_spectrum
-from gan1010_jax.gan import seed_key
-from gan1010_jax.population import claim
-from gan1010_jax.training import carry_from, first_steps, init_carry, train_record
-
-SETUP = gan.Setup()
-# Real samples are near each other, so that three nodes a coordinate give spectra to 1e-12.
-ORDER = 3
-BATCH_KEY = 1010  # of the runs that begin at an equilibrium
+from gan1010_jax.cli import number, prepare_jax, read, run
 
 
 @dataclass(frozen=True)
@@ -54,6 +38,28 @@ class Spectrum(Study):
     """After how many steps to look, in increasing order; multiples of 10,000."""
     begin_at: Annotated[int, number("begin_at", int)] = 20_000
     """The stop whose equilibria are trained on from, for as long as the last stop."""
+
+
+if __name__ == "__main__":
+    options = read(Spectrum)  # before JAX is imported
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan1010_jax.checks import MAX_STEPS, check_whole
+from gan1010_jax.environment import enable_x64
+from gan1010_jax.figures import plot_spectrum
+from gan1010_jax.gan import seed_key
+from gan1010_jax.population import claim
+from gan1010_jax.training import carry_from, first_steps, init_carry, train_record
+
+SETUP = gan.Setup()
+# Real samples are near each other, so that three nodes a coordinate give spectra to 1e-12.
+ORDER = 3
+BATCH_KEY = 1010  # of the runs that begin at an equilibrium
 
 
 def main(options: Spectrum) -> None:
@@ -237,4 +243,4 @@ def tabulate(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(Spectrum, main)
+    run(main, options)

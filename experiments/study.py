@@ -5,13 +5,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Annotated, Any
 
 from gan1010_jax.cli import path
-from gan1010_jax.figures import write_figures
-from gan1010_jax.population import write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def _new_directory() -> Path:
@@ -25,8 +24,11 @@ class Study:
     out: Annotated[Path, path("out")] = field(default_factory=_new_directory)
     """Where to write: a new or empty directory."""
 
-    def write(self, name: str, report: Any, figure: Figure) -> None:
+    def write(self, name: str, report: Any, figure: "Figure") -> None:
         """Write NAME.json and figures/NAME.png."""
+        from gan1010_jax.figures import write_figures
+        from gan1010_jax.population import write_json
+
         write_json(self.out / f"{name}.json", report)
         write_figures(self.out, {name: figure})
 

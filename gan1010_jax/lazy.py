@@ -1,8 +1,9 @@
-"""Packages that import what they offer when it is first used (PEP 562), so that they are light."""
+"""Packages and modules that are imported when they are first used, so that `gan` is light."""
 
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 
 
 def load_when_used(package: str) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
@@ -25,3 +26,10 @@ def load_when_used(package: str) -> tuple[Callable[[str], object], Callable[[], 
         return sorted(load())
 
     return __getattr__, __dir__
+
+
+def import_when_used(name: str) -> ModuleType:
+    """The module of a name, which is imported when one of its attributes is first used."""
+    module = ModuleType(name)
+    vars(module)["__getattr__"] = lambda attribute: getattr(import_module(name), attribute)
+    return module

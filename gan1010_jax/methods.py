@@ -12,49 +12,25 @@ import optax
 from jax.nn import relu, sigmoid, softplus
 
 from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.names import (
+    HYPERPARAMS,
+    OBJECTIVE_NAMES,
+    OPTIMIZER_NAMES,
+    PENALTY_HYPERPARAMS,
+    PENALTY_NAMES,
+    PLAYERS,
+    SAMPLES,
+    UPDATE_ORDERS,
+    by_name,
+)
 
 _Loss = Callable[[jax.Array], jax.Array]
 # Maps a learning rate to a transformation, as `optax.sgd` and `optax.adam` do.
 _Optimizer = Callable[[Any], optax.GradientTransformation]
 
-SAMPLES = ("real", "fake", "both")
-PLAYERS = ("discriminator", "generator")
-UPDATE_ORDERS = ("reference", "alternating", "simultaneous")
-# The names of optimisers on command lines; a `Method` takes any optax optimiser.
-OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam, "rmsprop": optax.rmsprop}
+# The optimisers that command lines know; a `Method` takes any of optax.
+OPTIMIZERS = {name: getattr(optax, name) for name in OPTIMIZER_NAMES}
 MAX_D_STEPS = 100  # each is compiled
-
-
-def _number(
-    default: float | None,
-    label: str,
-    meaning: str,
-    *,
-    above_zero: bool = False,
-    if_none: str = "",
-    of_penalty: bool = False,
-) -> Any:
-    """A field of `Hyperparams`, whose metadata options, figures, tables and checks read.
-
-    Args:
-      default: its default value.
-      label: its name on an axis.
-      meaning: what it is, for help and tables.
-      above_zero: whether 0 is excluded.
-      if_none: what None stands for.
-      of_penalty: whether it belongs to a penalty.
-    """
-    limit = "above zero" if above_zero else "zero or more"
-    metadata = {
-        "label": label,
-        "meaning": meaning,
-        "unit": "",
-        "above_zero": above_zero,
-        "allowed": f"a finite number, {limit}{', or None' if default is None else ''}",
-        "help": f"{meaning}, {limit}" + (f"; {if_none} by default" if if_none else ""),
-        "of_penalty": of_penalty,
-    }
-    return field(default=default, metadata=metadata)
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -79,31 +55,12 @@ class Hyperparams:
       InvalidArgument: (a `ValueError`) for a number outside these limits; a tracer is not checked.
     """
 
-    d_lr: chex.Numeric = _number(0.01, "D's learning rate", "the discriminator's learning rate")
-    g_lr: chex.Numeric = _number(0.01, "G's learning rate", "the generator's learning rate")
-    penalty_weight: chex.Numeric | None = _number(
-        None, "penalty weight", "the factor of the penalty", if_none="1", of_penalty=True
-    )
-    target_norm: chex.Numeric | None = _number(
-        None,
-        "target norm",
-        "the norm of D's gradient that the penalty wgan_gp aims at",
-        if_none="1",
-        of_penalty=True,
-    )
-    noise_std: chex.Numeric | None = _number(
-        None,
-        "standard deviation of the noise",
-        "the standard deviation of the noise on every sample that D sees",
-        if_none="no noise",
-    )
-    clip: chex.Numeric | None = _number(
-        None,
-        "bound of D's parameters",
-        "the bound that D's parameters are clipped to",
-        above_zero=True,
-        if_none="no clipping",
-    )
+    d_lr: chex.Numeric = HYPERPARAMS["d_lr"]["default"]
+    g_lr: chex.Numeric = HYPERPARAMS["g_lr"]["default"]
+    penalty_weight: chex.Numeric | None = HYPERPARAMS["penalty_weight"]["default"]
+    target_norm: chex.Numeric | None = HYPERPARAMS["target_norm"]["default"]
+    noise_std: chex.Numeric | None = HYPERPARAMS["noise_std"]["default"]
+    clip: chex.Numeric | None = HYPERPARAMS["clip"]["default"]
 
     def __post_init__(self):
         """Reject numbers outside their limits."""
@@ -126,11 +83,6 @@ class Hyperparams:
         hyperparams = object.__new__(cls)
         hyperparams.__dict__.update(zip(HYPERPARAMS, values))
         return hyperparams
-
-
-# What is known of each hyperparameter: its label, meaning, unit, limits and help.
-HYPERPARAMS: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(Hyperparams)}
-PENALTY_HYPERPARAMS = tuple(name for name, about in HYPERPARAMS.items() if about["of_penalty"])
 
 
 def as_numbers(value: Any) -> np.ndarray:
@@ -194,9 +146,9 @@ def _check_functions(part: Any, names: tuple[str, ...], allowed: str = "a functi
 
 # In each formula, u is D's logit and σ(u) the probability of "real". By `softplus`, -log σ(u) is
 # finite also where σ(u) rounds to 0.
-OBJECTIVES = {
-    objective.name: objective
-    for objective in [
+OBJECTIVES = by_name(
+    OBJECTIVE_NAMES,
+    [
         # The reference, (D - target)² for the probability D: 1/4 for both players if D is 1/2.
         Objective(
             "mse",
@@ -222,8 +174,8 @@ OBJECTIVES = {
         Objective("wasserstein", lambda u: -u, lambda u: u, g=lambda u: -u),
         # Lim and Ye, *Geometric GAN* (arXiv 1705.02894).
         Objective("hinge", lambda u: relu(1 - u), lambda u: relu(1 + u), g=lambda u: -u),
-    ]
-}
+    ],
+)
 
 
 class PenaltyContext(NamedTuple):
@@ -341,9 +293,9 @@ def _consensus(ctx: PenaltyContext) -> jax.Array:
     return optax.tree.norm(ctx.gradients(), squared=True) / 2
 
 
-PENALTIES = {
-    penalty.name: penalty
-    for penalty in [
+PENALTIES = by_name(
+    PENALTY_NAMES,
+    [
         Penalty("none", hyperparams=()),
         Penalty("r1", _r1, samples="real", hyperparams=("penalty_weight",)),
         Penalty("r2", _r2, samples="fake", hyperparams=("penalty_weight",)),
@@ -357,8 +309,8 @@ PENALTIES = {
             objectives=("wasserstein", "minimax", "nonsaturating", "hinge"),
         ),
         Penalty("consensus", _consensus, _consensus, hyperparams=("penalty_weight",)),
-    ]
-}
+    ],
+)
 
 
 def penalties_with(hyperparam: str) -> list[str]:
@@ -450,7 +402,7 @@ class Method:
         The player is one of `PLAYERS`, the samples are one of `SAMPLES`, and `d_step`, from 0, says
         which of the step's `d_steps` samples the update uses.
         """
-        samples = ("real", "fake") if self.update_order == "reference" else ("both",)
+        samples = UPDATE_ORDERS[self.update_order]
         d = tuple(("discriminator", s, d_step) for d_step in range(self.d_steps) for s in samples)
         g = (("generator", "fake", self.d_steps - 1),)
         return d + g if self.first == "discriminator" else g + d

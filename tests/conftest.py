@@ -1,5 +1,6 @@
 """What the tests share: a compilation cache for the run, and populations trained once."""
 
+import gc
 import os
 import signal
 import sys
@@ -29,14 +30,15 @@ def compilation_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def own_signals():
-    """Take back what a program that runs in this process makes of its signals and errors."""
+def own_process():
+    """Take back what a program that runs in this process makes of it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    hooks = sys.excepthook, sys.unraisablehook
+    hooks, threshold = (sys.excepthook, sys.unraisablehook), gc.get_threshold()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
     sys.excepthook, sys.unraisablehook = hooks
+    gc.set_threshold(*threshold)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+PROGRAMS = sorted({path.stem for path in EXPERIMENTS.glob("*.py")} - {"minimal", "study"})
 
 
 def run_program(name, options, monkeypatch):

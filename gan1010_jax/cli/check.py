@@ -2,33 +2,18 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tyro.conf import Positional
 
 import gan1010_jax as gan
-from gan1010_jax.cli.options import path
+from gan1010_jax.cli.commands import Check
 from gan1010_jax.cli.sweep import CELLS, OTHER_FOLDERS, find_misplaced_in, join_cells
 from gan1010_jax.population import audit_population, is_begun, read_file
 
 _MAX_CELLS = 2**28  # bytes
-
-
-@dataclass(frozen=True)
-class Check:
-    """Check every file of a result directory, of train's or of a sweep's.
-
-    Reads everything, writes and trains nothing. Prints how many rows, files and bytes are sound,
-    and on standard error what is wrong. The exit code is 0 if nothing is, and 1 otherwise.
-    """
-
-    directory: Annotated[Positional[Path], path("directory")]
-    """The directory."""
 
 
 def check(options: Check) -> None:

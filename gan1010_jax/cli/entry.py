@@ -9,19 +9,18 @@ def main(program: str | None = None) -> None:
     It does not return.
     """
     start()
-    from gan1010_jax.cli.check import Check, check
-    from gan1010_jax.cli.program import run
-    from gan1010_jax.cli.sweep import Sweep, sweep
-    from gan1010_jax.cli.train import Train, train
-    from gan1010_jax.cli.watch import Watch, watch
+    from gan1010_jax.cli.commands import Check, Sweep, Train, Watch
+    from gan1010_jax.cli.program import read, run
 
-    programs = {
-        "train": (Train, train),
-        "watch": (Watch, watch),
-        "sweep": (Sweep, sweep),
-        "check": (Check, check),
-    }
-    if program is not None:
-        run(*programs[program])
-    mains = dict(programs.values())
-    run(Train | Watch | Sweep | Check, lambda options: mains[type(options)](options))
+    kinds = {"train": Train, "watch": Watch, "sweep": Sweep, "check": Check}
+    options = read(Train | Watch | Sweep | Check if program is None else kinds[program])
+    match options:  # JAX is imported now
+        case Train():
+            from gan1010_jax.cli.train import train as program
+        case Watch():
+            from gan1010_jax.cli.watch import watch as program
+        case Sweep():
+            from gan1010_jax.cli.sweep import sweep as program
+        case Check():
+            from gan1010_jax.cli.check import check as program
+    run(program, options)

@@ -1,31 +1,31 @@
 """Options that programs share, how they are read, and checks of them.
 
-Those of hyperparameters follow from their metadata, and the choices in help from the registries.
+They are read before JAX is imported, so that help and mistakes are answered at once.
 """
 
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from gan1010_jax.cli.program import report
-from gan1010_jax.engines import ENGINES
 from gan1010_jax.errors import InvalidArgument
-from gan1010_jax.methods import (
+from gan1010_jax.names import (
+    ENGINE_NAMES,
     HYPERPARAMS,
-    OBJECTIVES,
-    OPTIMIZERS,
-    PENALTIES,
+    OBJECTIVE_NAMES,
+    OPTIMIZER_NAMES,
+    PENALTY_NAMES,
     PLAYERS,
     UPDATE_ORDERS,
-    Hyperparams,
-    Method,
-    is_allowed,
 )
+
+if TYPE_CHECKING:
+    from gan1010_jax.methods import Hyperparams, Method
 
 
 def number(name: str, kind: type[int] | type[float]) -> PrimitiveConstructorSpec:
@@ -77,16 +77,14 @@ def _choices(meaning: str, names: Iterable[str]) -> Any:
 
 def _name_updates(order: str) -> str:
     """An update order with the updates of its step."""
-    updates = Method(update_order=order).updates
-    names = ("G" if player == "generator" else f"D on {samples}" for player, samples, _ in updates)
-    return f"{order} ({', '.join(names)})"
+    return f"{order} ({', '.join(f'D on {samples}' for samples in UPDATE_ORDERS[order])}, G)"
 
 
 def _with_hyperparams(options: type) -> Any:
     """A dataclass with an option for every hyperparameter beside its own."""
     added = []
     for name, about in HYPERPARAMS.items():
-        default, text = getattr(Hyperparams(), name), f"{about['help']}."
+        default, text = about["default"], f"{about['help']}."
         kind = float if default is not None else float | None
         text = arg(help=text[0].upper() + text[1:])
         added.append((name, Annotated[kind, number(name, float), text], default))
@@ -99,24 +97,30 @@ def _with_hyperparams(options: type) -> Any:
 class MethodOptions:
     """How to train: the options of a `Method` and its `Hyperparams`."""
 
-    objective: Annotated[str, _choices("The losses of both players", OBJECTIVES)] = "mse"
+    objective: Annotated[str, _choices("The losses of both players", OBJECTIVE_NAMES)] = "mse"
     update_order: Annotated[
         str, _choices("The updates of a step", map(_name_updates, UPDATE_ORDERS))
     ] = "reference"
-    penalty: Annotated[str, _choices("The term that is added to the losses", PENALTIES)] = "none"
+    penalty: Annotated[str, _choices("The term that is added to the losses", PENALTY_NAMES)] = (
+        "none"
+    )
     d_steps: Annotated[int, number("d_steps", int)] = 1
     """How many times the discriminator is updated in a step."""
     first: Annotated[str, _choices("The player that is updated first", PLAYERS)] = "discriminator"
     optimizer: Annotated[
-        str, _choices("The optimiser, or D's and G's as in adam,sgd", OPTIMIZERS)
+        str, _choices("The optimiser, or D's and G's as in adam,sgd", OPTIMIZER_NAMES)
     ] = "sgd"
 
-    def method(self) -> Method:
+    def method(self) -> "Method":
         """The method."""
+        from gan1010_jax.methods import Method
+
         return Method.from_options(**{name: getattr(self, name) for name in Method().options})
 
-    def hyperparams(self) -> Hyperparams:
+    def hyperparams(self) -> "Hyperparams":
         """The hyperparameters."""
+        from gan1010_jax.methods import Hyperparams
+
         return Hyperparams(**{name: getattr(self, name) for name in HYPERPARAMS})
 
 
@@ -134,7 +138,9 @@ class SeedOptions:
     """How many steps from one record of output and losses to the next."""
     engine: Annotated[
         str,
-        _choices("How the seeds are run", [*ENGINES, "auto, the fastest that this machine has"]),
+        _choices(
+            "How the seeds are run", [*ENGINE_NAMES, "auto, the fastest that this machine has"]
+        ),
     ] = "auto"
     workers: Annotated[int | None, number("workers", int)] = None
     """How many blocks of seeds run at a time; else one on each core, or two on an accelerator."""
@@ -157,5 +163,7 @@ def check_given_with(options: object, needed: Mapping[str, str]) -> None:
 
 def check_number(name: str, value: float, kind: str) -> None:
     """Reject an option's number outside the limits of the hyperparameter `kind`."""
+    from gan1010_jax.methods import is_allowed
+
     if not is_allowed(kind, value):
         raise InvalidArgument(name, value, HYPERPARAMS[kind]["allowed"])

@@ -1,4 +1,7 @@
-"""How a program runs: its errors, signals, compilation cache and progress."""
+"""How a program runs: its options, errors, signals, compilation cache and progress.
+
+Its options are read before JAX is imported, and what needs JAX here imports it when called.
+"""
 
 import itertools
 import os
@@ -13,25 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import jax
-import numpy as np
-import platformdirs
 import tyro
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as ProgressBar
 
 from gan1010_jax.cli.process import SIGNALS, end_at_once, handle_signals, start
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
-from gan1010_jax.population import MANIFEST, Progress, is_first, leave
+
+if TYPE_CHECKING:
+    from gan1010_jax.population import Progress
+
+_Options = TypeVar("_Options")
 
 _COMMAND = "gan1010"
 
@@ -41,13 +36,30 @@ _NOT_TYPED = re.compile("^an? [A-Z][a-z]+ or (?=one of)|, or None$")
 _received: list[int] = []  # signals
 
 
-def run(options: Any, main: Callable[[Any], object]) -> NoReturn:
-    """Read the command line into a dataclass, or one of several, call `main`, and exit.
+def read(kind: type[_Options]) -> _Options:
+    """Read the command line into a dataclass, or one of several; or exit after help or an error.
+
+    Until JAX is imported and `run` is called, a signal ends the program at once.
+    """
+    start()
+    try:
+        try:
+            return tyro.cli(kind)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        sys.exit(report(error))
+
+
+def run(main: Callable[[_Options], object], options: _Options) -> NoReturn:
+    """Call `main` with the options of a program, and exit.
 
     The exit code is 0; or 2 after a bad value or a bad file, with one sentence that names it and
     says what is wrong; or 1 if the run could not go on; or 130 after an interrupt and 143 after
     SIGTERM. The notes of an error are printed after it.
     """
+    from gan1010_jax.population import leave
+
     start()
     _received.clear()
     sys.unraisablehook = _send_again
@@ -56,7 +68,7 @@ def run(options: Any, main: Callable[[Any], object]) -> NoReturn:
         handle_signals(_interrupt)
         try:
             try:
-                main(tyro.cli(options))
+                main(options)
             finally:
                 sys.stdout.flush()
         except (InvalidArgument, BadFile, OSError, UnfinishedRun) as error:
@@ -96,7 +108,8 @@ def _explain(error: InvalidArgument) -> str:
     allowed = _NOT_TYPED.sub("", error.allowed)
     if allowed.startswith("None,"):
         allowed = f"left out{allowed.removeprefix('None')}"
-    value = error.value.item() if isinstance(error.value, np.generic) else error.value
+    is_number = getattr(error.value, "ndim", None) == 0  # of NumPy
+    value = error.value.item() if is_number else error.value
     typed = InvalidArgument(error.name, value, allowed)
     is_variable = error.name.isupper()
     message = typed.explain(error.name if is_variable else "--" + error.name.replace("_", "-"))
@@ -115,6 +128,8 @@ def split_command() -> tuple[list[str], list[str]]:
 @contextmanager
 def says_how_to_go_on(out: Path) -> Iterator[None]:
     """Add the command that goes on with a directory to an error that ends its run."""
+    from gan1010_jax.population import MANIFEST, is_first
+
     start, arguments = split_command()
     if not any(argument.split("=")[0] in ("--out", "--resume") for argument in arguments):
         arguments = [*arguments, "--out", str(out)]
@@ -164,6 +179,9 @@ def prepare_jax() -> None:
     Raises:
       InvalidArgument: (a `ValueError`) named like the environment variable.
     """
+    import jax
+    import platformdirs
+
     if jax.config.jax_disable_jit:
         raise InvalidArgument("JAX_DISABLE_JIT", "true", "false, since programs are compiled")
     try:
@@ -184,7 +202,7 @@ def prepare_jax() -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar() -> Iterator["Progress"]:
     """Show how many GANs are trained, how fast, and how long it will take, on standard error.
 
     A bar on a terminal; elsewhere a plain line at every tenth.
@@ -193,6 +211,16 @@ def progress_bar() -> Iterator[Progress]:
       A function of the number of GANs done so far and of all, to call before the program is
       compiled, when it is, and from then on.
     """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _print_tenths()
@@ -206,7 +234,7 @@ def progress_bar() -> Iterator[Progress]:
         TextColumn("{task.fields[rate]}", style="progress.data.speed"),
         TimeRemainingColumn(),
     )
-    with ProgressBar(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task, calls = bar.add_task("starting", total=None, rate=""), itertools.count()
 
         def update(done: int, total: int) -> None:
@@ -221,7 +249,7 @@ def progress_bar() -> Iterator[Progress]:
         yield update
 
 
-def _print_tenths() -> Progress:
+def _print_tenths() -> "Progress":
     """A function that prints a line whenever another tenth of the GANs is done."""
     calls, printed, began, before = itertools.count(), -1, 0.0, 0
 

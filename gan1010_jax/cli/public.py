@@ -7,7 +7,7 @@ from gan1010_jax.cli.options import (
     number,
     path,
 )
-from gan1010_jax.cli.program import prepare_jax, progress_bar, run
+from gan1010_jax.cli.program import prepare_jax, progress_bar, read, run
 
 __all__ = [
     "MethodOptions",
@@ -17,5 +17,6 @@ __all__ = [
     "path",
     "prepare_jax",
     "progress_bar",
+    "read",
     "run",
 ]

@@ -2,18 +2,17 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
-from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
 from gan1010_jax.checks import as_hyperparam, check_run
-from gan1010_jax.cli.options import MethodOptions, SeedOptions, path
+from gan1010_jax.cli.commands import Sweep
+from gan1010_jax.cli.options import MethodOptions
 from gan1010_jax.cli.program import prepare_jax, progress_bar, says_how_to_go_on
 from gan1010_jax.figures import plot_phase_diagram, write_figures
 from gan1010_jax.games import find_game
@@ -40,35 +39,6 @@ _AXIS = (
     "NAME=log:LOW:HIGH:COUNT, NAME=linear:LOW:HIGH:COUNT or NAME=VALUE,VALUE,…, where NAME is one "
     f"of {', '.join(HYPERPARAMS)}"
 )
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Train every cell of a grid over one or two hyperparameters, each with many seeds.
-
-    All cells of a method are one population of one compiled program. Writes a directory for each
-    method, such as train does, with a row for each seed and cell; cells.parquet, a row for each
-    method and cell; and figures/phase_diagram.png.
-    """
-
-    x: str
-    """The horizontal axis: d_lr=log:1e-3:1:31 for 31 values from 0.001 to 1 that grow by the same
-    factor, d_lr=linear:0:0.1:11 for the same step, or d_lr=0.01,0.02,0.05 for a list."""
-    y: str | None = None
-    """The vertical axis, likewise; else there is none."""
-    methods: str | None = None
-    """The methods to compare: objectives with commas between, each with a penalty if it needs one,
-    as in mse,nonsaturating,nonsaturating+r1; else --objective with --penalty. A hyperparameter that
-    a penalty does not use is left out for it."""
-    game: str = "1010"
-    """The game to learn: a pattern of 1 to 16 characters, each 0 or 1; or dirac, the Dirac-GAN."""
-    out: Annotated[Path | None, path("out")] = None
-    """Where to write: a directory that is new, empty, or begun by the same command, which goes on
-    with it, --seeds and --methods being the same or more; else runs/sweep-<the time>."""
-    repair: bool = False
-    """Move damaged files to set-aside/, and train their seeds again."""
-    run: OmitArgPrefixes[SeedOptions] = field(default_factory=lambda: SeedOptions(seeds=256))
-    method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
 
 
 def sweep(options: Sweep) -> None:

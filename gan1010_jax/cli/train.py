@@ -1,17 +1,16 @@
 """The program `train`: many GANs, and how often the generator converges."""
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
 from rich.table import Column, Table
-from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
-from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with, number, path
+from gan1010_jax.cli.commands import Train
+from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with
 from gan1010_jax.cli.program import prepare_jax, progress_bar, says_how_to_go_on, split_command
 from gan1010_jax.convergence import OUTCOMES
 from gan1010_jax.figures import (
@@ -38,50 +37,6 @@ _NEEDED = {
     "num_processes": "distributed",
     "process_id": "distributed",
 }
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train many 1010-GANs and say how often the generator converges to 1010.
-
-    Writes a directory: manifest.json (what is run), population/ (Parquet, one row per seed),
-    curves/ and histories/ (how it went over training), report.json (the numbers of the table
-    printed at the end) and figures/*.png. What is finished is on disk at once. The same command
-    with the same --out goes on with a run that was interrupted or killed at any moment, and shows
-    again one that is finished, with --animate if wanted. --resume DIR is short for it.
-
-    Compiled programs are kept in the user's cache directory, so that a second run starts sooner;
-    set JAX_COMPILATION_CACHE_DIR for another place, JAX_ENABLE_COMPILATION_CACHE=false for none.
-    """
-
-    pattern: str = "1010"
-    """The pattern to learn: 1 to 16 characters, each 0 or 1."""
-    out: Annotated[Path | None, path("out")] = None
-    """Where to write: a directory that is new, empty, or begun by the same command; else
-    runs/<the time>."""
-    resume: Annotated[Path | None, path("resume")] = None
-    """A directory to go on with, in place of --out and of the options that it knows. --seeds may be
-    larger than before, here and there."""
-    repair: bool = False
-    """Move damaged files to set-aside/, and train their seeds again."""
-    figures: bool = True
-    """Whether to draw the figures."""
-    animate: bool = False
-    """Animate the first seed, its output and its losses over training, for slides:
-    figures/training.gif, also with --no-figures."""
-    movie: str | None = None
-    """With --animate: gif, or mp4, which takes ffmpeg and makes figures/training.mp4; else gif."""
-    distributed: bool = False
-    """Share the work with other processes, started alike under SLURM, MPI, Kubernetes or on a TPU
-    pod; elsewhere, with the next three options. All must see the same directory."""
-    coordinator: str | None = None
-    """With --distributed: HOST:PORT of process 0, with a free port."""
-    num_processes: Annotated[int | None, number("num_processes", int)] = None
-    """With --distributed: how many processes there are."""
-    process_id: Annotated[int | None, number("process_id", int)] = None
-    """With --distributed: which one this is, from 0."""
-    run: OmitArgPrefixes[SeedOptions] = field(default_factory=SeedOptions)
-    method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
 
 
 def train(options: Train) -> None:

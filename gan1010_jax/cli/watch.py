@@ -1,46 +1,17 @@
 """The program `watch`: one GAN, replayed in a browser."""
 
 import tempfile
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-from tyro.conf import OmitArgPrefixes
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_run, check_whole
-from gan1010_jax.cli.options import MethodOptions, number, path
+from gan1010_jax.cli.commands import Watch
 from gan1010_jax.cli.program import prepare_jax
 from gan1010_jax.figures import make_page
 from gan1010_jax.gan import seed_key
 from gan1010_jax.population import MAX_SEED, write_file
 
 _MAX_RECORDS = 1000  # a page of 1 MB for four bits, and of 3 MB for sixteen
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Watch one GAN learn: write a page for the browser that replays its training.
-
-    The page shows both networks with their weights and activations, the output of G beside the real
-    ranges, the belief of D, the losses, and the updates of a step one after the other. It is one
-    file, and needs no network.
-    """
-
-    seed: Annotated[int, number("seed", int)] = 17
-    """Which GAN to watch."""
-    steps: Annotated[int, number("steps", int)] = 10_000
-    """How many steps to train it; a multiple of --record-every."""
-    record_every: Annotated[int, number("record_every", int)] = 10
-    """How many steps from one picture to the next; there may be 1000 of them."""
-    pattern: str = "1010"
-    """The pattern to learn: 1 to 16 characters, each 0 or 1."""
-    out: Annotated[Path, path("out")] = field(
-        default_factory=lambda: Path("runs") / time.strftime("watch-%Y%m%d-%H%M%S.html")
-    )
-    """The page to write, a name that ends in .html. One that is there is replaced."""
-    method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
 
 
 def watch(options: Watch) -> None:

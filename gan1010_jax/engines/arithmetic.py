@@ -17,7 +17,6 @@ import jax.extend as jex
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental import pallas
 
 from gan1010_jax.engines.scalarize import bind, evaluate, input_values, read
 
@@ -106,7 +105,8 @@ def _sigmoid_of_exp2(x: jax.Array, **_: Any) -> jax.Array:
 @jax.jit
 def _reciprocal(x: jax.Array) -> jax.Array:
     """1/x of an ordinary number, where Pallas tells them apart: on a TPU, 5 instructions for 13."""
-    from jax.experimental.pallas import tpu  # slow to import
+    from jax.experimental import pallas  # slow to import, and the next one too
+    from jax.experimental.pallas import tpu
 
     reciprocal = (tpu if hasattr(tpu, "reciprocal") else pallas).reciprocal  # JAX 0.12 moved it
     ordinary = {"full_range": False} if "full_range" in signature(reciprocal).parameters else {}

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental import pallas
 
 from gan1010_jax.engines.arithmetic import substitute, substitutes
 from gan1010_jax.engines.scalarize import (
@@ -118,6 +117,8 @@ def _update(
     platform: str,
 ) -> tuple[jax.Array, ...]:
     """Run a kernel on each tile: the lanes that it puts in the place of these."""
+    from jax.experimental import pallas  # slow to import
+
     grid, count = (lanes[0].shape[1] // tile[0],), len(lanes)
     if platform == "gpu":  # each warpgroup takes its tile of whole arrays in device memory
         from jax.experimental.pallas import mosaic_gpu  # not everywhere, and slow to import

@@ -27,6 +27,7 @@ from gan1010_jax.engines.scalarize import (
     to_lanes,
 )
 from gan1010_jax.environment import has_avx512
+from gan1010_jax.names import ENGINE_NAMES, by_name
 from gan1010_jax.training import History, first_steps
 
 # (lane, data key, setup, first step, unroll=1) -> the lane after the next record
@@ -129,9 +130,9 @@ def _build_fused_loop(
 # On a CPU, kernels of 96 to 512 lanes are as fast, and a wider block needs Python less often;
 # beyond that, XLA shares loops between threads (see `call_kernel`). The widths for accelerators
 # are not measured yet: enough lanes for every core of a large one.
-ENGINES = {
-    engine.name: engine
-    for engine in [
+ENGINES = by_name(
+    ENGINE_NAMES,
+    [
         Engine("vmap", _build_vmap_loop, cpu_block=128, accelerator_block=16_384),
         Engine("fused", _build_fused_loop, cpu_block=256, accelerator_block=65_536),
         Engine(
@@ -141,8 +142,8 @@ ENGINES = {
             accelerator_block=65_536,
             is_for=has_pallas,
         ),
-    ]
-}
+    ],
+)
 
 
 def compiler_options(platform: str) -> dict[str, Any]:

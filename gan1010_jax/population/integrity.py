@@ -1,19 +1,22 @@
 """Whether the tables of a chunk can be what training wrote: schemas, sizes, ranges, and counts."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gan1010_jax.convergence import count_rows
 from gan1010_jax.engines import properties
+from gan1010_jax.lazy import import_when_used
 from gan1010_jax.population.blocks import no_results
 from gan1010_jax.population.settings import RunSettings, count_kept, select_rows
 from gan1010_jax.population.tables import MAIN_TABLE, Results, make_tables, record_columns
+
+pa, pq = import_when_used("pyarrow"), import_when_used("pyarrow.parquet")
 
 # Bytes of a file beside its values: page headers, statistics and metadata.
 _OVERHEAD = 2**20

@@ -13,6 +13,8 @@ and a changed one is detected. A part of the population names its curves and his
 written before it.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 import os
@@ -23,10 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gan1010_jax.errors import BadFile
+from gan1010_jax.lazy import import_when_used
 from gan1010_jax.population.files import (
     TEMPORARY,
     find_misplaced,
@@ -47,6 +48,8 @@ from gan1010_jax.population.tables import (
     as_parquet,
     read_tables,
 )
+
+pa, pq = import_when_used("pyarrow"), import_when_used("pyarrow.parquet")
 
 _SET_ASIDE = "set-aside"
 # What a report says of the last session alone.

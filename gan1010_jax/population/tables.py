@@ -1,19 +1,22 @@
 """The results of some rows: as columns, and as Arrow tables that state units and meanings."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gan1010_jax.convergence import OUTCOMES, VERDICT_MEANINGS
 from gan1010_jax.gan import Losses
+from gan1010_jax.lazy import import_when_used
 from gan1010_jax.methods import HYPERPARAMS
 from gan1010_jax.population.files import write_file
 from gan1010_jax.training import History
+
+pa, pq = import_when_used("pyarrow"), import_when_used("pyarrow.parquet")
 
 MAIN_TABLE = "population"
 SIDE_TABLES = ("curves", "histories")

@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from programs import EXPERIMENTS, assert_rejected, start_program, wait_until_handled
+from programs import EXPERIMENTS, PROGRAMS, assert_rejected, start_program, wait_until_handled
 
 SHORT = "--seeds 4 --steps 100 --pattern 10 --engine vmap --no-figures --out run".split()
 CODES = {"interrupted": 130, "terminated": 143}
@@ -31,18 +31,18 @@ def assert_ends(process, word):
     assert "Traceback" not in errors and "ignored" not in errors, errors
 
 
-PROGRAMS = sorted({path.stem for path in EXPERIMENTS.glob("*.py")} - {"minimal", "study"})
-# What a program meets when it imports JAX: a signal, while that takes long.
+# What a program meets when it imports JAX, or `tyro`: a signal, while that takes long.
 SLOW = "import os, time; os.kill(os.getpid(), int(os.environ['NUMBER'])); time.sleep(30)"
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_signal_while_a_program_imports_ends_it_with_one_sentence(program, tmp_path):
-    (tmp_path / "jax.py").write_text(SLOW)
-    path = os.pathsep.join([str(tmp_path), str(EXPERIMENTS.parent)])
-    for word, code in CODES.items():
+    words = ["--x", "d_lr=1"] if program == "sweep" else []
+    for module, (word, code) in zip(("jax", "tyro"), CODES.items()):
+        (tmp_path / f"{module}.py").write_text(SLOW)
+        path = os.pathsep.join([str(tmp_path), str(EXPERIMENTS.parent)])
         environment = os.environ | {"PYTHONPATH": path, "NUMBER": str(code - 128)}
-        process = start_program(program, [], cwd=tmp_path, env=environment)
+        process = start_program(program, words, cwd=tmp_path, env=environment)
         assert_ends(process, word)
         assert process.returncode == code
 
@@ -83,7 +83,7 @@ DROPPED = """
     time.sleep(30)
     print("slept")
 
-run(Options, main)
+run(main, Options())
 """
 CAUGHT = """
     try:
@@ -94,7 +94,7 @@ CAUGHT = """
         progress(0, 1)
     print("slept")
 
-run(Options, main)
+run(main, Options())
 """
 
 
@@ -110,9 +110,29 @@ def test_a_signal_is_not_lost_where_its_exception_is(number, lost):
     assert process.stdout == "went on\n" and "Traceback" not in process.stderr
 
 
+AT_THE_END = """
+    global last
+    class Last:
+        def __del__(self, send=signal.raise_signal):
+            send(NUMBER)
+    last = Last()
+    print("went on")
+
+run(main, Options())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_itself_ends_changes_nothing(number):
+    script = (BEGINNING + AT_THE_END).replace("NUMBER", str(int(number)))
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "went on\n", "")
+
+
 @pytest.mark.slow
 def test_an_unexpected_error_is_one_sentence_that_says_how_to_see_more():
-    script = BEGINNING + "    raise RuntimeError('one\\ntwo')\nrun(Options, main)"
+    script = BEGINNING + "    raise RuntimeError('one\\ntwo')\nrun(main, Options())"
     command = [sys.executable, "-c", script]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 1

@@ -12,6 +12,7 @@ from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.methods import flags_of
+from gan1010_jax.names import HYPERPARAMS, by_name
 
 DIRAC = gan.dirac_game()  # compiles in a tenth of the time of the reference
 
@@ -23,6 +24,18 @@ def test_mse_is_the_squared_error_of_the_probability(logit):
     assert objective.d_real(jnp.float32(logit)) == pytest.approx((probability - 1) ** 2, abs=1e-6)
     assert objective.d_fake(jnp.float32(logit)) == pytest.approx(probability**2, abs=1e-6)
     assert objective.g(jnp.float32(logit)) == pytest.approx((probability - 1) ** 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("names", ["a", "abc", "ba"])
+def test_a_registry_has_a_part_for_each_declared_name_and_no_other(names):
+    parts = [gan.Objective(name, abs, abs, abs) for name in names]
+    with pytest.raises(ValueError, match="are declared"):
+        by_name("ab", parts)
+    assert [*by_name(names, parts).values()] == parts
+
+
+def test_every_declared_hyperparameter_is_a_field():
+    assert [field.name for field in dataclasses.fields(gan.Hyperparams)] == [*HYPERPARAMS]
 
 
 def test_an_undecided_d_costs_a_quarter():

@@ -1,0 +1,90 @@
+"""The names of a method's parts and of the engines, and what every hyperparameter is.
+
+Options and help know them before JAX is imported; `methods` and `engines` make what they name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+_Part = TypeVar("_Part")
+
+SAMPLES = ("real", "fake", "both")
+PLAYERS = ("discriminator", "generator")
+# The samples that D is updated on in a step, one update after the other.
+UPDATE_ORDERS = {"reference": ("real", "fake"), "alternating": ("both",), "simultaneous": ("both",)}
+OBJECTIVE_NAMES = ("mse", "lsgan", "minimax", "nonsaturating", "wasserstein", "hinge")
+PENALTY_NAMES = ("none", "r1", "r2", "wgan_gp", "consensus")
+OPTIMIZER_NAMES = ("sgd", "adam", "rmsprop")  # those of optax
+ENGINE_NAMES = ("vmap", "fused", "pallas")
+
+
+def by_name(names: Sequence[str], parts: Iterable[_Part]) -> dict[str, _Part]:
+    """The parts by their `name`, exactly one for each of these names, in their order."""
+    parts = list(parts)
+    found = [part.name for part in parts]
+    if found != [*names]:
+        raise ValueError(f"{', '.join(found)} are made, and {', '.join(names)} are declared")
+    return dict(zip(names, parts))
+
+
+def _number(
+    default: float | None,
+    label: str,
+    meaning: str,
+    *,
+    above_zero: bool = False,
+    if_none: str = "",
+    of_penalty: bool = False,
+) -> Mapping[str, Any]:
+    """A hyperparameter, as options, figures, tables and checks know it.
+
+    Args:
+      default: its default value.
+      label: its name on an axis.
+      meaning: what it is, for help and tables.
+      above_zero: whether 0 is excluded.
+      if_none: what None stands for.
+      of_penalty: whether it belongs to a penalty.
+    """
+    limit = "above zero" if above_zero else "zero or more"
+    return {
+        "default": default,
+        "label": label,
+        "meaning": meaning,
+        "unit": "",
+        "above_zero": above_zero,
+        "allowed": f"a finite number, {limit}{', or None' if default is None else ''}",
+        "help": f"{meaning}, {limit}" + (f"; {if_none} by default" if if_none else ""),
+        "of_penalty": of_penalty,
+    }
+
+
+# What is known of each field of `methods.Hyperparams`.
+HYPERPARAMS = {
+    "d_lr": _number(0.01, "D's learning rate", "the discriminator's learning rate"),
+    "g_lr": _number(0.01, "G's learning rate", "the generator's learning rate"),
+    "penalty_weight": _number(
+        None, "penalty weight", "the factor of the penalty", if_none="1", of_penalty=True
+    ),
+    "target_norm": _number(
+        None,
+        "target norm",
+        "the norm of D's gradient that the penalty wgan_gp aims at",
+        if_none="1",
+        of_penalty=True,
+    ),
+    "noise_std": _number(
+        None,
+        "standard deviation of the noise",
+        "the standard deviation of the noise on every sample that D sees",
+        if_none="no noise",
+    ),
+    "clip": _number(
+        None,
+        "bound of D's parameters",
+        "the bound that D's parameters are clipped to",
+        above_zero=True,
+        if_none="no clipping",
+    ),
+}
+PENALTY_HYPERPARAMS = tuple(name for name, about in HYPERPARAMS.items() if about["of_penalty"])
