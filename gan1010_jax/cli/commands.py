@@ -23,8 +23,10 @@ class Train:
     with the same --out goes on with a run that was interrupted or killed at any moment, and shows
     again one that is finished, with --animate if wanted. --resume DIR is short for it.
 
-    Compiled programs are kept in the user's cache directory, so that a second run starts sooner;
-    set JAX_COMPILATION_CACHE_DIR for another place, JAX_ENABLE_COMPILATION_CACHE=false for none.
+    Compiled programs are kept in the user's cache directory (on Linux, ~/.cache/gan1010_jax), so
+    that a second run of the same setting starts sooner, with any seeds. Nobody else may write
+    there. Set JAX_COMPILATION_CACHE_DIR for another place, JAX_ENABLE_COMPILATION_CACHE=false for
+    none.
     """
 
     pattern: str = "1010"

@@ -173,8 +173,8 @@ def _send_again(unraisable: Any) -> None:
 def prepare_jax() -> None:
     """Reject settings of JAX that no program works with, and keep what is compiled.
 
-    JAX's persistent compilation cache is then in the user's cache directory, but the user's own
-    `JAX_COMPILATION_CACHE_DIR` and `JAX_ENABLE_COMPILATION_CACHE=false` come first.
+    JAX's persistent compilation cache is then in the user's cache directory, of 1 GiB at most, but
+    the user's own `JAX_COMPILATION_CACHE_DIR` and `JAX_ENABLE_COMPILATION_CACHE=false` come first.
 
     Raises:
       InvalidArgument: (a `ValueError`) named like the environment variable.
@@ -194,11 +194,15 @@ def prepare_jax() -> None:
     if jax.config.jax_compilation_cache_dir is None:
         directory = platformdirs.user_cache_path("gan1010_jax") / "compiled"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
             return  # no place to keep them
+        if not os.access(directory, os.W_OK):
+            return  # JAX would warn of every program
         jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        jax.config.update("jax_compilation_cache_max_size", 2**30)
+    # Of what a notebook or a figure computes piece by piece, each takes 20 ms to compile.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @contextmanager

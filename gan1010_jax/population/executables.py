@@ -7,6 +7,7 @@ user's own; one that is damaged, or belongs to another version, processor or set
 but replaced.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -114,10 +115,11 @@ def _load(
             return None
         trees = jax.tree.structure((source.arguments, {})), jax.tree.structure(source.results)
         executable = deserialize_and_load(payload, *trees, devices[0].client, devices)
-        os.utime(path)  # the one that was used last is deleted last
-        return executable
     except Exception:  # whatever is wrong with a file, the program can be compiled
         return None
+    with contextlib.suppress(OSError):  # of a place that is read-only
+        os.utime(path)  # the one that was used last is deleted last
+    return executable
 
 
 def _keep(identity: str | None, executable: jax.stages.Compiled) -> None:
