@@ -1,6 +1,7 @@
 """Executables on the disk: never a bit, a failure or a foreign instruction by them."""
 
 import contextlib
+import errno
 import itertools
 import os
 import pickle
@@ -155,6 +156,17 @@ def test_a_folder_in_the_place_of_an_executable_ends_no_run(place):
         path.unlink()
         path.mkdir()
     assert run()[0] == bits
+
+
+def test_a_read_only_place_is_read(place, monkeypatch):
+    bits, _ = run()
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", fail)  # root may write where the mode says no
+    monkeypatch.setattr(os, "mkdir", fail)
+    assert run() == (bits, 0)
 
 
 def test_without_a_compilation_cache_nothing_is_kept(tmp_path, place):
