@@ -93,8 +93,10 @@ def _identify(source: Source, setup: Setup, devices: Sequence[jax.Device]) -> st
         "method": setup.method.options,
         "hyperparams": [name for name, x in vars(setup.hyperparams).items() if x is not None],
         "devices": [f"{device.platform} {device.id}" for device in devices],
-        "settings": {
-            name: repr(value) for name, value in jax.config.values.items() if "cache" not in name
+        "settings": {  # those that are on, since in JAX 0.7 Pallas brings some of its own, all off
+            name: repr(value)
+            for name, value in jax.config.values.items()
+            if value and "cache" not in name
         },
         **_describe_process(),
     }
