@@ -221,6 +221,12 @@ def progress_bar() -> Iterator[Progress]:
         yield update
 
 
+def say(phase: str) -> None:
+    """Print what begins now, where it takes more than half a second, on standard error."""
+    _check_signals()
+    print(phase, file=sys.stderr)
+
+
 def _print_tenths() -> Progress:
     """A function that prints a line whenever another tenth of the GANs is done."""
     calls, printed, began, before = itertools.count(), -1, 0.0, 0
@@ -230,7 +236,7 @@ def _print_tenths() -> Progress:
         _check_signals()
         call, now = next(calls), time.monotonic()
         if call == 0:
-            print("compiling", file=sys.stderr)
+            say("compiling")
             return
         if call == 1:
             began, before = now, done

@@ -7,7 +7,7 @@ from gan1010_jax.cli.options import (
     number,
     path,
 )
-from gan1010_jax.cli.program import prepare_jax, progress_bar, run
+from gan1010_jax.cli.program import prepare_jax, progress_bar, run, say
 
 __all__ = [
     "MethodOptions",
@@ -18,4 +18,5 @@ __all__ = [
     "prepare_jax",
     "progress_bar",
     "run",
+    "say",
 ]
