@@ -13,7 +13,7 @@ import numpy as np
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import check_number, number, prepare_jax, progress_bar, run
+from gan1010_jax.cli import check_number, number, prepare_jax, progress_bar, run, say
 from gan1010_jax.convergence import as_json, proportion
 from gan1010_jax.figures import plot_methods
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
@@ -68,6 +68,7 @@ def compare(options: CompareMethods, seeds: range) -> dict[str, Any]:
         method = gan.Method(objective, penalty=penalty, optimizer=OPTIMIZERS[optimizer])
         hyperparams = gan.Hyperparams(rate, rate, weights[penalty])
         setup = gan.Setup(method=method, hyperparams=hyperparams)
+        say(f"{objective}, {optimizer}, penalty {penalty}")
         with progress_bar() as progress:
             population = gan.train_population(
                 seeds, setup, steps=LATE, record_every=50, progress=progress

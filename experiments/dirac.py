@@ -18,7 +18,7 @@ from study import Study, make_table
 
 import gan1010_jax as gan
 from gan1010_jax.checks import check_whole
-from gan1010_jax.cli import number, prepare_jax, run
+from gan1010_jax.cli import number, prepare_jax, run, say
 from gan1010_jax.figures import plot_dirac
 from gan1010_jax.gan import fresh_state, seed_key, summarize
 from gan1010_jax.population import claim
@@ -98,6 +98,7 @@ def main(options: Dirac) -> None:
     rows, panels = [], {}
     with claim(options.out):
         for case in CASES:
+            say(f"training by {case.title}")
             panel = {"field": sample_field(case), "clip": case.hyperparams.get("clip", np.inf)}
             for update_order in UPDATE_ORDERS:
                 row, panel[update_order] = judge(case, update_order, options)

@@ -28,7 +28,7 @@ import tyro
 from study import make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import run
+from gan1010_jax.cli import run, say
 from gan1010_jax.convergence import OUTCOMES, proportion
 from gan1010_jax.environment import versions
 from gan1010_jax.population import write_file, write_json
@@ -138,6 +138,7 @@ def perform(name: str, command: str) -> None:
             program = [sys.executable, *arguments]
             subprocess.run(program, cwd=place, env=environment, check=True, stdout=stdout)
             seconds = time.perf_counter() - started
+        say("keeping the results")
         out = next(iter([*place.glob("runs/*"), place]))
         for kept, _, source in (word.partition("=") for word in KEPT[name].split()):
             if source in MAKERS:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from matplotlib.figure import Figure
 
-from gan1010_jax.cli import path
+from gan1010_jax.cli import path, say
 from gan1010_jax.figures import write_figures
 from gan1010_jax.population import write_json
 
@@ -27,6 +27,7 @@ class Study:
 
     def write(self, name: str, report: Any, figure: Figure) -> None:
         """Write NAME.json and figures/NAME.png."""
+        say("drawing")
         write_json(self.out / f"{name}.json", report)
         write_figures(self.out, {name: figure})
 
