@@ -274,8 +274,10 @@ def is_running(stat):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("after", ["compiling", "drawing"])
+@pytest.mark.parametrize(
+    ("after", "number"),
+    [("compiling", signal.SIGTERM), ("drawing", signal.SIGINT), ("drawing", signal.SIGKILL)],
+)
 def test_a_signal_leaves_no_process_behind(environment, tmp_path, after, number):
     words = "--seeds 4 --steps 100 --pattern 10 --engine vmap --out run".split()
     process = start_program("train", words, cwd=tmp_path, env=environment)
