@@ -15,7 +15,7 @@ from typing import Any
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import prepare_jax, read, run
+from gan1010_jax.cli import prepare_jax, read, run, say
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def main(options: Agreement) -> None:
     prepare_jax()
     with claim(options.out):
         rows = compare_runs(load("runs.npz"))
+        say(f"training {SEEDS:,} seeds")
         ours = gan.train_population(range(SEEDS)).columns
         p_values = compare_populations(ours, load("population.npz"))
         report = {
@@ -88,6 +89,7 @@ def compare_runs(runs: dict[str, np.ndarray]) -> list[dict]:
     for dtype, prefix in ((np.float32, ""), (np.float64, "double/")):
         with enable_x64(dtype is np.float64):
             for program in ("train_on", *ENGINES):
+                say(f"training by {program}, {np.dtype(dtype).name}")
                 if program == "train_on":
                     results = train_all(runs, dtype)
                 else:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import check_number, number, prepare_jax, progress_bar, read, run
+from gan1010_jax.cli import check_number, number, prepare_jax, progress_bar, read, run, say
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def compare(options: CompareMethods, seeds: range) -> dict[str, Any]:
         method = gan.Method(objective, penalty=penalty, optimizer=OPTIMIZERS[optimizer])
         hyperparams = gan.Hyperparams(rate, rate, weights[penalty])
         setup = gan.Setup(method=method, hyperparams=hyperparams)
+        say(f"{objective}, {optimizer}, penalty {penalty}")
         with progress_bar() as progress:
             population = gan.train_population(
                 seeds, setup, steps=LATE, record_every=50, progress=progress

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import number, prepare_jax, read, run
+from gan1010_jax.cli import number, prepare_jax, read, run, say
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def main(options: Dirac) -> None:
     rows, panels = [], {}
     with claim(options.out):
         for case in CASES:
+            say(f"training by {case.title}")
             panel = {"field": sample_field(case), "clip": case.hyperparams.get("clip", np.inf)}
             for update_order in UPDATE_ORDERS:
                 row, panel[update_order] = judge(case, update_order, options)

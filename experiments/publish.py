@@ -23,7 +23,7 @@ import tyro
 from study import make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import read, run
+from gan1010_jax.cli import read, run, say
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,7 @@ def perform(name: str, command: str) -> None:
             program = [sys.executable, *arguments]
             subprocess.run(program, cwd=place, env=environment, check=True, stdout=stdout)
             seconds = time.perf_counter() - started
+        say("keeping the results")
         out = next(iter([*place.glob("runs/*"), place]))
         for kept, _, source in (word.partition("=") for word in KEPT[name].split()):
             if source in MAKERS:

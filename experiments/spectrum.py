@@ -5,7 +5,6 @@ if __name__ == "__main__":
 
     start()  # before anything that is slow to import
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import number, prepare_jax, read, run
+from gan1010_jax.cli import number, prepare_jax, read, run, say
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,12 @@ def main(options: Spectrum) -> None:
     prepare_jax()
     with claim(options.out):
         stops = {}
+        say("training")
         for step, states in train_to(options.stops, options.seeds):
-            print(f"trained {step:,} steps", flush=True, file=sys.stderr)
+            say(f"trained {step:,} steps; spectra there, and at the equilibria near")
             stops[step] = analyze(states)
         chosen = stops[options.begin_at]
+        say("training on from the equilibria")
         report = {
             "seeds": options.seeds,
             "stops": [row for step, stop in stops.items() for row in summarize(step, stop)],

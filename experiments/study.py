@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gan1010_jax.cli import path
+from gan1010_jax.cli import path, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ class Study:
         from gan1010_jax.figures import write_figures
         from gan1010_jax.population import write_json
 
+        say("drawing")
         write_json(self.out / f"{name}.json", report)
         write_figures(self.out, {name: figure})
 

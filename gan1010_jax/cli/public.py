@@ -7,7 +7,7 @@ from gan1010_jax.cli.options import (
     number,
     path,
 )
-from gan1010_jax.cli.program import prepare_jax, progress_bar, read, run
+from gan1010_jax.cli.program import prepare_jax, progress_bar, read, run, say
 
 __all__ = [
     "MethodOptions",
@@ -19,4 +19,5 @@ __all__ = [
     "progress_bar",
     "read",
     "run",
+    "say",
 ]

@@ -13,7 +13,7 @@ import gan1010_jax as gan
 from gan1010_jax.checks import as_hyperparam, check_run
 from gan1010_jax.cli.commands import Sweep
 from gan1010_jax.cli.options import MethodOptions
-from gan1010_jax.cli.program import prepare_jax, progress_bar, says_how_to_go_on
+from gan1010_jax.cli.program import prepare_jax, progress_bar, say, says_how_to_go_on
 from gan1010_jax.figures import plot_phase_diagram, write_figures
 from gan1010_jax.games import find_game
 from gan1010_jax.methods import (
@@ -77,6 +77,7 @@ def sweep(options: Sweep) -> None:
                     progress=progress,
                 )
             tables[name] = gan.tabulate_cells(population)
+        say("drawing the phase diagram")
         write_columns(out / CELLS, join_cells(tables))
         write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *grid)})
     _print_cells(tables, [*grid], out)

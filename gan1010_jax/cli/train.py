@@ -1,6 +1,8 @@
 """The program `train`: many GANs, and how often the generator converges."""
 
+import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +11,24 @@ from rich.console import Console
 from rich.table import Column, Table
 
 import gan1010_jax as gan
+from gan1010_jax import figures
 from gan1010_jax.cli.commands import Train
 from gan1010_jax.cli.options import MethodOptions, SeedOptions, check_given_with
-from gan1010_jax.cli.program import prepare_jax, progress_bar, says_how_to_go_on, split_command
-from gan1010_jax.convergence import OUTCOMES
-from gan1010_jax.figures import (
-    animate_run,
-    check_movie,
-    encode_animation,
-    plot_population,
-    write_figures,
+from gan1010_jax.cli.program import (
+    prepare_jax,
+    progress_bar,
+    say,
+    says_how_to_go_on,
+    split_command,
 )
+from gan1010_jax.convergence import OUTCOMES
+from gan1010_jax.figures import start_painters
 from gan1010_jax.methods import flags_of
 from gan1010_jax.population import (
     decided_by_first,
     first_history,
     gather,
+    is_first,
     join_processes,
     read_run,
     seed_range,
@@ -53,34 +57,44 @@ def train(options: Train) -> None:
         out = options.out or Path(first)  # its time may differ among processes
     movie = options.movie or "gif"
     if options.animate:  # by the first process, which alone writes
-        decided_by_first(lambda: check_movie(movie))
+        decided_by_first(lambda: figures.check_movie(movie))
 
     prepare_jax()
-    reports = []
+    lost: list[OSError] = []  # with standard output
 
     def finish(population: gan.Population, report: dict[str, Any]) -> None:
+        showing.close()  # or what is printed would go to the bar
+        try:
+            _print_report(report)
+            sys.stdout.flush()
+        except OSError as error:
+            lost.append(error)
         if options.figures:
-            write_figures(out, plot_population(population))
+            say("drawing the figures")
+            draw_files(out, population)
         if options.animate:
+            say("drawing the animation")
             history, seed = first_history(population), population.first_seed
-            animation = animate_run(history, seed, population.setup)
+            animation = figures.animate_run(history, seed, population.setup)
             path = out / "figures" / f"training.{movie}"
-            write_file(path, encode_animation(animation, movie))
-        reports.append(report)
+            write_file(path, figures.encode_animation(animation, movie))
+        print(f"written to {out}")
 
     train_all = gan.train_share if options.distributed else gan.train_population
-    with says_how_to_go_on(out), progress_bar() as progress:
+    with ExitStack() as drawing, says_how_to_go_on(out), ExitStack() as showing:
+        if options.figures and is_first():  # which alone draws
+            draw_files = drawing.enter_context(start_painters())
         train_all(
             seeds,
             gan.Setup(game, method, options.method.hyperparams()),
             **options.run.arguments(),
             out=out,
             repair=options.repair,
-            progress=progress,
+            progress=showing.enter_context(progress_bar()),
             finish=finish,
         )
-    for report in reports:  # in the first process
-        _print_report(report, out)
+    for error in lost:
+        raise error
 
 
 def _options_of(out: Path) -> Train:
@@ -101,7 +115,7 @@ def _options_of(out: Path) -> Train:
     return options
 
 
-def _print_report(report: dict[str, Any], out: Path) -> None:
+def _print_report(report: dict[str, Any]) -> None:
     """Print the report as three tables on standard output."""
     digits = max(2, len(str(report["seeds"])) - 3)  # as precise as the interval
 
@@ -140,7 +154,6 @@ def _print_report(report: dict[str, Any], out: Path) -> None:
     others = flags_of(report["method"] | report["hyperparams"])
     facts.add_row("method", " ".join(others) or "the reference")
     facts.add_row("device", f"{report['device']}, engine {report['engine']}")
-    facts.add_row("written to", str(out))
 
     console = Console(highlight=False, markup=False)
     console.print(outcomes)

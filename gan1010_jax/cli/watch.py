@@ -6,7 +6,7 @@ from pathlib import Path
 import gan1010_jax as gan
 from gan1010_jax.checks import check_run, check_whole
 from gan1010_jax.cli.commands import Watch
-from gan1010_jax.cli.program import prepare_jax
+from gan1010_jax.cli.program import prepare_jax, say
 from gan1010_jax.figures import make_page
 from gan1010_jax.gan import seed_key
 from gan1010_jax.population import MAX_SEED, write_file
@@ -30,7 +30,9 @@ def watch(options: Watch) -> None:
     _check_out(options.out)
 
     length = {"steps": options.steps, "record_every": options.record_every}
+    say(f"training {options.steps:,} steps")
     trace = gan.train_traced(seed_key(options.seed), setup, **length)
+    say("making the page")
     write_file(options.out, make_page(trace, options.seed, setup).encode())
     print(f"written to {options.out}: open it in a browser")
 

@@ -24,6 +24,7 @@ from PIL import Image
 
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.figures import style
+from gan1010_jax.figures.values import coordinates_of, undecided_losses
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Objective
@@ -97,13 +98,14 @@ def animate_run(history: History, seed: int, setup: Setup = Setup()) -> Animatio
 
 def _draw_output(axes: Axes, game: Game) -> tuple[Sequence[Rectangle], Line2D]:
     """Draw a bar for each coordinate, before its real range, and the border of a match."""
-    coordinates = style.draw_ranges(axes, game)
+    of = coordinates_of(game)
+    coordinates = style.draw_ranges(axes, of)
     # Green, as G's loss is beside it.
     bars = axes.bar(coordinates, 0, 0.5, color=style.GREEN, label="output of G")
     border = axes.axhline(0.5, color=style.GREY, lw=1, ls=":")
     size = 11 if len(coordinates) <= 8 else 8
-    axes.set_xticks(coordinates, style.coordinate_labels(game, "\n"), fontsize=size)
-    axes.set(xlabel=style.coordinate_title(game), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
+    axes.set_xticks(coordinates, of.labels("\n"), fontsize=size)
+    axes.set(xlabel=of.title, ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
     return bars, border
 
 
@@ -117,7 +119,7 @@ def _draw_losses(axes: Axes, objective: Objective) -> list[Line2D]:
         ("G's loss", style.GREEN),
     ):
         lines += axes.plot([], [], color=color, lw=1.2, label=label, **dot)
-    undecided = {f"D undecided: {x:.3g}": x for x in style.undecided_losses(objective)}
+    undecided = {f"D undecided: {x:.3g}": x for x in undecided_losses(objective)}
     for label, value in undecided.items():
         axes.axhline(value, color=style.GREY, lw=1, ls=":", label=label)
     return lines

@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from gan1010_jax.figures.style import BLUE, GREEN, GREY, ORANGE, layer_sizes, styled
-from gan1010_jax.games import Constant, Game
+from gan1010_jax.figures.style import BLUE, GREEN, GREY, ORANGE, styled
 
 # The center and half the width of each node of an update.
 _NODES = {
@@ -21,20 +20,17 @@ _NODES = {
 
 
 @styled
-def plot_architecture(game: Game) -> Figure:
-    """The two networks, and the three updates of a step: what moves, and where gradients stop."""
+def draw_architecture(g_sizes: list[int], d_sizes: list[int], latent: float | None) -> Figure:
+    """Draw networks of layers of these sizes, for a latent that is one number, or None."""
     figure = Figure(figsize=(10, 6.4), layout="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(0, 6.4))
     axes.set_axis_off()
 
-    g_sizes = layer_sizes(game.generator, game.latent)
-    d_sizes = layer_sizes(game.discriminator, game.real)
     _draw_network(axes, (1.3, 3.9), g_sizes, "Generator G", GREEN)
     _draw_network(axes, (6.1, 8.7), d_sizes, "Discriminator D", BLUE)
     _draw_arrow(axes, (4.3, 4.8), (5.7, 4.8))
-    constant = isinstance(game.latent, Constant) and len(game.latent.value) == 1
     for x, label in (
-        (1.3, f"latent z\n(always {game.latent.value[0]})" if constant else "latent z\n(random)"),
+        (1.3, "latent z\n(random)" if latent is None else f"latent z\n(always {latent})"),
         (3.9, "fake sample\nG(z)"),
         (5.0, "or a real\nsample"),
         (6.1, "sample x,\nreal or fake"),

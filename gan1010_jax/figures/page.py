@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gan1010_jax.environment import jit
 from gan1010_jax.figures import style
+from gan1010_jax.figures.values import layer_sizes, undecided_losses
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup, d_step_batch
 from gan1010_jax.methods import Method, Objective, flags_of
@@ -71,8 +72,8 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
         "low": game.real.low,
         "high": game.real.high,
         "sizes": {
-            "g": style.layer_sizes(game.generator, game.latent),
-            "d": style.layer_sizes(game.discriminator, game.real),
+            "g": layer_sizes(game.generator, game.latent),
+            "d": layer_sizes(game.discriminator, game.real),
         },
         "verdict": "belief that it is real" if _gives_belief(method.objective) else "score",
         "views": views,
@@ -267,7 +268,7 @@ def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Set
     losses = [(label, color, "-") for label, color in style.LOSS_KEYS]
     believes = _gives_belief(objective)
     verdict = "D's belief that a sample is real" if believes else "D's score of a sample"
-    undecided = sorted({*style.undecided_losses(objective)})
+    undecided = sorted({*undecided_losses(objective)})
     ranges = sorted({*zip(game.real.low, game.real.high)})
     parts = []
     for title, name, keys, across, bands in (

@@ -1,0 +1,41 @@
+"""A process that draws: names and values of figures come in, PNG files go out, both pickled.
+
+It imports neither JAX nor what does, and ends with its standard input.
+"""
+
+import os
+import pickle
+import sys
+import threading
+from queue import SimpleQueue
+
+
+def _receive(figures: SimpleQueue) -> None:
+    """Receive figures, still pickled, since that imports modules that are being imported.
+
+    Ends this process at once when there is nobody to draw for.
+    """
+    try:
+        while True:
+            figures.put(pickle.load(sys.stdin.buffer))
+    finally:
+        os._exit(0)
+
+
+def _main() -> None:
+    """Draw one figure after the other, as they come."""
+    figures: SimpleQueue = SimpleQueue()
+    threading.Thread(target=_receive, args=(figures,), daemon=True).start()
+
+    from gan1010_jax.figures.drawing import draw_png  # which takes long to import
+
+    while True:
+        pickle.dump(draw_png(*pickle.loads(figures.get())), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    try:
+        _main()
+    finally:
+        os._exit(1)  # an orderly end would abort, since the other thread waits for its input

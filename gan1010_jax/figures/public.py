@@ -1,0 +1,65 @@
+"""What this room offers."""
+
+from gan1010_jax.figures.animation import (
+    Animation,
+    animate_run,
+    check_movie,
+    encode_animation,
+)
+from gan1010_jax.figures.files import write_figures
+from gan1010_jax.figures.methods import (
+    plot_agreement,
+    plot_dirac,
+    plot_methods,
+    plot_phase_diagram,
+    plot_spectrum,
+)
+from gan1010_jax.figures.page import make_page
+from gan1010_jax.figures.population import (
+    plot_architecture,
+    plot_convergence,
+    plot_forgetting,
+    plot_generator,
+    plot_losses,
+    plot_outputs,
+    plot_population,
+    plot_settling,
+)
+from gan1010_jax.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    REAL_RANGE,
+    styled,
+)
+from gan1010_jax.figures.values import layer_sizes
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "REAL_RANGE",
+    "Animation",
+    "animate_run",
+    "check_movie",
+    "encode_animation",
+    "layer_sizes",
+    "make_page",
+    "plot_agreement",
+    "plot_architecture",
+    "plot_convergence",
+    "plot_dirac",
+    "plot_forgetting",
+    "plot_generator",
+    "plot_losses",
+    "plot_methods",
+    "plot_outputs",
+    "plot_phase_diagram",
+    "plot_population",
+    "plot_settling",
+    "plot_spectrum",
+    "styled",
+    "write_figures",
+]

@@ -1,0 +1,145 @@
+"""What figures show of results: plain values, from which `drawing` draws without JAX."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from gan1010_jax.convergence import OUTPUT_EDGES, proportion, settling_quantiles
+from gan1010_jax.figures.coordinates import Coordinates
+from gan1010_jax.games import Constant, Distribution, Game, Matches
+from gan1010_jax.gan import Losses, Setup, seed_key
+from gan1010_jax.methods import Method, Objective
+from gan1010_jax.population import Population, convergence_curves, first_history
+from gan1010_jax.training import History
+
+_Values = dict[str, Any]
+
+
+def population_values(population: Population) -> dict[str, _Values]:
+    """The values of every figure of a population, by name."""
+    seed, setup, history = population.first_seed, population.setup, first_history(population)
+    values = {
+        "generator": generator_values(history, seed, setup),
+        "losses": losses_values(history, seed, setup, population.history),
+        "convergence": convergence_values(population),
+        "forgetting": forgetting_values(population),
+        "outputs": outputs_values(population),
+        "settling": settling_values(population),
+    }
+    if replace(setup.method, optimizer=Method().optimizer) == Method():
+        values["architecture"] = architecture_values(setup.game)  # with the reference's updates
+    return values
+
+
+def generator_values(history: History, seed: int, setup: Setup) -> _Values:
+    """Those of `plot_generator`."""
+    return {
+        "seed": seed,
+        "game": setup.game.name,
+        "last": np.asarray(history.step)[-1],
+        "output": np.asarray(history.output),
+        "coordinates": coordinates_of(setup.game),
+    }
+
+
+def losses_values(history: History, seed: int, setup: Setup, others: History | None) -> _Values:
+    """Those of `plot_losses`."""
+    return {
+        "seed": seed,
+        "steps": np.asarray(history.step),
+        "losses": [np.asarray(loss) for loss in history.losses],
+        "undecided": [*undecided_losses(setup.method.objective)],
+        "others": None if others is None else [np.asarray(loss) for loss in others.losses],
+    }
+
+
+def convergence_values(population: Population) -> _Values:
+    """Those of `plot_convergence`."""
+    curves = convergence_curves(population)
+    return {
+        "seeds": population.counts.seeds,
+        "game": population.setup.game.name,
+        "steps": population.curves["step"],
+        "curves": {name: curves[name]._asdict() for name in ("matched", "in_support")},
+    }
+
+
+def forgetting_values(population: Population) -> _Values:
+    """Those of `plot_forgetting`."""
+    seeds, curves = population.counts.seeds, convergence_curves(population)
+    names = ("matched", "in_support", "ever_matched")
+    return {
+        "seeds": seeds,
+        "game": population.setup.game.name,
+        "steps": population.curves["step"],
+        "missing": {
+            name: proportion(seeds - curves[name].count, seeds)._asdict() for name in names
+        },
+    }
+
+
+def outputs_values(population: Population) -> _Values:
+    """Those of `plot_outputs`."""
+    return {
+        "seeds": population.counts.seeds,
+        "counts": population.counts.outputs,
+        "edges": OUTPUT_EDGES,
+        "coordinates": coordinates_of(population.setup.game),
+    }
+
+
+def settling_values(population: Population) -> _Values:
+    """Those of `plot_settling`."""
+    counts, steps = population.counts, population.curves["step"]
+    return {
+        "seeds": counts.seeds,
+        "game": population.setup.game.name,
+        "steps": steps,
+        "last": population.steps,
+        "settled": counts.settled,
+        "quantiles": settling_quantiles(counts, steps),
+    }
+
+
+def architecture_values(game: Game) -> _Values:
+    """Those of `plot_architecture`."""
+    is_number = isinstance(game.latent, Constant) and len(game.latent.value) == 1
+    return {
+        "g_sizes": layer_sizes(game.generator, game.latent),
+        "d_sizes": layer_sizes(game.discriminator, game.real),
+        "latent": game.latent.value[0] if is_number else None,
+    }
+
+
+def coordinates_of(game: Game) -> Coordinates:
+    """What figures show of a game's real samples, which are `Uniform`."""
+    bits = game.matched.bits if isinstance(game.matched, Matches) else None
+    return Coordinates(np.asarray(game.real.low), np.asarray(game.real.high), bits)
+
+
+def undecided_losses(objective: Objective) -> Losses:
+    """Each loss, a float, while D cannot tell real from fake samples.
+
+    D's logit is then the one with the smallest loss on both, and of several that nearest to 0.
+    """
+    logits = np.arange(-200, 201) / 100
+    d_real, d_fake, g = jax.device_get(_losses_at(logits, objective))
+    both = d_real + d_fake
+    place = np.where(both <= both.min() + 1e-6, np.abs(logits), np.inf).argmin()
+    return Losses(*(float(loss[place]) + 0.0 for loss in (d_real, d_fake, g)))  # and no -0
+
+
+@partial(jax.jit, static_argnames="objective")  # one program, where JAX else compiles a dozen
+def _losses_at(logits: np.ndarray, objective: Objective) -> list[jax.Array]:
+    return [jax.vmap(loss)(logits) for loss in (objective.d_real, objective.d_fake, objective.g)]
+
+
+def layer_sizes(network: nn.Module, inputs: Distribution) -> list[int]:
+    """The number of units of each layer of a fully connected network, inputs first."""
+    params = jax.eval_shape(network.init, seed_key(0), inputs.center)
+    kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
+    return [kernels[0][0], *(units for _, units in kernels)]

@@ -1,0 +1,79 @@
+"""Painters: processes that draw figures, which give the same files, and need not be there."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from gan1010_jax.figures import drawing, files, plot_population, values, write_figures
+
+FEW = ("outputs", "settling", "convergence")  # which are quick to draw
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """As if a population had no other figures."""
+    of_all = values.population_values
+    of_few = lambda population: {k: v for k, v in of_all(population).items() if k in FEW}  # noqa: E731
+    monkeypatch.setattr(values, "population_values", of_few)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The painters that are started."""
+    painters, start = [], files._start_painter
+    monkeypatch.setattr(files, "_start_painter", lambda: painters.append(start()) or painters[-1])
+    return painters
+
+
+@pytest.fixture(scope="module")
+def expected(population, tmp_path_factory):
+    out = tmp_path_factory.mktemp("expected")
+    write_figures(out, {k: v for k, v in plot_population(population).items() if k in FEW})
+    return contents(out)
+
+
+def contents(out):
+    return {path.name: path.read_bytes() for path in (out / "figures").iterdir()}
+
+
+def test_a_painter_imports_no_jax():
+    script = "import sys, gan1010_jax.figures.painter, gan1010_jax.figures.drawing\n"
+    script += "sys.exit(not {'jax', 'jaxlib', 'flax', 'optax'}.isdisjoint(sys.modules))"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.usefixtures("few")
+def test_painters_draw_the_same_files(population, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "draw_png", None)  # nothing is drawn here
+    with files.start_painters() as draw_files:
+        draw_files(tmp_path, population)
+    assert contents(tmp_path) == expected
+
+
+@pytest.mark.usefixtures("few")
+def test_what_killed_painters_do_not_draw_is_drawn_here(started, population, expected, tmp_path):
+    with files.start_painters() as draw_files:
+        for painter in started:
+            painter.kill()
+        draw_files(tmp_path, population)
+    assert contents(tmp_path) == expected
+
+
+@pytest.mark.usefixtures("few")
+def test_figures_are_drawn_here_where_no_process_starts(
+    population, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    with files.start_painters() as draw_files:
+        draw_files(tmp_path, population)
+    assert contents(tmp_path) == expected
+
+
+def test_an_error_in_drawing_is_raised_here_and_no_painter_is_left(started, tmp_path, monkeypatch):
+    monkeypatch.setattr(values, "population_values", lambda _: {"settling": {}})
+    with pytest.raises(TypeError, match="draw_settling"), files.start_painters() as draw_files:
+        draw_files(tmp_path, None)
+    assert {painter.returncode for painter in started} <= {1, -signal.SIGKILL}
+    assert started and not list(tmp_path.iterdir())
