@@ -23,7 +23,7 @@ from gan1010_jax.cli.program import (
     split_command,
 )
 from gan1010_jax.convergence import OUTCOMES
-from gan1010_jax.figures.files import draw_files, start_painters
+from gan1010_jax.figures.files import start_painters
 from gan1010_jax.figures.values import population_values
 from gan1010_jax.methods import flags_of
 from gan1010_jax.population import (
@@ -118,7 +118,7 @@ def train(options: Train) -> None:
         if options.figures:
             values = population_values(population)
             say(f"drawing {len(values)} figures")
-            draw_files(out, values, painters)
+            draw_files(out, values)
         if options.animate:
             say("drawing the animation")
             history, seed = first_history(population), population.first_seed
@@ -129,9 +129,8 @@ def train(options: Train) -> None:
 
     train_all = gan.train_share if options.distributed else gan.train_population
     with ExitStack() as drawing, says_how_to_go_on(out), ExitStack() as showing:
-        painters = []
         if options.figures and is_first():  # which alone draws
-            painters = drawing.enter_context(start_painters())
+            draw_files = drawing.enter_context(start_painters())
         train_all(
             seeds,
             gan.Setup(game, method, options.method.hyperparams()),

@@ -1,16 +1,16 @@
-"""The files of figures, which processes of their own draw, so that the results are waited for less.
+"""The files of figures, and the processes that draw them while others are at work.
 
-They begin to import matplotlib while this one trains. They cannot end, nor be left by, the process
-that started them: what they do not draw is drawn here, and they end with their standard input.
+A painter imports matplotlib while this process trains, which need not import it at all. What a
+painter does not draw, because it could not be started or has ended, is drawn here.
 """
 
 import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Painter = subprocess.Popen[bytes]
-_MAX_PAINTERS = 2  # by which the slowest figure takes nearly as long as all others
+_MAX_PAINTERS = 2  # with more, the slowest figure would still take half as long as with two
 
 
 def write_figures(out: Path, figures: Mapping[str, "Figure"]) -> None:
@@ -33,38 +33,24 @@ def write_figures(out: Path, figures: Mapping[str, "Figure"]) -> None:
 
 
 @contextmanager
-def start_painters() -> Iterator[list[_Painter]]:
-    """Start processes that draw figures, as many as there are processors, up to two."""
-    path = os.pathsep.join(place or os.getcwd() for place in sys.path)
+def start_painters() -> Iterator[Callable[[Path, Mapping[str, Any]], None]]:
+    """Start processes that draw figures, as many as there are processors, but two at most.
+
+    Yields:
+      A function of a directory and of the values of figures, by name: it draws each of them and
+      writes `figures/NAME.png`, the same bytes as `write_figures`.
+    """
     painters: list[_Painter] = []
-    try:
+    with suppress(OSError):  # of a machine with too many processes
         for _ in range(min(os.cpu_count() or 1, _MAX_PAINTERS)):
-            painter = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gan1010_jax.figures.painter"],
-                env=os.environ | {"PYTHONPATH": path},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                process_group=0,  # which an interrupt from the keyboard does not reach
-            )
-            painters.append(painter)
-    except OSError:
-        pass  # too many processes: all is drawn here
-    try:
-        yield painters
-    finally:
-        for painter in painters:
-            painter.kill()
-            painter.communicate()
-
-
-def draw_files(out: Path, values: Mapping[str, Any], painters: list[_Painter]) -> None:
-    """Draw figures from their values, and write each as `figures/NAME.png`."""
+            painters.append(_start_painter())
     idle: SimpleQueue[_Painter] = SimpleQueue()
     for painter in painters:
         idle.put(painter)
 
     def paint(figure: tuple[str, Any]) -> bytes | None:
+        if not painters:
+            return None
         painter = idle.get()
         try:
             pickle.dump(figure, painter.stdin)
@@ -75,11 +61,33 @@ def draw_files(out: Path, values: Mapping[str, Any], painters: list[_Painter]) -
         finally:
             idle.put(painter)
 
-    with ThreadPoolExecutor(max(1, len(painters))) as pool:
-        painted = pool.map(paint, values.items()) if painters else [None] * len(values)
-        for (name, of_one), png in zip(values.items(), painted):
-            if png is None:
-                from gan1010_jax.figures.drawing import draw_png
+    with ExitStack() as ending, ThreadPoolExecutor(_MAX_PAINTERS) as pool:
+        for painter in painters:
+            ending.callback(painter.communicate)
 
-                png = draw_png(name, of_one)
-            write_file(out / "figures" / f"{name}.png", png)
+        def draw_files(out: Path, values: Mapping[str, Any]) -> None:
+            for name, png in zip(values, pool.map(paint, values.items())):
+                if png is None:
+                    from gan1010_jax.figures.drawing import draw_png
+
+                    png = draw_png(name, values[name])
+                write_file(out / "figures" / f"{name}.png", png)
+
+        try:
+            yield draw_files
+        finally:
+            for painter in painters:
+                painter.kill()  # so that no thread of the pool waits for it
+
+
+def _start_painter() -> _Painter:
+    """Start a process that finds the modules that this one finds, and says nothing."""
+    path = os.pathsep.join(place or os.getcwd() for place in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "gan1010_jax.figures.painter"],
+        env=os.environ | {"PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,  # which an interrupt from the keyboard does not reach
+    )

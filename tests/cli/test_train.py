@@ -262,6 +262,37 @@ def test_an_interrupt_ends_a_long_block_at_once(environment, tmp_path, after):
     assert errors.endswith(f"to go on: python {PROGRAM} {' '.join(words)}\n")
 
 
+def children(process):
+    """The states in /proc of the processes that a process has started."""
+    numbers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [Path(f"/proc/{number}/stat") for number in numbers]
+
+
+def is_running(stat):
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+@pytest.mark.parametrize(
+    ("after", "number"),
+    [("compiling", signal.SIGTERM), ("drawing", signal.SIGINT), ("drawing", signal.SIGKILL)],
+)
+def test_a_signal_leaves_no_process_behind(environment, tmp_path, after, number):
+    words = "--seeds 4 --steps 100 --pattern 10 --engine vmap --out run".split()
+    process = start_program("train", words, cwd=tmp_path, env=environment)
+    next(line for line in process.stderr if after in line)
+    painters = children(process)
+    assert painters
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == {2: 130, 15: 143, 9: -9}[number]
+    assert "Traceback" not in errors and errors.count("error") == (number != signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while any(map(is_running, painters)):
+        assert time.monotonic() < deadline
+
+
 def kept(out):
     """The bytes of the files of a run, but for the times in its report and the lock."""
     paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != ".lock")
@@ -383,22 +414,40 @@ def test_a_damaged_run_is_rejected_and_repaired(train, workplace):
 
 
 @pytest.mark.slow
-def test_a_file_that_cannot_be_written_is_an_error_with_exit_code_1(environment, tmp_path):
+def test_a_figure_that_cannot_be_written_is_an_error_after_the_table(environment, tmp_path):
+    options = "--seeds 4 --steps 100 --pattern 10 --engine vmap --out run"
+    process = run_limited(options, tmp_path, environment)
+    assert process.returncode == 1, process.stderr
+    assert "in support" in process.stdout and "written to" not in process.stdout
+    said = f"""drawing 7 figures
+error: run/figures/generator.png: File too large
+to go on: python {PROGRAM} {options}
+"""
+    assert process.stderr.endswith(said)
+
+
+def run_limited(options, cwd, environment):
+    """Run the program where no file can have more than 20 kB."""
     script = """
 import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    options = "--seeds 1000 --steps 20 --pattern 10 --engine vmap --no-figures --out run"
-    options += " --animate --movie gif"
-    process = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", script, PROGRAM, *options.split()],
-        cwd=tmp_path,
+        cwd=cwd,
         env=environment | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
         capture_output=True,
         text=True,
     )
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_written_is_an_error_with_exit_code_1(environment, tmp_path):
+    options = "--seeds 1000 --steps 20 --pattern 10 --engine vmap --no-figures --out run"
+    options += " --animate --movie gif"
+    process = run_limited(options, tmp_path, environment)
     assert process.returncode == 1, process.stderr
     assert "error: run/" in process.stderr and "File too large" in process.stderr
     assert "0 of 1,000 GANs are kept in run" in process.stderr

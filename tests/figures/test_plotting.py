@@ -94,6 +94,16 @@ def test_the_losses_of_a_single_run_are_drawn_without_a_population(population):
     assert_nothing_is_cut_off("losses", figure)
 
 
+def test_figures_compile_one_small_program(population, caplog):
+    mse = gan.Method().objective
+    mine = gan.Objective("mine", mse.d_real, mse.d_fake, mse.g)  # which no test has drawn yet
+    drawn = dataclasses.replace(population, setup=gan.Setup(method=gan.Method(mine)))
+    with jax.log_compiles():
+        plot_population(drawn)
+    compiled = [text for text in caplog.messages if text.startswith("Finished XLA compilation")]
+    assert len(compiled) == 1, compiled
+
+
 def assert_nothing_is_cut_off(name, figure):
     """Every title, label, tick and legend lies within the picture."""
     drawn = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
