@@ -23,8 +23,7 @@ from gan1010_jax.cli.program import (
     split_command,
 )
 from gan1010_jax.convergence import OUTCOMES
-from gan1010_jax.figures.files import start_painters
-from gan1010_jax.figures.values import population_values
+from gan1010_jax.figures import start_painters
 from gan1010_jax.methods import flags_of
 from gan1010_jax.population import (
     decided_by_first,
@@ -116,9 +115,8 @@ def train(options: Train) -> None:
         except OSError as error:
             lost.append(error)
         if options.figures:
-            values = population_values(population)
-            say(f"drawing {len(values)} figures")
-            draw_files(out, values)
+            say("drawing the figures")
+            draw_files(out, population)
         if options.animate:
             say("drawing the animation")
             history, seed = first_history(population), population.first_seed

@@ -1,5 +1,6 @@
 """Figures, animations and the page: results in; `Figure`s, bytes and HTML out."""
 
+from gan1010_jax.figures.files import start_painters
 from gan1010_jax.lazy import load_when_used
 
 TYPE_CHECKING = False

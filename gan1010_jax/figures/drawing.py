@@ -29,7 +29,7 @@ def draw_png(name: str, values: Mapping[str, Any]) -> bytes:
 
 
 @style.styled
-def draw_generator(
+def _draw_generator(
     seed: int, game: str, last: int, output: np.ndarray, coordinates: Coordinates
 ) -> Figure:
     """Draw an output [records, units] up to the last step."""
@@ -64,7 +64,7 @@ def draw_generator(
 
 
 @style.styled
-def draw_losses(
+def _draw_losses(
     seed: int,
     steps: np.ndarray,
     losses: Sequence[np.ndarray],
@@ -95,7 +95,7 @@ def draw_losses(
 
 
 @style.styled
-def draw_convergence(
+def _draw_convergence(
     seeds: int, game: str, steps: np.ndarray, curves: Mapping[str, _Interval]
 ) -> Figure:
     """Draw the fractions of seeds that match and that are in support."""
@@ -113,7 +113,7 @@ def draw_convergence(
 
 
 @style.styled
-def draw_forgetting(
+def _draw_forgetting(
     seeds: int, game: str, steps: np.ndarray, missing: Mapping[str, _Interval]
 ) -> Figure:
     """Draw the fractions of seeds that do not match and the like, on a log scale."""
@@ -148,7 +148,7 @@ def _finish_curves(figure: Figure, axes: Axes, steps: np.ndarray) -> None:
 
 
 @style.styled
-def draw_outputs(
+def _draw_outputs(
     seeds: int, counts: np.ndarray, edges: np.ndarray, coordinates: Coordinates
 ) -> Figure:
     """Draw the counts [units, bins] of final outputs between edges [bins + 1]."""
@@ -168,7 +168,7 @@ def draw_outputs(
 
 
 @style.styled
-def draw_settling(
+def _draw_settling(
     seeds: int,
     game: str,
     steps: np.ndarray,
@@ -195,11 +195,11 @@ def draw_settling(
 
 
 _DRAWN_BY = {
-    "generator": draw_generator,
-    "losses": draw_losses,
-    "convergence": draw_convergence,
-    "forgetting": draw_forgetting,
-    "outputs": draw_outputs,
-    "settling": draw_settling,
+    "generator": _draw_generator,
+    "losses": _draw_losses,
+    "convergence": _draw_convergence,
+    "forgetting": _draw_forgetting,
+    "outputs": _draw_outputs,
+    "settling": _draw_settling,
     "architecture": draw_architecture,
 }

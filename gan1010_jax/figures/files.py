@@ -15,10 +15,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from gan1010_jax.population import write_file
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # and imported when used, so that painters begin without JAX
     from matplotlib.figure import Figure
+
+    from gan1010_jax.population import Population
 
 _Painter = subprocess.Popen[bytes]
 _MAX_PAINTERS = 2  # with more, the slowest figure would still take half as long as with two
@@ -27,18 +27,19 @@ _MAX_PAINTERS = 2  # with more, the slowest figure would still take half as long
 def write_figures(out: Path, figures: Mapping[str, "Figure"]) -> None:
     """Write each figure as `figures/NAME.png`, the same bytes for the same figure."""
     from gan1010_jax.figures.style import encode_png
+    from gan1010_jax.population import write_file
 
     for name, figure in figures.items():
         write_file(out / "figures" / f"{name}.png", encode_png(figure))
 
 
 @contextmanager
-def start_painters() -> Iterator[Callable[[Path, Mapping[str, Any]], None]]:
+def start_painters() -> Iterator[Callable[[Path, "Population"], None]]:
     """Start processes that draw figures, as many as there are processors, but two at most.
 
     Yields:
-      A function of a directory and of the values of figures, by name: it draws each of them and
-      writes `figures/NAME.png`, the same bytes as `write_figures`.
+      A function of a directory and a population, which draws the figures of `plot_population` and
+      writes the same files as `write_figures`.
     """
     painters: list[_Painter] = []
     with suppress(OSError):  # of a machine with too many processes
@@ -53,7 +54,7 @@ def start_painters() -> Iterator[Callable[[Path, Mapping[str, Any]], None]]:
             return None
         painter = idle.get()
         try:
-            pickle.dump(figure, painter.stdin)
+            pickle.dump(pickle.dumps(figure), painter.stdin)
             painter.stdin.flush()
             return pickle.load(painter.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -65,7 +66,11 @@ def start_painters() -> Iterator[Callable[[Path, Mapping[str, Any]], None]]:
         for painter in painters:
             ending.callback(painter.communicate)
 
-        def draw_files(out: Path, values: Mapping[str, Any]) -> None:
+        def draw_files(out: Path, population: "Population") -> None:
+            from gan1010_jax.figures.values import population_values
+            from gan1010_jax.population import write_file
+
+            values = population_values(population)
             for name, png in zip(values, pool.map(paint, values.items())):
                 if png is None:
                     from gan1010_jax.figures.drawing import draw_png

@@ -11,7 +11,10 @@ from queue import SimpleQueue
 
 
 def _receive(figures: SimpleQueue) -> None:
-    """Receive figures; end this process at once when there is nobody to draw for."""
+    """Receive figures, still pickled, since that imports modules that are being imported.
+
+    Ends this process at once when there is nobody to draw for.
+    """
     try:
         while True:
             figures.put(pickle.load(sys.stdin.buffer))
@@ -19,7 +22,7 @@ def _receive(figures: SimpleQueue) -> None:
         os._exit(0)
 
 
-def main() -> None:
+def _main() -> None:
     """Draw one figure after the other, as they come."""
     figures: SimpleQueue = SimpleQueue()
     threading.Thread(target=_receive, args=(figures,), daemon=True).start()
@@ -27,12 +30,12 @@ def main() -> None:
     from gan1010_jax.figures.drawing import draw_png  # which takes long to import
 
     while True:
-        pickle.dump(draw_png(*figures.get()), sys.stdout.buffer)
+        pickle.dump(draw_png(*pickle.loads(figures.get())), sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
     try:
-        main()
+        _main()
     finally:
         os._exit(1)  # an orderly end would abort, since the other thread waits for its input

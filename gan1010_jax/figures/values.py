@@ -16,10 +16,10 @@ from gan1010_jax.methods import Method, Objective
 from gan1010_jax.population import Population, convergence_curves, first_history
 from gan1010_jax.training import History
 
-Values = dict[str, Any]
+_Values = dict[str, Any]
 
 
-def population_values(population: Population) -> dict[str, Values]:
+def population_values(population: Population) -> dict[str, _Values]:
     """The values of every figure of a population, by name."""
     seed, setup, history = population.first_seed, population.setup, first_history(population)
     values = {
@@ -35,7 +35,7 @@ def population_values(population: Population) -> dict[str, Values]:
     return values
 
 
-def generator_values(history: History, seed: int, setup: Setup) -> Values:
+def generator_values(history: History, seed: int, setup: Setup) -> _Values:
     """Those of `plot_generator`."""
     return {
         "seed": seed,
@@ -46,7 +46,7 @@ def generator_values(history: History, seed: int, setup: Setup) -> Values:
     }
 
 
-def losses_values(history: History, seed: int, setup: Setup, others: History | None) -> Values:
+def losses_values(history: History, seed: int, setup: Setup, others: History | None) -> _Values:
     """Those of `plot_losses`."""
     return {
         "seed": seed,
@@ -57,7 +57,7 @@ def losses_values(history: History, seed: int, setup: Setup, others: History | N
     }
 
 
-def convergence_values(population: Population) -> Values:
+def convergence_values(population: Population) -> _Values:
     """Those of `plot_convergence`."""
     curves = convergence_curves(population)
     return {
@@ -68,7 +68,7 @@ def convergence_values(population: Population) -> Values:
     }
 
 
-def forgetting_values(population: Population) -> Values:
+def forgetting_values(population: Population) -> _Values:
     """Those of `plot_forgetting`."""
     seeds, curves = population.counts.seeds, convergence_curves(population)
     names = ("matched", "in_support", "ever_matched")
@@ -82,7 +82,7 @@ def forgetting_values(population: Population) -> Values:
     }
 
 
-def outputs_values(population: Population) -> Values:
+def outputs_values(population: Population) -> _Values:
     """Those of `plot_outputs`."""
     return {
         "seeds": population.counts.seeds,
@@ -92,7 +92,7 @@ def outputs_values(population: Population) -> Values:
     }
 
 
-def settling_values(population: Population) -> Values:
+def settling_values(population: Population) -> _Values:
     """Those of `plot_settling`."""
     counts, steps = population.counts, population.curves["step"]
     return {
@@ -105,7 +105,7 @@ def settling_values(population: Population) -> Values:
     }
 
 
-def architecture_values(game: Game) -> Values:
+def architecture_values(game: Game) -> _Values:
     """Those of `plot_architecture`."""
     is_number = isinstance(game.latent, Constant) and len(game.latent.value) == 1
     return {

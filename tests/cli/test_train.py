@@ -419,7 +419,7 @@ def test_a_figure_that_cannot_be_written_is_an_error_after_the_table(environment
     process = run_limited(options, tmp_path, environment)
     assert process.returncode == 1, process.stderr
     assert "in support" in process.stdout and "written to" not in process.stdout
-    said = f"""drawing 7 figures
+    said = f"""drawing the figures
 error: run/figures/generator.png: File too large
 to go on: python {PROGRAM} {options}
 """

@@ -6,15 +6,25 @@ import sys
 
 import pytest
 
-from gan1010_jax.figures import drawing, files, plot_population, write_figures
-from gan1010_jax.figures.values import population_values
+from gan1010_jax.figures import drawing, files, plot_population, values, write_figures
 
 FEW = ("outputs", "settling", "convergence")  # which are quick to draw
 
 
-@pytest.fixture(scope="module")
-def values(population):
-    return {name: of_one for name, of_one in population_values(population).items() if name in FEW}
+@pytest.fixture
+def few(monkeypatch):
+    """As if a population had no other figures."""
+    of_all = values.population_values
+    of_few = lambda population: {k: v for k, v in of_all(population).items() if k in FEW}  # noqa: E731
+    monkeypatch.setattr(values, "population_values", of_few)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The painters that are started."""
+    painters, start = [], files._start_painter
+    monkeypatch.setattr(files, "_start_painter", lambda: painters.append(start()) or painters[-1])
+    return painters
 
 
 @pytest.fixture(scope="module")
@@ -34,35 +44,36 @@ def test_a_painter_imports_no_jax():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_painters_draw_the_same_files(values, expected, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("few")
+def test_painters_draw_the_same_files(population, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "draw_png", None)  # nothing is drawn here
     with files.start_painters() as draw_files:
-        monkeypatch.setattr(drawing, "draw_png", None)  # nothing is drawn here
-        draw_files(tmp_path, values)
+        draw_files(tmp_path, population)
     assert contents(tmp_path) == expected
 
 
-@pytest.mark.parametrize("painter", ["killed", "not started"])
-def test_what_painters_do_not_draw_is_drawn_here(painter, values, expected, tmp_path, monkeypatch):
-    started = []
-    start = files._start_painter
-
-    def start_and_kill():
-        if painter == "not started":
-            raise BlockingIOError
-        started.append(start())
-        started[-1].kill()
-        return started[-1]
-
-    monkeypatch.setattr(files, "_start_painter", start_and_kill)
+@pytest.mark.usefixtures("few")
+def test_what_killed_painters_do_not_draw_is_drawn_here(started, population, expected, tmp_path):
     with files.start_painters() as draw_files:
-        draw_files(tmp_path, values)
+        for painter in started:
+            painter.kill()
+        draw_files(tmp_path, population)
     assert contents(tmp_path) == expected
 
 
-def test_an_error_in_drawing_is_raised_here_and_no_painter_is_left(tmp_path, monkeypatch):
-    started, start = [], files._start_painter
-    monkeypatch.setattr(files, "_start_painter", lambda: started.append(start()) or started[-1])
+@pytest.mark.usefixtures("few")
+def test_figures_are_drawn_here_where_no_process_starts(
+    population, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    with files.start_painters() as draw_files:
+        draw_files(tmp_path, population)
+    assert contents(tmp_path) == expected
+
+
+def test_an_error_in_drawing_is_raised_here_and_no_painter_is_left(started, tmp_path, monkeypatch):
+    monkeypatch.setattr(values, "population_values", lambda _: {"settling": {}})
     with pytest.raises(TypeError, match="draw_settling"), files.start_painters() as draw_files:
-        draw_files(tmp_path, {"settling": {}})
-    assert started and {painter.returncode for painter in started} <= {1, -signal.SIGKILL}
-    assert not list(tmp_path.iterdir())
+        draw_files(tmp_path, None)
+    assert {painter.returncode for painter in started} <= {1, -signal.SIGKILL}
+    assert started and not list(tmp_path.iterdir())
