@@ -57,7 +57,7 @@ def start_painters() -> Iterator[Callable[[Path, "Population"], None]]:
             pickle.dump(pickle.dumps(figure), painter.stdin)
             painter.stdin.flush()
             return pickle.load(painter.stdout)
-        except (OSError, EOFError, pickle.UnpicklingError):
+        except (OSError, EOFError, pickle.PickleError):
             return None  # it has ended
         finally:
             idle.put(painter)
