@@ -1,5 +1,7 @@
 """How a program runs: its errors, signals, compilation cache and progress."""
 
+import atexit
+import gc
 import itertools
 import os
 import re
@@ -49,6 +51,7 @@ def run(options: Any, main: Callable[[Any], object]) -> NoReturn:
     SIGTERM. The notes of an error are printed after it.
     """
     start()
+    atexit.register(gc.freeze)  # else Python's end searches all that JAX has made: 0.4 s
     _received.clear()
     sys.unraisablehook = _send_again
     code = 0
