@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 
 
 def load_when_used(package: str) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
@@ -16,6 +17,8 @@ def load_when_used(package: str) -> tuple[Callable[[str], object], Callable[[], 
         return namespace
 
     def __getattr__(name: str) -> object:
+        if find_spec(f"{package}.{name}"):  # a module, which needs nothing else of the package
+            return import_module(f"{package}.{name}")
         namespace = load()
         if name not in namespace:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

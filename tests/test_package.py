@@ -37,6 +37,16 @@ def test_importing_has_no_side_effects(tmp_path):
     subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], check=True, cwd=tmp_path)
 
 
+@pytest.mark.parametrize("module", ["cli/options", "figures/page", "figures/style", "games"])
+def test_a_module_is_imported_first(module):
+    """A room loads what it offers when it is used, and not when one of its modules is."""
+    name = module.replace("/", ".")
+    script = f"import sys, gan1010_jax.{name}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    assert "gan1010_jax.figures.public" not in loaded.stdout.split()
+
+
 STAR = """
 import gan1010_jax as gan
 assert set(gan.__all__) <= set(dir(gan))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-import gan1010_jax.figures.style as style  # and not the whole room, which imports JAX
+from gan1010_jax.figures import style
 from gan1010_jax.figures.architecture import draw_architecture
 from gan1010_jax.figures.coordinates import Coordinates
 
