@@ -146,8 +146,11 @@ ENGINES = by_name(
 )
 
 
-def compiler_options(platform: str) -> dict[str, Any]:
+def compiler_options(platform: str, in_parts: bool = True) -> dict[str, Any]:
     """The options of XLA's compiler for a platform.
+
+    A program of small kernels is compiled in parts on all threads, unless it shall leave them to
+    another program, which is compiled at the same time and takes longer.
 
     On a CPU, LLVM's level 2 compiles the reference in two thirds of the time of the default, 3, and
     the program is as fast. Vectors as wide as the processor's registers, which LLVM prefers not to
@@ -156,4 +159,5 @@ def compiler_options(platform: str) -> dict[str, Any]:
     if platform != "cpu":
         return {}
     wide = {"xla_cpu_prefer_vector_width": 512} if has_avx512() else {}
-    return {"xla_backend_optimization_level": 2, **wide}
+    parts = {} if in_parts else {"xla_cpu_parallel_codegen_split_count": 1}
+    return {"xla_backend_optimization_level": 2, **wide, **parts}

@@ -176,7 +176,7 @@ def _compile_program(
 
     mesh, one_each = Mesh(devices, ("devices",)), P("devices")
 
-    def on_each_device(fn, name):
+    def on_each_device(fn, in_parts, name):
         """`fn` on every device, with arguments and results stacked along a first axis."""
 
         def one(*args):
@@ -189,7 +189,7 @@ def _compile_program(
             one, mesh=mesh, in_specs=one_each, out_specs=one_each, check_vma=False
         )
         sharding = NamedSharding(mesh, one_each)
-        options = {"compiler_options": compiler_options(device.platform)}
+        options = {"compiler_options": compiler_options(device.platform, in_parts)}
         return jax.jit(every, in_shardings=sharding, out_shardings=sharding, **options)
 
     def lanes(dtype):
@@ -207,7 +207,7 @@ def _compile_program(
     of_loop = {**facts, "engine": engine.name, "steps": steps, "record_every": record_every}
     sources = [
         Source(
-            partial(on_each_device, partial(run_and_judge, number)),
+            partial(on_each_device, partial(run_and_judge, number), True),
             (*starts, setup, live),
             results,
             of_loop | {"kept": number},
@@ -217,7 +217,9 @@ def _compile_program(
     ]
     # Last, since it compiles in less time than a loop.
     sources.append(
-        Source(partial(on_each_device, init_block), (seeds, setup), starts, facts, init_block)
+        Source(
+            partial(on_each_device, init_block, False), (seeds, setup), starts, facts, init_block
+        )
     )
     *loops, init = load_or_compile(sources, setup, devices)
     return Program(engine, len(devices), block, init, dict(zip(kept, loops)))
