@@ -20,6 +20,7 @@ from gan1010_jax.engines import (
     Engine,
     Lane,
     Observed,
+    build_init,
     build_loop,
     compiler_options,
     fit_block,
@@ -176,7 +177,7 @@ def _compile_program(
 
     mesh, one_each = Mesh(devices, ("devices",)), P("devices")
 
-    def on_each_device(fn, in_parts, name):
+    def on_each_device(fn, name):
         """`fn` on every device, with arguments and results stacked along a first axis."""
 
         def one(*args):
@@ -189,7 +190,7 @@ def _compile_program(
             one, mesh=mesh, in_specs=one_each, out_specs=one_each, check_vma=False
         )
         sharding = NamedSharding(mesh, one_each)
-        options = {"compiler_options": compiler_options(device.platform, in_parts)}
+        options = {"compiler_options": compiler_options(device.platform)}
         return jax.jit(every, in_shardings=sharding, out_shardings=sharding, **options)
 
     def lanes(dtype):
@@ -207,7 +208,7 @@ def _compile_program(
     of_loop = {**facts, "engine": engine.name, "steps": steps, "record_every": record_every}
     sources = [
         Source(
-            partial(on_each_device, partial(run_and_judge, number), True),
+            partial(on_each_device, partial(run_and_judge, number)),
             (*starts, setup, live),
             results,
             of_loop | {"kept": number},
@@ -215,12 +216,9 @@ def _compile_program(
         )
         for number in kept
     ]
+    init = partial(on_each_device, build_init(setup, block, device))
     # Last, since it compiles in less time than a loop.
-    sources.append(
-        Source(
-            partial(on_each_device, init_block, False), (seeds, setup), starts, facts, init_block
-        )
-    )
+    sources.append(Source(init, (seeds, setup), starts, facts, init_block))
     *loops, init = load_or_compile(sources, setup, devices)
     return Program(engine, len(devices), block, init, dict(zip(kept, loops)))
 
