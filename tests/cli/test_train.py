@@ -305,14 +305,14 @@ def kept(out):
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_20_times_is_started_again_by_the_same_words(environment, tmp_path):
-    words = "--seeds 200000 --steps 1000 --pattern 10 --chunk 1000 --no-figures --out".split()
+    words = "--seeds 500000 --steps 1000 --pattern 10 --chunk 1000 --no-figures --out".split()
 
     def start(out):
         return start_program("train", [*words, out], cwd=tmp_path, env=environment)
 
     whole = start("whole")
     assert "error" not in whole.communicate()[1] and whole.returncode == 0
-    moments, states = np.random.default_rng(16).uniform(0, 4, 20), set()
+    moments, states = np.random.default_rng(16).uniform(0, 2, 20), set()
     for number, moment in enumerate(moments):
         process = start("killed")
         if number % 2:  # at a random moment from when it trains, else from its very beginning
