@@ -9,7 +9,6 @@ but replaced.
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import secrets
@@ -30,6 +29,7 @@ from gan1010_jax.games import GAMES
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import Method
 from gan1010_jax.population.files import read_file, write_file
+from gan1010_jax.population.manifest import digest
 
 KEEPING = "keeping an executable"  # the name of the threads that write them
 _MOST = 2**28  # bytes of all of them
@@ -62,12 +62,17 @@ def load_or_compile(
     Those that are not on the disk are traced one after another, here, where JAX's settings hold,
     and compiled meanwhile.
     """
-    identities = [_identify(source, setup, devices) for source in sources]
+    folder = _folder() if jax.process_count() == 1 else None
+    identities = [
+        _identify(source, setup, devices) if folder and _is_ours(source, setup) else None
+        for source in sources
+    ]
+    paths = [x and folder / f"{digest(x.encode())}.executable" for x in identities]
     # Under a name that is used once, JAX's cache has none that it could return in place of a
     # compiled one: what was loaded from there lacks functions once it is serialised again.
     names = ["block" if x is None else f"block_{secrets.token_hex(8)}" for x in identities]
     with ThreadPoolExecutor(len(sources)) as pool:
-        found = list(pool.map(partial(_load, devices=devices), sources, identities))
+        found = list(pool.map(partial(_load, devices=devices), sources, identities, paths))
         compiling = {
             place: pool.submit(source.jit(name).lower(*source.arguments).compile)
             for place, (source, name) in enumerate(zip(sources, names))
@@ -75,18 +80,17 @@ def load_or_compile(
         }
         for place, future in compiling.items():
             found[place] = future.result()
-            arguments = identities[place], found[place]
-            threading.Thread(target=_keep, name=KEEPING, args=arguments).start()
+            if paths[place]:
+                arguments = found[place], identities[place], paths[place]
+                threading.Thread(target=_keep, name=KEEPING, args=arguments).start()
     return found
 
 
-def _identify(source: Source, setup: Setup, devices: Sequence[jax.Device]) -> str | None:
-    """All that decides the code of a program, a line of JSON; None if it is not to be kept.
+def _identify(source: Source, setup: Setup, devices: Sequence[jax.Device]) -> str:
+    """All that decides the code of a program, a line of JSON.
 
     JAX's settings count with all the rest; of the hyperparameters, which there are.
     """
-    if _folder() is None or jax.process_count() > 1 or not _is_ours(source, setup):
-        return None
     decisive = {
         **source.facts,
         "game": setup.game.recipe,
@@ -104,16 +108,14 @@ def _identify(source: Source, setup: Setup, devices: Sequence[jax.Device]) -> st
 
 
 def _load(
-    source: Source, identity: str | None, devices: Sequence[jax.Device]
+    source: Source, identity: str | None, path: Path | None, devices: Sequence[jax.Device]
 ) -> jax.stages.Compiled | None:
     """The executable of an identity, or None if there is none that can be used."""
-    folder = _folder()
-    if identity is None or folder is None:
+    if identity is None or path is None:
         return None
-    path = folder / _name(identity)
     try:
-        stated, digest, payload = read_file(path, _LARGEST).split(b"\n", 2)
-        if stated != identity.encode() or digest != _digest(payload):
+        stated, checksum, payload = read_file(path, _LARGEST).split(b"\n", 2)
+        if stated != identity.encode() or checksum != digest(payload).encode():
             return None
         trees = jax.tree.structure((source.arguments, {})), jax.tree.structure(source.results)
         executable = deserialize_and_load(payload, *trees, devices[0].client, devices)
@@ -124,26 +126,14 @@ def _load(
     return executable
 
 
-def _keep(identity: str | None, executable: jax.stages.Compiled) -> None:
-    """Keep an executable, if it has an identity and there is a place for it."""
-    folder = _folder()
-    if identity is None or folder is None:
-        return
+def _keep(executable: jax.stages.Compiled, identity: str, path: Path) -> None:
+    """Keep an executable, if it can be."""
     try:
         payload, *_ = serialize(executable)
-        data = b"\n".join([identity.encode(), _digest(payload), payload])
-        write_file(folder / _name(identity), data)
-        _delete_oldest(folder)
+        write_file(path, b"\n".join([identity.encode(), digest(payload).encode(), payload]))
+        _delete_oldest(path.parent)
     except Exception:  # a full disk, or a platform whose executables cannot leave their process
         return
-
-
-def _name(identity: str) -> str:
-    return f"{hashlib.sha256(identity.encode()).hexdigest()}.executable"
-
-
-def _digest(payload: bytes) -> bytes:
-    return hashlib.sha256(payload).hexdigest().encode()
 
 
 def _folder() -> Path | None:
@@ -182,8 +172,9 @@ def _is_ours(source: Source, setup: Setup) -> bool:
         *method.optimizers,
         *(part for one in (method.objective, method.penalty) for part in vars(one).values()),
     ]
-    modules = (getattr(part, "__module__", "") for part in functions if callable(part))
-    if name not in GAMES or not {one.split(".")[0] for one in modules} <= _KNOWN:
+    modules = [getattr(part, "__module__", None) for part in functions if callable(part)]
+    packages = {module and module.split(".")[0] for module in modules}  # none of what `exec` made
+    if name not in GAMES or not packages <= _KNOWN:
         return False
     try:
         same = (
@@ -199,11 +190,11 @@ def _is_ours(source: Source, setup: Setup) -> bool:
 def _describe_process() -> dict[str, Any]:
     """What decides the code of all programs of this process alike."""
     package = Path(__file__).parents[1]
-    source = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        source.update(b"%s\n%s" % (str(path.relative_to(package)).encode(), path.read_bytes()))
+    source = [(path.relative_to(package), path.read_bytes()) for path in package.rglob("*.py")]
     return {
-        "source": source.hexdigest(),
+        "source": digest(
+            b"".join(b"%s\n%s" % (bytes(name), text) for name, text in sorted(source))
+        ),
         "versions": versions(),
         "machine": describe_machine() | {"processor": describe_processor()},
         "LIBTPU_INIT_ARGS": os.environ.get("LIBTPU_INIT_ARGS", ""),

@@ -178,10 +178,12 @@ def test_without_a_compilation_cache_nothing_is_kept(tmp_path, place):
     assert not place.exists()
 
 
-def test_ones_own_functions_are_not_kept(place):
+@pytest.mark.parametrize("module", [__name__, None])  # a function that `exec` makes has none
+def test_ones_own_functions_are_not_kept(place, module):
     def mine(logit):
         return (jax.nn.sigmoid(logit) - 1) ** 2
 
+    mine.__module__ = module
     mse = OBJECTIVES["mse"]
     own = gan.Objective("mse", mine, mse.d_fake, mse.g)
     run(gan.Setup(gan.dirac_game(), gan.Method(own)))
