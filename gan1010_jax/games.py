@@ -10,10 +10,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.models import DiracDiscriminator, DiracGenerator, Discriminator, Generator
+from gan1010_jax.networks import Network, NetworkFunctions, as_network
 
 # Nodes [nodes, units] and weights [nodes] that sum to 1, to integrate over a distribution.
 Quadrature = tuple[np.ndarray, np.ndarray]
@@ -213,24 +213,17 @@ class Matches:
         return jnp.all(jnp.where(jnp.asarray(self.bits) == 1, output > 0.5, output < 0.5), axis=-1)
 
 
-# The methods of a game's parts that are not functions.
-_METHODS = {
-    "discriminator": ("init", "apply"),
-    "generator": ("init", "apply"),
-    "real": ("sample",),
-    "latent": ("sample",),
-}
-
-
 @jax.tree_util.register_static
 @dataclass(frozen=True, repr=False)
 class Game:
-    """A game between two Flax modules. Hashable and static under `jit`; equal if its parts are.
+    """A game between two networks. Hashable and static under `jit`; equal if its parts are.
 
     Attributes:
       name: its name in reports and figures.
-      discriminator: maps a sample [..., units] to a logit [...].
-      generator: maps a latent [..., latent units] to a sample [..., units].
+      discriminator: maps a sample [units] to a logit, a scalar: a `Network`, such as a Flax Linen
+        module or `from_nnx`'s; or a pair of pure functions, `init(key, x) -> params` and
+        `apply(params, x)`.
+      generator: maps a latent [latent units] to a sample [units], likewise.
       real: the distribution of real samples.
       latent: the distribution of the generator's input.
       matched: the test of success, on the summary: [..., units] -> bool [...].
@@ -245,8 +238,8 @@ class Game:
     """
 
     name: str
-    discriminator: nn.Module
-    generator: nn.Module
+    discriminator: Network | NetworkFunctions
+    generator: Network | NetworkFunctions
     real: Distribution
     latent: Distribution
     matched: Callable[[jax.Array], jax.Array]
@@ -263,10 +256,11 @@ class Game:
             raise InvalidArgument("game", self.name, allowed) from None
         if not isinstance(self.name, str):
             raise InvalidArgument("name", self.name, "a string")
-        for name, methods in _METHODS.items():
-            part = getattr(self, name)
-            if not all(callable(getattr(part, method, None)) for method in methods):
-                raise InvalidArgument(name, part, f"an object with {' and '.join(methods)}")
+        for name in ("discriminator", "generator"):
+            object.__setattr__(self, name, as_network(name, getattr(self, name)))
+        for name in ("real", "latent"):
+            if not callable(getattr(getattr(self, name), "sample", None)):
+                raise InvalidArgument(name, getattr(self, name), "an object with sample")
         for name in ("matched", "in_support", "summary_fn"):
             part = getattr(self, name)
             if not callable(part) and (name != "summary_fn" or part is not None):

@@ -38,6 +38,7 @@ from gan1010_jax.gan import (
 from gan1010_jax.interop import params_from_torch, params_to_torch
 from gan1010_jax.methods import Hyperparams, Method, Objective, Penalty, PenaltyContext
 from gan1010_jax.models import Discriminator, Generator
+from gan1010_jax.networks import Network, from_nnx
 from gan1010_jax.population import (
     Population,
     convergence_curves,
@@ -83,6 +84,7 @@ __all__ = [
     "Losses",
     "Matches",
     "Method",
+    "Network",
     "Normal",
     "Objective",
     "Penalty",
@@ -109,6 +111,7 @@ __all__ = [
     "field_jacobian",
     "find_equilibrium",
     "from_lanes",
+    "from_nnx",
     "generate",
     "generator_update",
     "init",
