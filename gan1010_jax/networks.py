@@ -89,9 +89,10 @@ class _NNXNetwork:
         """A module's structure and its parameters."""
         from flax import nnx
 
-        structure, params, others = nnx.split(module, nnx.Param, ...)
-        if jax.tree.leaves(others):
-            allowed = "a function to a module whose variables are all nnx.Param, with no others"
+        is_module = isinstance(module, nnx.Module)
+        structure, params, others = nnx.split(module, nnx.Param, ...) if is_module else [None] * 3
+        if not is_module or jax.tree.leaves(others):
+            allowed = "a function to an nnx.Module whose variables are all nnx.Param"
             raise InvalidArgument("make", self.make, allowed)
         return structure, params
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from rejects import rejects
 
 import gan1010_jax as gan
@@ -113,6 +114,7 @@ def call_right(name, population, out):
         "field_jacobian": with_state,
         "find_equilibrium": with_state,
         "from_lanes": {"tree": gan.to_lanes(MATRIX)},
+        "from_nnx": {"make": lambda rngs: nnx.Linear(1, 1, rngs=rngs)},
         "generate": {"state": STATE, "setup": SETUP, "latent": np.zeros(1, np.float32)},
         "generator_update": {"state": STATE, "batch": BATCH, "setup": SETUP},
         "init": {"key": KEY, "setup": SETUP},
@@ -164,7 +166,7 @@ RECORDS = [
 NAMES = [
     name
     for name in gan.__all__
-    if callable(getattr(gan, name)) and getattr(gan, name) not in RECORDS
+    if callable(getattr(gan, name)) and getattr(gan, name) not in (*RECORDS, gan.Network)
 ]
 
 
@@ -211,6 +213,7 @@ USES = {
     **dict.fromkeys(("Matches", "Within"), use(lambda made: made, np.zeros(1))),
     "Method": lambda made: check_setup(gan.Setup(GAME, made)),
     "Setup": check_setup,
+    "from_nnx": use(lambda made: made.init, KEY, np.zeros(1)),
 }
 
 
