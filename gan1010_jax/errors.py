@@ -1,9 +1,22 @@
 """The errors that users meet."""
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 LONGEST_VALUE = 500  # characters of a message
+# Names that others use for what has another one here.
+_SYNONYMS = {
+    "bce": "nonsaturating",
+    "gp": "wgan_gp",
+    "gradient_penalty": "wgan_gp",
+    "least_squares": "lsgan",
+    "logistic": "nonsaturating",
+    "lr": "d_lr",
+    "vanilla": "minimax",
+    "wgan": "wasserstein",
+}
 
 
 class InvalidArgument(ValueError):
@@ -13,11 +26,12 @@ class InvalidArgument(ValueError):
     library, and reads the same in both places.
     """
 
-    def __init__(self, name: str, value: Any, allowed: str):
-        """Say what was given and what is allowed."""
+    def __init__(self, name: str, value: Any, allowed: str, choices: Iterable[str] = ()):
+        """Say what was given and what is allowed; of names, `choices` are those that there are."""
         self.name = name
         self.value = value
         self.allowed = allowed
+        self.choices = tuple(choices)
         super().__init__(self.explain(name))
 
     def explain(self, name: str) -> str:
@@ -28,7 +42,26 @@ class InvalidArgument(ValueError):
             given = f"an object of type {type(self.value).__name__}"
         if len(given) > LONGEST_VALUE:
             given = f"{given[:LONGEST_VALUE]}…"
-        return f"{name} must be {self.allowed}; got {given}"
+        meant = _find_meant(self.value, self.choices)
+        hint = f" (did you mean {meant!r}?)" if meant else ""
+        return f"{name} must be {self.allowed}; got {given}{hint}"
+
+
+def _find_meant(value: Any, choices: tuple[str, ...]) -> str | None:
+    """The choice that was probably meant by the first name in a value that is none of them."""
+    names = value if isinstance(value, Mapping) else [value]
+    words = [
+        word for name in names if isinstance(name, str) for word in re.findall(r"[\w-]+", name)
+    ]
+    for word in words[:LONGEST_VALUE]:
+        if choices and word not in choices:
+            from difflib import get_close_matches  # whose import takes as long as the rest's
+
+            word = word.lower().replace("-", "_")
+            close = [_SYNONYMS.get(word, word), *get_close_matches(word, choices, 1)]
+            if meant := next(filter(choices.__contains__, close), None):
+                return meant
+    return None
 
 
 class BadFile(ValueError):

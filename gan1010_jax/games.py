@@ -378,4 +378,4 @@ def find_game(name: str) -> Game:
         return pattern_game(name)
     except InvalidArgument as error:
         others = ", ".join(other for other in GAMES if other != "pattern")
-        raise InvalidArgument("game", name, f"{others}, or {error.allowed}") from None
+        raise InvalidArgument("game", name, f"{others}, or {error.allowed}", GAMES) from None

@@ -254,7 +254,7 @@ def _are_strings(names: Any) -> bool:
 def check_samples_name(samples: str) -> None:
     """Raise `InvalidArgument` unless `samples` is one of `SAMPLES`."""
     if not isinstance(samples, str) or samples not in SAMPLES:
-        raise InvalidArgument("samples", samples, f"one of {', '.join(SAMPLES)}")
+        raise InvalidArgument("samples", samples, f"one of {', '.join(SAMPLES)}", SAMPLES)
 
 
 def _r1(ctx: PenaltyContext) -> jax.Array:
@@ -352,7 +352,8 @@ class Method:
         _look_up(self, "penalty", PENALTIES, Penalty, "a Penalty")
         for name, choices in (("update_order", UPDATE_ORDERS), ("first", PLAYERS)):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
-                raise InvalidArgument(name, getattr(self, name), f"one of {', '.join(choices)}")
+                allowed = f"one of {', '.join(choices)}"
+                raise InvalidArgument(name, getattr(self, name), allowed, choices)
         if type(self.d_steps) is not int or not 1 <= self.d_steps <= MAX_D_STEPS:
             allowed = f"a whole number from 1 to {MAX_D_STEPS}"
             raise InvalidArgument("d_steps", self.d_steps, allowed)
@@ -417,7 +418,7 @@ class Method:
         names = optimizer.split(",") if isinstance(optimizer, str) else [optimizer]
         if not _are_strings(tuple(names)) or not set(names) <= set(OPTIMIZERS) or len(names) > 2:
             allowed = f"one of {', '.join(OPTIMIZERS)}, or two with a comma"
-            raise InvalidArgument("optimizer", optimizer, allowed)
+            raise InvalidArgument("optimizer", optimizer, allowed, OPTIMIZERS)
         optimizers = tuple(OPTIMIZERS[name] for name in names)
         return cls(**others, optimizer=optimizers if len(names) == 2 else optimizers[0])
 
@@ -443,7 +444,8 @@ def _look_up(
     if isinstance(value, str) and value in choices:
         object.__setattr__(method, name, choices[value])
     elif not isinstance(value, kind):
-        raise InvalidArgument(name, value, f"{else_allowed} or one of {', '.join(choices)}")
+        allowed = f"{else_allowed} or one of {', '.join(choices)}"
+        raise InvalidArgument(name, value, allowed, choices)
 
 
 def flags_of(options: Mapping[str, Any]) -> list[str]:

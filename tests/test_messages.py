@@ -40,8 +40,12 @@ REJECTED = [
     lambda: gan.Game("own", gan.Discriminator(), gan.Generator(), *[[]] * 4),
     # Methods
     lambda: gan.Method("foo"),
+    lambda: gan.Method("wgan"),
+    lambda: gan.Method("non-saturating"),
     lambda: gan.Method(update_order="foo"),
+    lambda: gan.Method(update_order="Alternate"),
     lambda: gan.Method(penalty="r3"),
+    lambda: gan.Method(penalty="wgan-gp"),
     lambda: gan.Method(d_steps=0),
     lambda: gan.Method(first="both"),
     lambda: gan.Method(optimizer=0.01),
@@ -77,7 +81,9 @@ REJECTED = [
     lambda: population([-1]),
     lambda: population(chunk=0),
     lambda: population(engine="foo"),
+    lambda: population(engine="palas"),
     lambda: population(grid={"speed": [1.0]}),
+    lambda: population(grid={"dlr": [0.1]}),
     lambda: population(grid={"d_lr": 0.1}),
     lambda: population(grid={"d_lr": [0.1, 0.1]}),
     lambda: population(repair=True),
@@ -139,8 +145,12 @@ COMMANDS = [
     "sweep --x d_lr=1 --methods mse+wgan_gp --update-order alternating",
     "sweep --x penalty_weight=1,2",
     "sweep --x d_lr=1 --game 12",
+    "sweep --x d_lr=1 --game dirak",
+    "sweep --x lr=1",
+    "sweep --x d_lr=1 --methods mse,hing+r1",
     "sweep --x d_lr=1 --steps 15",
     "sweep --x d_lr=1 --optimizer lion",
+    "sweep --x d_lr=1 --optimizer adma",
 ]
 
 

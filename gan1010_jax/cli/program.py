@@ -113,7 +113,7 @@ def _explain(error: InvalidArgument) -> str:
         allowed = f"left out{allowed.removeprefix('None')}"
     is_number = getattr(error.value, "ndim", None) == 0  # of NumPy
     value = error.value.item() if is_number else error.value
-    typed = InvalidArgument(error.name, value, allowed)
+    typed = InvalidArgument(error.name, value, allowed, error.choices)
     is_variable = error.name.isupper()
     message = typed.explain(error.name if is_variable else "--" + error.name.replace("_", "-"))
     return message.removesuffix("; got True")  # an option without a value

@@ -124,7 +124,7 @@ def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
             numbers = [float(value) for value in values.split(",")]
         about = HYPERPARAMS[name]
     except (ValueError, KeyError):
-        raise gan.InvalidArgument(option, text, _AXIS) from None
+        raise gan.InvalidArgument(option, text, _AXIS, HYPERPARAMS) from None
     if not np.all(is_allowed(name, np.asarray(numbers))):
         allowed = about["allowed"].removesuffix(", or None")
         raise gan.InvalidArgument(option, text, f"a list of values for {name}, each {allowed}")
@@ -152,7 +152,8 @@ def _choose_setups(options: Sweep, game: gan.Game) -> dict[str, gan.Setup]:
                 f"some of {', '.join(OBJECTIVES)}, with commas between, each with a penalty if "
                 f"it needs one, as in mse+r1: {', '.join(PENALTIES)}; and each method once"
             )
-            raise gan.InvalidArgument("methods", options.methods, allowed)
+            choices = *OBJECTIVES, *PENALTIES
+            raise gan.InvalidArgument("methods", options.methods, allowed, choices)
     setups = {}
     for objective, penalty in pairs:
         one = replace(options.method, objective=objective, penalty=penalty)

@@ -29,7 +29,7 @@ def check_engine(name: Any) -> None:
     """Raise `InvalidArgument` (a `ValueError`) unless this is the name of an engine, or "auto"."""
     choices = ("auto", *ENGINES)
     if not isinstance(name, str) or name not in choices:
-        raise InvalidArgument("engine", name, f"one of {', '.join(choices)}")
+        raise InvalidArgument("engine", name, f"one of {', '.join(choices)}", choices)
 
 
 def list_engines(

@@ -140,7 +140,7 @@ def _outcome(history: History, record: int) -> str:
 def check_movie(movie: str) -> None:
     """Raise `InvalidArgument` unless `movie` is a known format, and its encoder is installed."""
     if movie not in _DPI:
-        raise InvalidArgument("movie", movie, f"one of {', '.join(_DPI)}")
+        raise InvalidArgument("movie", movie, f"one of {', '.join(_DPI)}", _DPI)
     if movie == "mp4" and shutil.which("ffmpeg") is None:
         allowed = "gif, since ffmpeg, which mp4 takes, is not installed"
         raise InvalidArgument("movie", movie, allowed)

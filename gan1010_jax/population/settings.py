@@ -134,7 +134,7 @@ def _as_grid(grid: Grid) -> dict[str, np.ndarray]:
     """Validate a grid; its values in JAX's default float type, in the order of `HYPERPARAMS`."""
     if not isinstance(grid, Mapping) or not set(grid) <= set(HYPERPARAMS):
         allowed = f"lists of values by name, among {', '.join(HYPERPARAMS)}"
-        raise InvalidArgument("grid", grid, allowed)
+        raise InvalidArgument("grid", grid, allowed, HYPERPARAMS)
     arrays = {}
     for name in filter(grid.__contains__, HYPERPARAMS):
         values = grid[name]
