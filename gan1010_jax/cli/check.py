@@ -10,8 +10,15 @@ import pyarrow.parquet as pq
 
 import gan1010_jax as gan
 from gan1010_jax.cli.commands import Check
-from gan1010_jax.cli.sweep import CELLS, OTHER_FOLDERS, find_misplaced_in, join_cells
-from gan1010_jax.population import audit_population, is_begun, read_file
+from gan1010_jax.population import (
+    CELLS,
+    OTHER_FOLDERS,
+    audit_population,
+    find_misplaced_in,
+    is_begun,
+    join_cells,
+    read_file,
+)
 
 _MAX_CELLS = 2**28  # bytes
 

@@ -1,7 +1,8 @@
 """The program `sweep`: where a method converges, over a grid of one or two hyperparameters."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 import gan1010_jax as gan
-from gan1010_jax.checks import as_hyperparam, check_run
+from gan1010_jax.checks import as_hyperparam
 from gan1010_jax.cli.commands import Sweep
 from gan1010_jax.cli.options import MethodOptions
 from gan1010_jax.cli.program import prepare_jax, progress_bar, say, says_how_to_go_on
@@ -23,17 +24,8 @@ from gan1010_jax.methods import (
     PENALTY_HYPERPARAMS,
     is_allowed,
 )
-from gan1010_jax.population import (
-    claim,
-    find_misplaced,
-    is_begun,
-    seed_range,
-    set_aside,
-    write_columns,
-)
+from gan1010_jax.population import name_method, seed_range
 
-CELLS = "cells.parquet"
-OTHER_FOLDERS = ("figures", "set-aside")  # of a sweep, that are no method's
 _MAX_VALUES = 10_000
 _AXIS = (
     "NAME=log:LOW:HIGH:COUNT, NAME=linear:LOW:HIGH:COUNT or NAME=VALUE,VALUE,…, where NAME is one "
@@ -51,59 +43,27 @@ def sweep(options: Sweep) -> None:
             allowed = f"another hyperparameter than {name}, that of --x"
             raise gan.InvalidArgument("y", options.y, allowed)
         grid[name] = values
-    first = {name: values[0] for name, values in grid.items()}
     setups = _choose_setups(options, find_game(options.game))
     seeds = seed_range(options.run.seeds, options.run.first_seed)
-    for setup in setups.values():
-        varied = replace(setup, hyperparams=replace(setup.hyperparams, **first))
-        check_run(varied, options.run.steps, options.run.record_every)
     out = options.out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
 
-    tables = {}
-    with says_how_to_go_on(out), claim(out, lambda: _is_ours(out, setups)):
-        for bad in find_misplaced_in(out, setups):
-            if not options.repair:
-                raise bad
-            set_aside(bad, out)
-        for name, setup in setups.items():
-            with progress_bar() as progress:
-                population = gan.train_population(
-                    seeds,
-                    setup,
-                    **options.run.arguments(),
-                    grid=grid,
-                    out=out / name,
-                    repair=options.repair,
-                    progress=progress,
-                )
-            tables[name] = gan.tabulate_cells(population)
+    def draw(swept: gan.Sweep) -> None:
+        showing.close()
         say("drawing the phase diagram")
-        write_columns(out / CELLS, join_cells(tables))
-        write_figures(out, {"phase_diagram": plot_phase_diagram(tables, *grid)})
-    _print_cells(tables, [*grid], out)
+        write_figures(out, {"phase_diagram": plot_phase_diagram(swept.tables, *grid)})
 
-
-def join_cells(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The columns of cells.parquet: the tables of all methods, one below the other."""
-    cells = [len(table["seeds"]) for table in tables.values()]
-    names = next(iter(tables.values()))
-    joined = {name: np.concatenate([table[name] for table in tables.values()]) for name in names}
-    return {"method": np.repeat([*tables], cells), **joined}
-
-
-def _is_ours(out: Path, methods: Iterable[str]) -> bool:
-    """Whether a directory is a sweep's; reject one that was begun with other methods too."""
-    begun = {path.name for path in out.iterdir() if is_begun(path)}
-    if not begun <= set(methods):
-        allowed = f"at least those begun in {out}, {','.join(sorted(begun))}"
-        raise gan.InvalidArgument("methods", ",".join(methods), allowed)
-    return bool(begun)
-
-
-def find_misplaced_in(out: Path, methods: Iterable[str]) -> Iterator[gan.BadFile]:
-    """What is in the place of a sweep's own folders and files."""
-    folders = (out / name for name in (*OTHER_FOLDERS, *methods))
-    return find_misplaced(folders, (out / CELLS, out / "figures" / "phase_diagram.png"))
+    with says_how_to_go_on(out), ExitStack() as showing:
+        swept = gan.sweep(
+            seeds,
+            setups,
+            grid,
+            **options.run.arguments(),
+            out=out,
+            repair=options.repair,
+            finish=draw,
+            progress=showing.enter_context(progress_bar()),
+        )
+    _print_cells(swept.tables, [*grid], out)
 
 
 def _parse_axis(option: str, text: str) -> tuple[str, np.ndarray]:
@@ -154,19 +114,20 @@ def _choose_setups(options: Sweep, game: gan.Game) -> dict[str, gan.Setup]:
             )
             choices = *OBJECTIVES, *PENALTIES
             raise gan.InvalidArgument("methods", options.methods, allowed, choices)
-    setups = {}
+    setups = []
     for objective, penalty in pairs:
         one = replace(options.method, objective=objective, penalty=penalty)
         method, hyperparams = one.method(), one.hyperparams()
         if options.methods is not None:
             unused = set(PENALTY_HYPERPARAMS) - set(method.penalty.hyperparams)
             hyperparams = replace(hyperparams, **dict.fromkeys(unused))
-        name = objective if penalty == "none" else f"{objective}+{penalty}"
-        setups[name] = gan.Setup(game, method, hyperparams)
-    return setups
+        setups.append(gan.Setup(game, method, hyperparams))
+    return {name_method(setup): setup for setup in setups}
 
 
-def _print_cells(tables: dict[str, dict[str, np.ndarray]], names: list[str], out: Path) -> None:
+def _print_cells(
+    tables: Mapping[str, Mapping[str, np.ndarray]], names: list[str], out: Path
+) -> None:
     """Print each method's best cell on standard output, or every cell of a grid of one or two."""
     is_small = max(len(table["seeds"]) for table in tables.values()) <= 2
     titles = [*names, "matched", "in\nsupport", "settling,\n50 %"]

@@ -32,4 +32,13 @@ from gan1010_jax.population.results import (
 )
 from gan1010_jax.population.settings import MAX_SEED, Progress, RunSettings, seed_range
 from gan1010_jax.population.store import set_aside
+from gan1010_jax.population.sweep import (
+    CELLS,
+    OTHER_FOLDERS,
+    Sweep,
+    find_misplaced_in,
+    join_cells,
+    name_method,
+    sweep,
+)
 from gan1010_jax.population.tables import TABLES, write_columns

@@ -133,6 +133,9 @@ def call_right(name, population, out):
         "spectral_radius": {"eigenvalues": MATRIX},
         "step_jacobian": with_state,
         "step_spectrum": with_state,
+        "sweep": {k: v for k, v in grid.items() if k != "setup"}
+        | {"workers": 1, "chunk": 2, "out": "new", "repair": False, "progress": print_nothing}
+        | {"finish": print_nothing, "grid": {"d_lr": [0.1]}, "methods": SETUP},
         "symmetric_part": {"jacobian": MATRIX},
         "tabulate_cells": population_arguments,
         "to_lanes": {"tree": MATRIX},
@@ -160,7 +163,7 @@ def print_nothing(*args):
 # Records and errors, which hold what they are given.
 RECORDS = [
     *(gan.Batch, gan.Counts, gan.GANState, gan.History, gan.Lanes, gan.Losses, gan.PenaltyContext),
-    *(gan.Player, gan.Population, gan.Proportion, gan.StepInfo, gan.Trace, gan.Verdict),
+    *(gan.Player, gan.Population, gan.Proportion, gan.StepInfo, gan.Sweep, gan.Trace, gan.Verdict),
     *(gan.BadFile, gan.InvalidArgument, gan.UnfinishedRun, gan.UnsupportedPrimitive),
 ]
 NAMES = [
