@@ -4,7 +4,7 @@ Everything here is a pure function. Randomness enters only through `init` and `d
 `train_step` is a deterministic function of a state, a batch and a setup.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -142,9 +142,19 @@ def init(key: chex.PRNGKey, setup: Setup = Setup()) -> GANState:
     """
     d_key, g_key = jax.random.split(key)
     game = setup.game
-    d_params = game.discriminator.init(d_key, game.real.center)["params"]
-    g_params = game.generator.init(g_key, game.latent.center)["params"]
+    d_params = _init_params(game, "discriminator", d_key, game.real.center)
+    g_params = _init_params(game, "generator", g_key, game.latent.center)
     return fresh_state(d_params, g_params, setup)
+
+
+def _init_params(game: Game, player: str, key: chex.PRNGKey, x: jax.Array) -> chex.ArrayTree:
+    """A player's first parameters; raise for a network that has other variables, too."""
+    variables = getattr(game, player).init(key, x)
+    found = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
+    if found != ["params"]:
+        allowed = f'one whose {player} has the variables "params" and no others, and not {found}'
+        raise InvalidArgument("game", game.name, allowed)
+    return variables["params"]
 
 
 def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup) -> GANState:
