@@ -85,12 +85,9 @@ def train_population(
     settings = check_settings(
         RunSettings(seeds, setup, steps, record_every, grid, engine, workers, chunk, progress)
     )
+    out = check_files(out, repair, finish)
     if out is None:
-        for name, value in (("repair", repair), ("finish", finish)):
-            if value:
-                raise InvalidArgument(name, value, "given with out")
         return train_in_memory(settings)
-    out = _check_files(out, repair, finish)
     if jax.process_count() > 1:
         allowed = "None in a job of several processes, which share a directory with train_share"
         raise InvalidArgument("out", str(out), allowed)
@@ -121,15 +118,21 @@ def train_share(
     for name in options.keys() - set(RunSettings._fields[2:]):
         raise TypeError(f"train_share() got an unexpected keyword argument {name!r}")
     settings = check_settings(RunSettings(seeds, setup, **options))
-    out = _check_files(out, repair, finish)
-    return train_into(out, settings, repair, finish)
+    place = check_path("out", out)
+    check_files(place, repair, finish)
+    return train_into(place, settings, repair, finish)
 
 
-def _check_files(out: Any, repair: Any, finish: Any) -> Path:
-    """The directory of results; raise for arguments of another kind."""
+def check_files(out: Any, repair: Any, finish: Any) -> Path | None:
+    """The directory of results, if any; raise for arguments of another kind, or without one."""
     check_kind("repair", repair, bool)
     check_callable("finish", finish)
-    return check_path("out", out)
+    if out is not None:
+        return check_path("out", out)
+    for name, value in (("repair", repair), ("finish", finish)):
+        if value:
+            raise InvalidArgument(name, value, "given with out")
+    return None
 
 
 def _check_jit() -> None:

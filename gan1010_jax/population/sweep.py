@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gan1010_jax.checks import check_callable, check_kind, check_path
+from gan1010_jax.checks import check_callable, check_kind
 from gan1010_jax.errors import BadFile, InvalidArgument
 from gan1010_jax.gan import Setup
-from gan1010_jax.population.api import train_population
+from gan1010_jax.population.api import check_files, train_population
 from gan1010_jax.population.files import claim, find_misplaced
 from gan1010_jax.population.manifest import is_begun
 from gan1010_jax.population.results import Population, tabulate_cells
@@ -22,7 +22,6 @@ from gan1010_jax.population.tables import write_columns
 
 CELLS = "cells.parquet"
 OTHER_FOLDERS = ("figures", "set-aside")  # of a sweep, that are no method's
-_OPTIONS = ("steps", "record_every", "engine", "workers", "chunk", "progress")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -84,10 +83,8 @@ def sweep(
         trained.
       BadFile, OSError: as `train_population`.
     """
-    check_kind("repair", repair, bool)
-    check_callable("finish", finish)
     check_callable("progress", options.get("progress"))
-    for name in options.keys() - set(_OPTIONS):
+    for name in options.keys() - set(RunSettings._fields[2:]):
         raise TypeError(f"sweep() got an unexpected keyword argument {name!r}")
     setups = _check_setups(methods)
     settings = [
@@ -95,11 +92,8 @@ def sweep(
     ]
     if not settings[0].grid:
         raise InvalidArgument("grid", grid, "values of one hyperparameter or more")
-    for name, value in (("repair", repair), ("finish", finish)):
-        if value and out is None:
-            raise InvalidArgument(name, value, "given with out")
-    out = None if out is None else check_path("out", out)
-    report, rows = options.pop("progress", None), settings[0].rows
+    out = check_files(out, repair, finish)
+    report, rows = settings[0].progress, settings[0].rows
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(claim(out, lambda: _is_ours(out, setups)))
@@ -112,12 +106,11 @@ def sweep(
             before = rows * len(populations)
 
             def progress(done: int, total: int, before: int = before) -> None:
-                if report is not None:
-                    report(before + done, rows * len(setups))
+                report(before + done, rows * len(setups))
 
             place = {} if out is None else {"out": out / name, "repair": repair}
             populations[name] = train_population(
-                seeds, setup, grid=grid, progress=progress, **place, **options
+                seeds, setup, grid=grid, **place, **options | {"progress": progress}
             )
         swept = Sweep(populations, {name: tabulate_cells(x) for name, x in populations.items()})
         if out is not None:
