@@ -47,6 +47,13 @@ class InvalidArgument(ValueError):
         return f"{name} must be {self.allowed}; got {given}{hint}"
 
 
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise `InvalidArgument` unless a value is one of the names that there are."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidArgument(name, value, f"one of {', '.join(choices)}", choices)
+
+
 def _find_meant(value: Any, choices: tuple[str, ...]) -> str | None:
     """The choice that was probably meant by the first name in a value that is none of them."""
     names = value if isinstance(value, Mapping) else [value]

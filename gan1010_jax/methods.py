@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.nn import relu, sigmoid, softplus
 
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.errors import InvalidArgument, check_choice
 from gan1010_jax.names import (
     HYPERPARAMS,
     OBJECTIVE_NAMES,
@@ -253,8 +253,7 @@ def _are_strings(names: Any) -> bool:
 
 def check_samples_name(samples: str) -> None:
     """Raise `InvalidArgument` unless `samples` is one of `SAMPLES`."""
-    if not isinstance(samples, str) or samples not in SAMPLES:
-        raise InvalidArgument("samples", samples, f"one of {', '.join(SAMPLES)}", SAMPLES)
+    check_choice("samples", samples, SAMPLES)
 
 
 def _r1(ctx: PenaltyContext) -> jax.Array:
@@ -351,9 +350,7 @@ class Method:
         _look_up(self, "objective", OBJECTIVES, Objective, "an Objective")
         _look_up(self, "penalty", PENALTIES, Penalty, "a Penalty")
         for name, choices in (("update_order", UPDATE_ORDERS), ("first", PLAYERS)):
-            if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
-                allowed = f"one of {', '.join(choices)}"
-                raise InvalidArgument(name, getattr(self, name), allowed, choices)
+            check_choice(name, getattr(self, name), choices)
         if type(self.d_steps) is not int or not 1 <= self.d_steps <= MAX_D_STEPS:
             allowed = f"a whole number from 1 to {MAX_D_STEPS}"
             raise InvalidArgument("d_steps", self.d_steps, allowed)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from gan1010_jax.engines.registry import ENGINES, Engine
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.errors import check_choice
 
 _Program, _Result = TypeVar("_Program"), TypeVar("_Result")
 
@@ -27,9 +27,7 @@ _LEAST_BLOCK = 4096
 
 def check_engine(name: Any) -> None:
     """Raise `InvalidArgument` (a `ValueError`) unless this is the name of an engine, or "auto"."""
-    choices = ("auto", *ENGINES)
-    if not isinstance(name, str) or name not in choices:
-        raise InvalidArgument("engine", name, f"one of {', '.join(choices)}", choices)
+    check_choice("engine", name, ("auto", *ENGINES))
 
 
 def list_engines(

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.errors import InvalidArgument, check_choice
 from gan1010_jax.figures import style
 from gan1010_jax.figures.values import coordinates_of, undecided_losses
 from gan1010_jax.games import Game
@@ -139,8 +139,7 @@ def _outcome(history: History, record: int) -> str:
 
 def check_movie(movie: str) -> None:
     """Raise `InvalidArgument` unless `movie` is a known format, and its encoder is installed."""
-    if movie not in _DPI:
-        raise InvalidArgument("movie", movie, f"one of {', '.join(_DPI)}", _DPI)
+    check_choice("movie", movie, _DPI)
     if movie == "mp4" and shutil.which("ffmpeg") is None:
         allowed = "gif, since ffmpeg, which mp4 takes, is not installed"
         raise InvalidArgument("movie", movie, allowed)
