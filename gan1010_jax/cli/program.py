@@ -202,6 +202,10 @@ def prepare_jax() -> None:
             return  # no place to keep them
         if not os.access(directory, os.W_OK):
             return  # JAX would warn of every program
+        # And if an entry has no time of its last use, as what a killed process left.
+        for entry in directory.glob("*-cache"):
+            if not entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").exists():
+                entry.unlink(missing_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_compilation_cache_max_size", 2**30)
     # Of what a notebook or a figure computes piece by piece, each takes 20 ms to compile.

@@ -488,17 +488,33 @@ def test_help_names_every_option_and_the_cache(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_compiled_programs_are_kept_in_the_users_cache_directory(tmp_path):
+    run_with_a_cache_in(tmp_path)
+    assert any(path.is_file() for path in tmp_path.rglob("gan1010_jax/compiled/*"))
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_in_the_cache_brings_no_warnings(tmp_path):
+    """JAX writes the time of an entry's last use after it, and fails where there is none."""
+    directory = tmp_path / "cache" / "gan1010_jax" / "compiled"
+    directory.mkdir(parents=True)
+    (directory / "jit_half-0123-cache").write_bytes(b"an entry")
+    assert "Warning" not in run_with_a_cache_in(tmp_path)
+    assert any(directory.glob("*-atime"))
+
+
+def run_with_a_cache_in(tmp_path):
+    """Run the program with the user's cache directory there; what it printed on standard error."""
     environment = {name: v for name, v in os.environ.items() if not name.startswith("JAX_")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
     options = "--seeds 1 --steps 10 --pattern 1 --engine vmap --no-figures --out run"
-    subprocess.run(
+    return subprocess.run(
         [sys.executable, PROGRAM, *options.split()],
         cwd=tmp_path,
         env=environment,
         check=True,
         capture_output=True,
-    )
-    assert any(path.is_file() for path in tmp_path.rglob("gan1010_jax/compiled/*"))
+        text=True,
+    ).stderr
 
 
 def test_a_cache_directory_that_the_user_chose_stays(compilation_cache):
