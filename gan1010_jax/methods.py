@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -176,6 +177,24 @@ OBJECTIVES = by_name(
         Objective("hinge", lambda u: relu(1 - u), lambda u: relu(1 + u), g=lambda u: -u),
     ],
 )
+
+
+def undecided(objective: Objective) -> tuple[float, tuple[float, float, float]]:
+    """D's logit while it cannot tell real from fake samples, and the three losses there, floats.
+
+    That logit is the one with the smallest loss on both, and of several that nearest to 0.
+    """
+    logits = np.arange(-200, 201) / 100
+    d_real, d_fake, g = jax.device_get(_losses_at(logits, objective))
+    both = d_real + d_fake
+    place = np.where(both <= both.min() + 1e-6, np.abs(logits), np.inf).argmin()
+    real, fake, of_g = (float(loss[place]) + 0.0 for loss in (d_real, d_fake, g))  # and no -0
+    return float(logits[place]), (real, fake, of_g)
+
+
+@partial(jax.jit, static_argnames="objective")  # one program, where JAX else compiles a dozen
+def _losses_at(logits: np.ndarray, objective: Objective) -> list[jax.Array]:
+    return [jax.vmap(loss)(logits) for loss in (objective.d_real, objective.d_fake, objective.g)]
 
 
 class PenaltyContext(NamedTuple):

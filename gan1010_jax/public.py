@@ -11,6 +11,14 @@ from gan1010_jax.convergence import (
 from gan1010_jax.engines import Lanes, UnsupportedPrimitive, from_lanes, scalarize, to_lanes
 from gan1010_jax.environment import __version__
 from gan1010_jax.errors import BadFile, InvalidArgument, UnfinishedRun
+from gan1010_jax.flow import (
+    Path,
+    first_departure,
+    follow,
+    gradient_velocity,
+    level_velocity,
+    step_velocity,
+)
 from gan1010_jax.games import (
     Constant,
     Game,
@@ -89,6 +97,7 @@ __all__ = [
     "Network",
     "Normal",
     "Objective",
+    "Path",
     "Penalty",
     "PenaltyContext",
     "Player",
@@ -113,12 +122,16 @@ __all__ = [
     "expected_step",
     "field_jacobian",
     "find_equilibrium",
+    "first_departure",
+    "follow",
     "from_lanes",
     "from_nnx",
     "generate",
     "generator_update",
+    "gradient_velocity",
     "init",
     "judge",
+    "level_velocity",
     "load_population",
     "params_from_torch",
     "params_to_torch",
@@ -129,6 +142,7 @@ __all__ = [
     "spectral_radius",
     "step_jacobian",
     "step_spectrum",
+    "step_velocity",
     "sweep",
     "symmetric_part",
     "tabulate_cells",

@@ -109,10 +109,10 @@ def step_jacobian(
     `step_spectrum`.
     """
     setup = _check_arguments(state, setup)
-    vector, fill = _as_vector(state)
+    vector, fill = as_vector(state)
 
     def step(vector):
-        after, _ = _as_vector(expected_step(fill(vector), setup, order=order))
+        after, _ = as_vector(expected_step(fill(vector), setup, order=order))
         return after
 
     return jax.jacfwd(step)(vector)
@@ -280,7 +280,7 @@ def _field_of_params(
     return params, put, field
 
 
-def _as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
+def as_vector(state: GANState) -> tuple[jax.Array, Callable[[jax.Array], GANState]]:
     """The floating-point numbers of a state, [n]; and the function that replaces them."""
     leaves, structure = jax.tree.flatten(state)
     places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]

@@ -1,7 +1,6 @@
 """What figures show of results: plain values, from which `drawing` draws without JAX."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ from gan1010_jax.convergence import OUTPUT_EDGES, proportion, settling_quantiles
 from gan1010_jax.figures.coordinates import Coordinates
 from gan1010_jax.games import Constant, Distribution, Game, Matches
 from gan1010_jax.gan import Losses, Setup, seed_key
-from gan1010_jax.methods import Method, Objective
+from gan1010_jax.methods import Method, Objective, undecided
 from gan1010_jax.population import Population, convergence_curves, first_history
 from gan1010_jax.training import History
 
@@ -122,20 +121,9 @@ def coordinates_of(game: Game) -> Coordinates:
 
 
 def undecided_losses(objective: Objective) -> Losses:
-    """Each loss, a float, while D cannot tell real from fake samples.
-
-    D's logit is then the one with the smallest loss on both, and of several that nearest to 0.
-    """
-    logits = np.arange(-200, 201) / 100
-    d_real, d_fake, g = jax.device_get(_losses_at(logits, objective))
-    both = d_real + d_fake
-    place = np.where(both <= both.min() + 1e-6, np.abs(logits), np.inf).argmin()
-    return Losses(*(float(loss[place]) + 0.0 for loss in (d_real, d_fake, g)))  # and no -0
-
-
-@partial(jax.jit, static_argnames="objective")  # one program, where JAX else compiles a dozen
-def _losses_at(logits: np.ndarray, objective: Objective) -> list[jax.Array]:
-    return [jax.vmap(loss)(logits) for loss in (objective.d_real, objective.d_fake, objective.g)]
+    """Each loss, a float, while D cannot tell real from fake samples."""
+    _, losses = undecided(objective)
+    return Losses(*losses)
 
 
 def layer_sizes(network: nn.Module, inputs: Distribution) -> list[int]:
