@@ -139,7 +139,7 @@ def call_right(name, population, out):
         "symmetric_part": {"jacobian": MATRIX},
         "tabulate_cells": population_arguments,
         "to_lanes": {"tree": MATRIX},
-        "train": {"key": KEY, "setup": SETUP, **LENGTH},
+        "train": {"key": KEY, "setup": SETUP, **LENGTH, "log": print_nothing},
         "train_on": {
             "state": STATE,
             "real": np.zeros((2, 1)),
