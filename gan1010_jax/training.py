@@ -12,6 +12,7 @@ import numpy as np
 from gan1010_jax.checks import (
     check_callable,
     check_key,
+    check_kind,
     check_no_extra_draws,
     check_run,
     check_samples,
@@ -71,10 +72,17 @@ class History(NamedTuple):
           InvalidArgument: (a `ValueError`) for the records of several runs, [runs, records].
           ImportError: if pandas is not installed, which this package does not depend on.
         """
-        if np.ndim(self.step) != 1:
-            allowed = "of one run, [records], such as jax.tree.map(lambda leaf: leaf[0], history)"
-            raise InvalidArgument("history", np.shape(self.step), allowed)
+        check_one_run(self)
         return to_frame(record_columns(jax.device_get(self)))
+
+
+def check_one_run(history: History) -> None:
+    """Raise for anything but the `History` of one run."""
+    check_kind("history", history, History)
+    shape = getattr(history.step, "shape", None)
+    if shape is None or len(shape) != 1:
+        allowed = "of one run, [records], such as jax.tree.map(lambda leaf: leaf[0], history)"
+        raise InvalidArgument("history", shape, allowed)
 
 
 def record_columns(records: History) -> dict[str, np.ndarray]:
