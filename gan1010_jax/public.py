@@ -1,6 +1,6 @@
 """The public names of the package: what `gan` is, after `import gan1010_jax as gan`."""
 
-from gan1010_jax import plot
+import gan1010_jax.plot as plot  # as a module, which type checkers find so
 from gan1010_jax.checks import checked
 from gan1010_jax.convergence import (
     Counts,
