@@ -247,7 +247,7 @@ def test_a_wrong_call_of_a_public_name_ends_in_a_documented_error(
     right = call_right(name, *population)
     assert call(name, right, documented=()) is None, "the right call succeeds"
     calls = dict(wrong_calls(name, right))
-    assert len(calls) == len(right) * len(WRONG)  # 2,288 in all
+    assert len(calls) == len(right) * len(WRONG)  # 2,592 in all
     undocumented = {label: call(name, arguments) for label, arguments in calls.items()}
     assert {label: error for label, error in undocumented.items() if error} == {}
 
