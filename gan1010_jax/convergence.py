@@ -209,9 +209,9 @@ def count_rows(columns: Mapping[str, np.ndarray], steps: np.ndarray) -> Counts:
     )
 
 
-def add_counts(counts: Counts, others: Counts) -> Counts:
-    """The counts of both sets of rows together."""
-    return Counts(*map(sum, zip(counts, others)))
+def add_counts(counts: Counts | None, others: Counts) -> Counts:
+    """The counts of both sets of rows together; of the first, None is no row."""
+    return others if counts is None else Counts(*map(sum, zip(counts, others)))
 
 
 def settling_quantiles(counts: Counts, steps: np.ndarray) -> dict[int, int]:

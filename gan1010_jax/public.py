@@ -1,5 +1,6 @@
 """The public names of the package: what `gan` is, after `import gan1010_jax as gan`."""
 
+import gan1010_jax.plot as plot  # as a module, which type checkers find so
 from gan1010_jax.checks import checked
 from gan1010_jax.convergence import (
     Counts,
@@ -136,6 +137,7 @@ __all__ = [
     "params_from_torch",
     "params_to_torch",
     "pattern_game",
+    "plot",
     "replay",
     "replay_row",
     "scalarize",

@@ -1,8 +1,8 @@
 """One run of training: `lax.scan` over the records, and within each a loop over its steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chex
 import jax
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan1010_jax.checks import (
+    check_callable,
     check_key,
+    check_kind,
     check_no_extra_draws,
     check_run,
     check_samples,
@@ -20,6 +22,7 @@ from gan1010_jax.checks import (
     checked,
 )
 from gan1010_jax.environment import jit
+from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.gan import (
     Batch,
     GANState,
@@ -31,8 +34,13 @@ from gan1010_jax.gan import (
     train_step,
 )
 
+if TYPE_CHECKING:
+    import pandas
+
 # The batch of a step, counted from 0.
 _BatchAt = Callable[[jax.Array], Batch]
+# Called with the numbers of a record, or of a population so far, by their names.
+Log = Callable[[dict[str, Any]], object]
 
 
 class History(NamedTuple):
@@ -54,6 +62,56 @@ class History(NamedTuple):
     matched: jax.Array
     in_support: jax.Array
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The records of one run as a `pandas.DataFrame`, a row each.
+
+        Its columns are those of a directory's `histories`: `step`, `output_0` … `output_{n-1}`,
+        `d_loss_real`, `d_loss_fake`, `g_loss`, `finite`, `matched` and `in_support`.
+
+        Raises:
+          InvalidArgument: (a `ValueError`) for the records of several runs, [runs, records].
+          ImportError: if pandas is not installed, which this package does not depend on.
+        """
+        check_one_run(self)
+        return to_frame(record_columns(jax.device_get(self)))
+
+
+def check_one_run(history: History) -> None:
+    """Raise for anything but the `History` of one run."""
+    check_kind("history", history, History)
+    shape = getattr(history.step, "shape", None)
+    if shape is None or len(shape) != 1:
+        allowed = "of one run, [records], such as jax.tree.map(lambda leaf: leaf[0], history)"
+        raise InvalidArgument("history", shape, allowed)
+
+
+def record_columns(records: History) -> dict[str, np.ndarray]:
+    """Records [...] as columns of their fields; the units of the output are on its last axis."""
+    columns = {}
+    for name, value in records._asdict().items():
+        if name == "output":
+            columns |= {f"output_{unit}": value[..., unit] for unit in range(value.shape[-1])}
+        elif name == "losses":
+            columns |= {loss_column(loss): x for loss, x in value._asdict().items()}
+        else:
+            columns[name] = value
+    return columns
+
+
+def loss_column(loss: str) -> str:
+    """The column of a field of `Losses`: `d_loss_real` of `d_real`, and `g_loss` of `g`."""
+    player, *samples = loss.split("_")
+    return "_".join([player, "loss", *samples])
+
+
+def to_frame(columns: Mapping[str, np.ndarray]) -> "pandas.DataFrame":
+    """Columns [rows] as a `pandas.DataFrame`; pandas is imported here alone."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(f"to_pandas needs pandas (pip install pandas): {error}") from error
+    return pandas.DataFrame(dict(columns))
+
 
 class Carry(NamedTuple):
     """The scan carry: the state, and the losses in the step that led to it."""
@@ -63,13 +121,13 @@ class Carry(NamedTuple):
 
 
 @checked
-@jit(static_argnames=("steps", "record_every"))
 def train(
     key: chex.PRNGKey,
     setup: Setup = Setup(),
     *,
     steps: int = 10_000,
     record_every: int = 10,
+    log: Log | None = None,
 ) -> tuple[GANState, History]:
     """Train one GAN from scratch; `train(jax.random.key(i))` is the reference's run of seed i.
 
@@ -84,6 +142,14 @@ def train(
       steps: how many steps, a positive multiple of `record_every`.
       record_every: the number of steps from record to record; the last step is always recorded.
         At most 100,000 records, since they are kept in memory.
+      log: called with each record as soon as it is made, as a dict of Python numbers: `step`,
+        `output_0` … `output_{n-1}`, `d_loss_real`, `d_loss_fake`, `g_loss`, `finite`, `matched`,
+        `in_support`. Each record is then a call of a compiled program, the same for every `log`,
+        and the numbers are those of a run without one to rounding. What it raises ends the run.
+        Inside the caller's own `jit` or `vmap` it is compiled into that program as an ordered
+        `jax.debug.callback`: it is called whenever that runs, from any thread, under `vmap` at each
+        record for every run in turn, and it must not use JAX; what it raises becomes a
+        `jax.errors.JaxRuntimeError` with its text.
 
     Returns:
       The final state and the `History`.
@@ -91,22 +157,70 @@ def train(
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
-    setup, carry, batch_at = _start(key, setup, steps, record_every)
-    to_record = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every)
+    if log is None:
+        return _train(key, setup, steps, record_every)
+    check_callable("log", log)
+    setup, carry, data_key = _start_compiled(key, setup, steps, record_every)
+
+    def log_record(record):
+        log({name: np.asarray(x).item() for name, x in record_columns(record).items()})
+
+    if isinstance(data_key, jax.core.Tracer):  # of the caller's `jit` or `vmap`
+        return _train(key, setup, steps, record_every, log_record)
+    records = []
+    for first_step in range(0, steps, record_every):
+        carry, record = _next_record(carry, data_key, np.int32(first_step), setup, record_every)
+        records.append(jax.device_get(record))
+        log_record(records[-1])
+    history = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *records)
+    return carry.state, history
+
+
+@jit(static_argnames=("steps", "record_every", "log_record"))
+def _train(
+    key: chex.PRNGKey,
+    setup: Setup,
+    steps: int,
+    record_every: int,
+    log_record: Callable[[History], None] | None = None,
+) -> tuple[GANState, History]:
+    """`train` as one program, which calls a function on the host with each record if given."""
+    setup, carry, data_key = _start(key, setup, steps, record_every)
+    batch_at = partial(draw_batch, data_key, setup)
+
+    def to_record(carry, first_step):
+        carry, record = train_record(
+            carry, first_step, batch_at=batch_at, setup=setup, steps=record_every
+        )
+        if log_record is not None:
+            jax.debug.callback(log_record, record, ordered=True)  # which `vmap` takes, unlike IO's
+        return carry, record
+
     carry, history = jax.lax.scan(to_record, carry, first_steps(steps, record_every))
     return carry.state, history
 
 
 def _start(
     key: chex.PRNGKey, setup: Setup, steps: int, record_every: int
-) -> tuple[Setup, Carry, _BatchAt]:
-    """Validate the arguments of a run: its setup, its carry before the first step, its batches."""
+) -> tuple[Setup, Carry, chex.PRNGKey]:
+    """Validate the arguments of a run: its setup, its carry before the first step, its data key."""
     check_key(key)
     # To `jit` a default argument is a constant; behind a barrier it compiles as one that is given.
     setup = jax.lax.optimization_barrier(check_run(setup, steps, record_every))
     carry, data_key = init_carry(key, setup)
-    carry = vary_alike(carry, jax.random.key_data(data_key), setup)
-    return setup, carry, partial(draw_batch, data_key, setup)
+    return setup, vary_alike(carry, jax.random.key_data(data_key), setup), data_key
+
+
+_start_compiled = jit(static_argnames=("steps", "record_every"))(_start)
+
+
+@jit(static_argnames="record_every")
+def _next_record(
+    carry: Carry, data_key: chex.PRNGKey, first_step: chex.Numeric, setup: Setup, record_every: int
+) -> tuple[Carry, History]:
+    """The carry after the steps to the next record, and that record."""
+    batch_at = partial(draw_batch, data_key, setup)
+    return train_record(carry, first_step, batch_at=batch_at, setup=setup, steps=record_every)
 
 
 def train_record(
@@ -264,7 +378,8 @@ def train_traced(
 
     Arguments and errors are those of `train`, and so are the numbers, to rounding.
     """
-    setup, carry, batch_at = _start(key, setup, steps, record_every)
+    setup, carry, data_key = _start(key, setup, steps, record_every)
+    batch_at = partial(draw_batch, data_key, setup)
 
     def trace_record(carry, first_step):
         # The last step of a record is taken by itself, for its updates.

@@ -66,6 +66,8 @@ REJECTED = [
     lambda: gan.train(KEY, steps=0),
     lambda: gan.train(KEY, steps=15),
     lambda: gan.train(KEY, steps=10**6, record_every=1),
+    lambda: gan.train(KEY, log=3),
+    lambda: gan.History(*[np.zeros((2, 4))] * 6).to_pandas(),
     lambda: gan.train_on(STATE, np.zeros((10, 3))),
     lambda: gan.train_on(gan.init(KEY, gan.Setup(gan.pattern_game("1"))), np.zeros((10, 4))),
     lambda: gan.train_on(STATE, np.zeros((10, 4)), gan.Setup(method=gan.Method(d_steps=2))),

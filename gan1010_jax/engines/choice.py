@@ -77,6 +77,19 @@ def fit_block(engine: Engine, device: jax.Device, lane: int, histories: int) -> 
     return engine
 
 
+def of_caller(function: Callable[..., object]) -> Callable[..., None]:
+    """A function of the caller's, whose own failures of JAX are no engine's."""
+
+    def call(*args: Any) -> None:
+        try:
+            function(*args)
+        except jax.errors.JaxRuntimeError as error:
+            error.__dict__["is_callers"] = True
+            raise
+
+    return call
+
+
 def use_engine(
     engines: Sequence[Engine],
     reason: str,
@@ -109,7 +122,8 @@ def use_engine(
                 warnings.warn(reason, stacklevel=2)
             return run(program)
         except Exception as error:
-            if compiled and not isinstance(error, jax.errors.JaxRuntimeError):
+            is_jaxs = isinstance(error, jax.errors.JaxRuntimeError)
+            if compiled and (not is_jaxs or "is_callers" in vars(error)):
                 raise  # of the files, or of the caller's functions
             is_full = re.search("RESOURCE_EXHAUSTED|out of memory", str(error), re.IGNORECASE)
             is_full = is_full and "vmem" not in str(error)  # a kernel's own, whatever the block

@@ -17,7 +17,7 @@ from gan1010_jax.population.manifest import read_manifest, settings_of
 from gan1010_jax.population.results import Population
 from gan1010_jax.population.runner import Finish, Stored, train_in_memory, train_into
 from gan1010_jax.population.settings import MAX_SEED, Grid, Progress, RunSettings, check_settings
-from gan1010_jax.training import History
+from gan1010_jax.training import History, Log
 
 
 def train_population(
@@ -33,6 +33,7 @@ def train_population(
     out: str | Path | None = None,
     repair: bool = False,
     progress: Progress | None = None,
+    log: Log | None = None,
     finish: Finish | None = None,
 ) -> Population:
     """Train many GANs; seed i's run is `train(jax.random.key(i), ...)`.
@@ -69,6 +70,11 @@ def train_population(
       progress: called with how many rows are done, and how many there are: before the program
         is compiled, when it is, and after every block; and again from the start, where another
         engine begins anew.
+      log: called after each chunk with a dict of Python numbers about all rows so far, those that
+        the directory had included: `seeds`, how many; the fractions of them that are `matched`,
+        `in_support`, `forgot` and `diverged`; `chunk`, how many chunks this call has trained; and
+        `wall_seconds` since it began. It begins again where another engine begins anew. What it
+        raises ends the run, and a directory keeps the chunk.
       finish: called with the population and its report when the report is written, while the
         directory is still locked: for files that belong to it, such as figures.
 
@@ -82,8 +88,9 @@ def train_population(
     """
     _check_jit()
     check_callable("progress", progress)
+    check_callable("log", log)
     settings = check_settings(
-        RunSettings(seeds, setup, steps, record_every, grid, engine, workers, chunk, progress)
+        RunSettings(seeds, setup, steps, record_every, grid, engine, workers, chunk, progress, log)
     )
     out = check_files(out, repair, finish)
     if out is None:
@@ -108,13 +115,15 @@ def train_share(
     """Train a share of a population that processes joined by `jax.distributed` write together.
 
     The processes call it alike and see the same directory. Arguments and errors are those of
-    `train_population`.
+    `train_population`. Each process calls its own `log` with the rows of its share and, in the
+    first, those that were there.
 
     Returns:
       The whole population in the first process, and None in the others.
     """
     _check_jit()
     check_callable("progress", options.get("progress"))
+    check_callable("log", options.get("log"))
     for name in options.keys() - set(RunSettings._fields[2:]):
         raise TypeError(f"train_share() got an unexpected keyword argument {name!r}")
     settings = check_settings(RunSettings(seeds, setup, **options))

@@ -33,8 +33,8 @@ from gan1010_jax.engines import (
 from gan1010_jax.gan import Setup
 from gan1010_jax.population.executables import Source, load_or_compile
 from gan1010_jax.population.settings import KEPT_HISTORIES, RunSettings, count_kept
-from gan1010_jax.population.tables import Results, record_columns
-from gan1010_jax.training import History
+from gan1010_jax.population.tables import Results
+from gan1010_jax.training import History, record_columns
 
 _Result = TypeVar("_Result")
 

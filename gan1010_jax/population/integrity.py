@@ -14,7 +14,8 @@ from gan1010_jax.engines import properties
 from gan1010_jax.lazy import import_when_used
 from gan1010_jax.population.blocks import no_results
 from gan1010_jax.population.settings import RunSettings, count_kept, select_rows
-from gan1010_jax.population.tables import MAIN_TABLE, Results, make_tables, record_columns
+from gan1010_jax.population.tables import MAIN_TABLE, Results, make_tables
+from gan1010_jax.training import record_columns
 
 pa, pq = import_when_used("pyarrow"), import_when_used("pyarrow.parquet")
 

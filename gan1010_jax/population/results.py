@@ -3,7 +3,7 @@
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from gan1010_jax.methods import Hyperparams
 from gan1010_jax.population.blocks import no_results
 from gan1010_jax.population.settings import RunSettings, count_cells, shortest
 from gan1010_jax.population.tables import Results
-from gan1010_jax.training import History
+from gan1010_jax.training import History, to_frame
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -82,6 +85,14 @@ class Population:
             for name, value in vars(self.setup.hyperparams).items()
         }
         return Hyperparams(**numbers | {name: self.columns[name][row] for name in self.grid})
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The `columns` as a `pandas.DataFrame`, a row per seed, or per seed and cell.
+
+        Raises:
+          ImportError: if pandas is not installed, which this package does not depend on.
+        """
+        return to_frame(self.columns)
 
     def __repr__(self) -> str:
         """The size of the population and its outcomes."""

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan1010_jax.convergence import Counts, add_counts, count_rows
+from gan1010_jax.convergence import OUTCOMES, Counts, add_counts, count_rows
 from gan1010_jax.environment import (
     count_cores,
     describe_device,
@@ -66,20 +66,28 @@ def train_in_memory(settings: RunSettings) -> Population:
     started = time.perf_counter()
     settings.progress(0, settings.rows)
 
-    def train(program: Program) -> tuple[RunSettings, dict[range, Results], float]:
+    def train(program: Program) -> tuple[RunSettings, dict[range, Results], Counts | None, float]:
         compiled, chosen = time.perf_counter(), _with_program(settings, program)
         found: dict[range, Results] = {}
-        chunks = store.cut(range(settings.rows), chosen.chunk)
-        _run_chunks(program, chosen, chunks, found.__setitem__)
-        return chosen, found, compiled
+        counts: Counts | None = None
 
-    settings, found, compiled = run_program(settings, train)
+        def use(rows: range, results: Results) -> Counts:
+            nonlocal counts
+            found[rows] = results
+            counts = add_counts(counts, count_rows(results.columns, chosen.record_steps))
+            return counts
+
+        chunks = store.cut(range(settings.rows), chosen.chunk)
+        _run_chunks(program, chosen, chunks, use, started)
+        return chosen, found, counts, compiled
+
+    settings, found, counts, compiled = run_program(settings, train)
     times = _times(started, compiled, settings.rows * settings.steps)
     results = join_results([*found.values()])
     return make_population(
         settings,
         results,
-        count_rows(results.columns, settings.record_steps),
+        counts,
         platform=jax.default_backend(),
         device=describe_device(),
         versions=versions(),
@@ -119,15 +127,16 @@ class Stored:
         if first in self.parts:
             return
         counts = count_rows(results.columns, self._settings.record_steps)
-        self._counts = add_counts(self._counts, counts) if self._counts else counts
+        self._counts = add_counts(self._counts, counts)
         self._curves = {name: x + self._curves.get(name, 0) for name, x in results.curves.items()}
         self._histories[first] = results.history
         self.parts[first] = parts
 
-    def write(self, configuration: Mapping[str, Any], rows: range, results: Results) -> None:
-        """Write a chunk, and add it."""
+    def write(self, configuration: Mapping[str, Any], rows: range, results: Results) -> Counts:
+        """Write a chunk, and add it; the counts of all so far."""
         tables = make_tables(results, self._settings.record_steps)
         self.add(store.write_chunk(self._out, rows, configuration, tables), results)
+        return self._counts
 
     def read(
         self, stated: Mapping[str, Any], on_bad: Callable[[BadFile], object] = store.raise_bad
@@ -199,7 +208,8 @@ def train_into(
             _check_bits(out, chosen, program, todo["sample"])
             compiled = time.perf_counter()
             chosen = chosen._replace(chunk=decided_by_first(lambda: _begin(out, chosen)))
-            _train_share(out, chosen, program, [range(*gap) for gap in todo["missing"]], stored)
+            missing = [range(*gap) for gap in todo["missing"]]
+            _train_share(out, chosen, program, missing, stored, started)
             return chosen, compiled
 
         if rows:
@@ -320,7 +330,12 @@ def _begin(out: Path, settings: RunSettings) -> int:
 
 
 def _train_share(
-    out: Path, settings: RunSettings, program: Program, missing: list[range], stored: Stored
+    out: Path,
+    settings: RunSettings,
+    program: Program,
+    missing: list[range],
+    stored: Stored,
+    started: float,
 ) -> None:
     """Train this process's share of the missing rows, and write each chunk as it is done."""
     chunks = [chunk for rows in missing for chunk in store.cut(rows, settings.chunk)]
@@ -328,7 +343,7 @@ def _train_share(
     before = settings.rows - sum(map(len, chunks))
     write = partial(stored.write, manifest.configure(settings))
     try:
-        _run_chunks(program, settings, share, write, before)
+        _run_chunks(program, settings, share, write, started, before)
     except BaseException as error:
         kept = before + sum(len(rows) for rows in share if rows.start in stored.parts)
         total = before + sum(map(len, share))
@@ -340,15 +355,16 @@ def _run_chunks(
     program: Program,
     settings: RunSettings,
     chunks: list[range],
-    use: Callable[[range, Results], object],
+    use: Callable[[range, Results], Counts],
+    started: float,
     before: int = 0,
 ) -> None:
     """Run chunks of rows, and use the results of each, in their order, while the next are run.
 
-    Progress counts from `before`. On an interrupt, the chunks that are complete are used before it
-    is raised again.
+    What `use` returns, the counts so far, is logged, with the time since `started`. Progress counts
+    from `before`. On an interrupt, the chunks that are complete are used before it is raised again.
     """
-    done, total = before, before + sum(map(len, chunks))
+    done, total, used = before, before + sum(map(len, chunks)), 0
     if jax.default_backend() == "cpu":
         default_workers = max(1, count_cores() // program.devices)
     else:
@@ -357,13 +373,19 @@ def _run_chunks(
     waiting: deque[tuple[range, list[Future[Results]]]] = deque()
 
     def use_first() -> None:
-        nonlocal done
+        nonlocal done, used
         rows, blocks = waiting[0]
         for block in blocks:
             done += len(block.result().columns["seed"])
             settings.progress(done, total)
-        use(rows, join_results([block.result() for block in blocks]))
-        waiting.popleft()
+        counts = use(rows, join_results([block.result() for block in blocks]))
+        waiting.popleft()  # before it is logged: the log may raise, and what is used stays used
+        used += 1
+        if settings.log is not None:
+            fractions = {name: getattr(counts, name) / counts.seeds for name in OUTCOMES}
+            seconds = time.perf_counter() - started
+            row = {"seeds": counts.seeds, "chunk": used, **fractions, "wall_seconds": seconds}
+            settings.log(row)
 
     settings.progress(done, total)
     run = _row_runner(program, settings)

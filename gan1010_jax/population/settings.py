@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from gan1010_jax.checks import MAX_STEPS, as_hyperparam, check_setup, check_steps, check_whole
-from gan1010_jax.engines import check_engine
+from gan1010_jax.engines import check_engine, of_caller
 from gan1010_jax.errors import InvalidArgument
 from gan1010_jax.gan import Setup
 from gan1010_jax.methods import HYPERPARAMS
-from gan1010_jax.training import record_steps
+from gan1010_jax.training import Log, record_steps
 
 MAX_SEED = 2**32 - 1
 MAX_WORKERS = 1024
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], object]
 
 
 class RunSettings(NamedTuple):
-    """The arguments of `train_population`; of a manifest, without `workers` and `progress`.
+    """The arguments of `train_population`; of a manifest, without `workers`, `progress` and `log`.
 
     When validated, a hyperparameter of the grid has its first value in the setup.
     """
@@ -42,6 +42,7 @@ class RunSettings(NamedTuple):
     workers: int | None = None
     chunk: int | None = None
     progress: Progress | None = None
+    log: Log | None = None
 
     @property
     def seeds(self) -> int:
@@ -100,7 +101,8 @@ def check_settings(settings: RunSettings) -> RunSettings:
         record_every=int(settings.record_every),
         grid=grid,
         chunk=settings.chunk and int(settings.chunk),
-        progress=settings.progress or (lambda done, total: None),
+        progress=of_caller(settings.progress or (lambda done, total: None)),
+        log=settings.log and of_caller(settings.log),
     )
 
 

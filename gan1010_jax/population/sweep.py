@@ -75,8 +75,9 @@ def sweep(
       repair: whether bad files are moved to `out/set-aside/`, and their seeds trained again.
       finish: called with the `Sweep` when `cells.parquet` is written, while the directory is still
         locked: for files that belong to it, such as figures.
-      options: any of `steps`, `record_every`, `engine`, `workers`, `chunk` and `progress`, as for
-        `train_population`; `progress` counts the rows of all methods.
+      options: any of `steps`, `record_every`, `engine`, `workers`, `chunk`, `progress` and `log`,
+        as for `train_population`; `progress` counts the rows of all methods, and `log` is called
+        for one after the other, with its name as `method`.
 
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits, before anything is
@@ -84,6 +85,7 @@ def sweep(
       BadFile, OSError: as `train_population`.
     """
     check_callable("progress", options.get("progress"))
+    check_callable("log", options.get("log"))
     for name in options.keys() - set(RunSettings._fields[2:]):
         raise TypeError(f"sweep() got an unexpected keyword argument {name!r}")
     setups = _check_setups(methods)
@@ -108,9 +110,13 @@ def sweep(
             def progress(done: int, total: int, before: int = before) -> None:
                 report(before + done, rows * len(setups))
 
+            def log(row: dict[str, Any], name: str = name) -> None:
+                settings[0].log({"method": name, **row})
+
+            calls = {"progress": progress, "log": settings[0].log and log}
             place = {} if out is None else {"out": out / name, "repair": repair}
             populations[name] = train_population(
-                seeds, setup, grid=grid, **place, **options | {"progress": progress}
+                seeds, setup, grid=grid, **place, **options | calls
             )
         swept = Sweep(populations, {name: tabulate_cells(x) for name, x in populations.items()})
         if out is not None:

@@ -14,7 +14,7 @@ from gan1010_jax.gan import Losses
 from gan1010_jax.lazy import import_when_used
 from gan1010_jax.methods import HYPERPARAMS
 from gan1010_jax.population.files import write_file
-from gan1010_jax.training import History
+from gan1010_jax.training import History, loss_column, record_columns
 
 pa, pq = import_when_used("pyarrow"), import_when_used("pyarrow.parquet")
 
@@ -86,31 +86,12 @@ def join_histories(histories: Iterable[History | None]) -> History | None:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
 
 
-def record_columns(records: History) -> dict[str, np.ndarray]:
-    """Records [...] as columns of their fields; the units of the output are on its last axis."""
-    columns = {}
-    for name, value in records._asdict().items():
-        if name == "output":
-            columns |= {f"output_{unit}": value[..., unit] for unit in range(value.shape[-1])}
-        elif name == "losses":
-            columns |= {_loss_column(loss): x for loss, x in value._asdict().items()}
-        else:
-            columns[name] = value
-    return columns
-
-
 def _records_of(columns: Mapping[str, np.ndarray]) -> History:
     """The inverse of `record_columns`."""
-    losses = Losses(*(columns[_loss_column(name)] for name in Losses._fields))
+    losses = Losses(*(columns[loss_column(name)] for name in Losses._fields))
     outputs = [column for name, column in columns.items() if name.startswith("output_")]
     fields = {**columns, "output": np.stack(outputs, axis=-1), "losses": losses}
     return History(*(fields[name] for name in History._fields))
-
-
-def _loss_column(loss: str) -> str:
-    """The column of a field of `Losses`: `d_loss_real` of `d_real`, and `g_loss` of `g`."""
-    player, *samples = loss.split("_")
-    return "_".join([player, "loss", *samples])
 
 
 def make_tables(results: Results, steps: np.ndarray) -> dict[str, pa.Table]:

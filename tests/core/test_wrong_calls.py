@@ -59,7 +59,7 @@ def call_right(name, population, out):
     with_state = {"state": STATE, "setup": SETUP, "order": 1}
     history = jax.tree.map(lambda leaf: leaf[0], population.history)
     grid = {"seeds": range(2), "setup": SETUP, **LENGTH, "grid": {}, "engine": "fused"}
-    files = {"repair": False, "progress": print_nothing, "finish": print_nothing}
+    files = {"repair": False, **dict.fromkeys(("progress", "log", "finish"), print_nothing)}
     return {
         "Constant": {"value": (0.5,)},
         "Discriminator": {"hidden": 3},
@@ -135,11 +135,16 @@ def call_right(name, population, out):
         "step_spectrum": with_state,
         "sweep": {k: v for k, v in grid.items() if k != "setup"}
         | {"workers": 1, "chunk": 2, "out": "new", "repair": False, "progress": print_nothing}
-        | {"finish": print_nothing, "grid": {"d_lr": [0.1]}, "methods": SETUP},
+        | {
+            "finish": print_nothing,
+            "log": print_nothing,
+            "grid": {"d_lr": [0.1]},
+            "methods": SETUP,
+        },
         "symmetric_part": {"jacobian": MATRIX},
         "tabulate_cells": population_arguments,
         "to_lanes": {"tree": MATRIX},
-        "train": {"key": KEY, "setup": SETUP, **LENGTH},
+        "train": {"key": KEY, "setup": SETUP, **LENGTH, "log": print_nothing},
         "train_on": {
             "state": STATE,
             "real": np.zeros((2, 1)),
@@ -242,7 +247,7 @@ def test_a_wrong_call_of_a_public_name_ends_in_a_documented_error(
     right = call_right(name, *population)
     assert call(name, right, documented=()) is None, "the right call succeeds"
     calls = dict(wrong_calls(name, right))
-    assert len(calls) == len(right) * len(WRONG)  # 2,288 in all
+    assert len(calls) == len(right) * len(WRONG)  # 2,592 in all
     undocumented = {label: call(name, arguments) for label, arguments in calls.items()}
     assert {label: error for label, error in undocumented.items() if error} == {}
 

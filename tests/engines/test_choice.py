@@ -255,12 +255,17 @@ def test_a_mistake_in_a_network_is_raised_as_it_is():
             use_engine([*map(ENGINES.get, ("fused", "vmap"))], "", "cpu", compile_fn, print)
 
 
-def test_an_error_of_the_caller_is_no_failure_of_an_engine():
-    def progress(done, total):
-        if done:
-            raise ValueError("stop")
+@pytest.mark.parametrize("error", [ValueError("stop"), jax.errors.JaxRuntimeError("stop")])
+@pytest.mark.parametrize("name", ["progress", "log"])
+def test_an_error_of_the_caller_is_no_failure_of_an_engine(name, error):
+    """Nor is one of JAX, which the caller's function uses."""
+
+    def stop(*args):
+        if args[0]:  # rows
+            raise error
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ValueError, match="stop"):
-            gan.train_population(range(5), DIRAC, steps=20, progress=progress)
+        with pytest.raises(type(error), match="stop") as caught:
+            gan.train_population(range(5), DIRAC, steps=20, **{name: stop})
+    assert caught.value is error

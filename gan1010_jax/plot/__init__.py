@@ -1,0 +1,9 @@
+"""Figures: `gan.plot.convergence(population)` is a matplotlib `Figure`, to show or to save."""
+
+from gan1010_jax.lazy import load_when_used
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gan1010_jax.plot.public import *  # noqa: F403
+else:
+    __getattr__, __dir__ = load_when_used(__name__)
