@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gan1010_jax.checks import (
@@ -41,7 +42,7 @@ from gan1010_jax.methods import Objective, undecided
 from gan1010_jax.stability import as_vector, expected_step, vector_field
 from gan1010_jax.training import first_steps, vary_alike
 
-Velocity = Callable[[GANState, Setup], GANState]
+_Velocity = Callable[[GANState, Setup], GANState]
 
 
 @checked
@@ -83,7 +84,7 @@ def gradient_velocity(state: GANState, setup: Setup = Setup(), *, order: int = 2
 
 
 @checked
-def level_velocity(state: GANState, setup: Setup = Setup(), *, on_level: bool = True) -> GANState:
+def level_velocity(state: GANState, setup: Setup = Setup()) -> GANState:
     """The level model: why GANs forget.
 
     Near balance D's logit s is the same on real and fake samples, and the losses there have slopes
@@ -97,15 +98,13 @@ def level_velocity(state: GANState, setup: Setup = Setup(), *, on_level: bool = 
     constant level: P projects Φ out. Without curvature, as with `wasserstein` and `hinge`, nothing
     holds the level, and P is left out.
 
-    Arguments and result are those of `gradient_velocity`, at the mean of every random number.
-    `on_level=False` leaves P out of any objective.
+    Arguments, result and errors are those of `gradient_velocity`, at the mean of every random
+    number.
     """
     setup = check_setup(setup)
     check_state(state, setup)
-    balanced, is_curved = _at_balance(setup.method.objective)
-    linear = replace(setup, method=replace(setup.method, objective=balanced))
-    velocity = gradient_velocity(state, linear, order=1)
-    if not (on_level and is_curved):
+    velocity, is_curved = _linear_velocity(state, setup)
+    if not is_curved:
         return velocity
     game, fake = setup.game, generate(state, setup)
 
@@ -118,6 +117,13 @@ def level_velocity(state: GANState, setup: Setup = Setup(), *, on_level: bool = 
     share = optax.tree.vdot(moved, normal) / optax.tree.norm(normal, squared=True)
     projected = optax.tree.add_scale(moved, -share, normal)
     return velocity._replace(discriminator=velocity.discriminator._replace(params=projected))
+
+
+def _linear_velocity(state: GANState, setup: Setup) -> tuple[GANState, bool]:
+    """The level model without P; and whether the losses are curved, so that it needs P."""
+    linear, is_curved = _at_balance(setup.method.objective)
+    balanced = replace(setup, method=replace(setup.method, objective=linear))
+    return gradient_velocity(state, balanced, order=1), is_curved
 
 
 @lru_cache
@@ -165,7 +171,7 @@ class Path(NamedTuple):
 def follow(
     state: GANState,
     setup: Setup = Setup(),
-    velocity: Velocity = step_velocity,
+    velocity: _Velocity = step_velocity,
     *,
     steps: int = 100_000,
     record_every: int = 500,
@@ -198,14 +204,23 @@ def follow(
     check_whole("stride", stride, 1, record_every)
     if record_every % stride:
         raise InvalidArgument("stride", stride, f"a divisor of record_every, {record_every}")
-    if not callable(velocity):
-        raise InvalidArgument("velocity", velocity, "a function of a state and a setup")
+    _check_velocity(velocity, state, setup)
     return _follow(state, setup, velocity, int(steps), int(record_every), int(stride))
+
+
+def _check_velocity(velocity: _Velocity, state: GANState, setup: Setup) -> None:
+    """Raise unless a velocity is a function whose result is like the state."""
+    allowed = "a function from a state and a setup to a GANState with the state's shapes"
+    if not callable(velocity):
+        raise InvalidArgument("velocity", velocity, allowed)
+    found = jax.eval_shape(velocity, state, setup)
+    if jax.tree.map(jnp.shape, found) != jax.tree.map(jnp.shape, state):
+        raise InvalidArgument("velocity", velocity, allowed)
 
 
 @jit(static_argnames=("velocity", "steps", "record_every", "stride"))
 def _follow(
-    state: GANState, setup: Setup, velocity: Velocity, steps: int, record_every: int, stride: int
+    state: GANState, setup: Setup, velocity: _Velocity, steps: int, record_every: int, stride: int
 ) -> Path:
     """`follow`; arguments already validated."""
     start, fill = as_vector(state)
@@ -232,7 +247,9 @@ def _follow(
     return path
 
 
-def first_departure(step: jax.Array, in_support: jax.Array, *, stay: int = 10) -> jax.Array:
+def first_departure(
+    step: np.typing.ArrayLike, in_support: np.typing.ArrayLike, *, stay: int = 10
+) -> jax.Array:
     """When runs first leave the support: the first record out of it after a stay in it.
 
     Works under `jit` and `vmap`.

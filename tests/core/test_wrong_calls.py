@@ -113,9 +113,20 @@ def call_right(name, population, out):
         "expected_step": with_state,
         "field_jacobian": with_state,
         "find_equilibrium": with_state,
+        "first_departure": {"step": np.arange(3), "in_support": np.ones(3, bool), "stay": 1},
+        "follow": {
+            "state": STATE,
+            "setup": SETUP,
+            "velocity": gan.gradient_velocity,
+            **LENGTH,
+            "stride": 1,
+        },
         "from_lanes": {"tree": gan.to_lanes(MATRIX)},
         "from_nnx": {"make": lambda rngs: nnx.Linear(1, 1, rngs=rngs)},
         "generate": {"state": STATE, "setup": SETUP, "latent": np.zeros(1, np.float32)},
+        "gradient_velocity": with_state,
+        "level_velocity": {"state": STATE, "setup": SETUP},
+        "step_velocity": with_state,
         "generator_update": {"state": STATE, "batch": BATCH, "setup": SETUP},
         "init": {"key": KEY, "setup": SETUP},
         "judge": {"history": history},
@@ -167,7 +178,8 @@ def print_nothing(*args):
 
 # Records and errors, which hold what they are given.
 RECORDS = [
-    *(gan.Batch, gan.Counts, gan.GANState, gan.History, gan.Lanes, gan.Losses, gan.PenaltyContext),
+    *(gan.Batch, gan.Counts, gan.GANState, gan.History, gan.Lanes, gan.Losses, gan.Path),
+    gan.PenaltyContext,
     *(gan.Player, gan.Population, gan.Proportion, gan.StepInfo, gan.Sweep, gan.Trace, gan.Verdict),
     *(gan.BadFile, gan.InvalidArgument, gan.UnfinishedRun, gan.UnsupportedPrimitive),
 ]
@@ -234,6 +246,7 @@ def wrong_calls(name, right):
 
 # These compile for every kind of wrong argument.
 LONG = ("find_equilibrium", "generator_update", "replay", "field_jacobian", "step_jacobian")
+LONG += ("follow", "gradient_velocity", "step_velocity")
 LONG += ("train_traced", "vector_field", "expected_step", "step_spectrum", "train_share")
 
 
