@@ -103,7 +103,7 @@ def level_velocity(state: GANState, setup: Setup = Setup()) -> GANState:
     """
     setup = check_setup(setup)
     check_state(state, setup)
-    velocity, is_curved = _linear_velocity(state, setup)
+    velocity, is_curved = linear_velocity(state, setup)
     if not is_curved:
         return velocity
     game, fake = setup.game, generate(state, setup)
@@ -119,7 +119,7 @@ def level_velocity(state: GANState, setup: Setup = Setup()) -> GANState:
     return velocity._replace(discriminator=velocity.discriminator._replace(params=projected))
 
 
-def _linear_velocity(state: GANState, setup: Setup) -> tuple[GANState, bool]:
+def linear_velocity(state: GANState, setup: Setup) -> tuple[GANState, bool]:
     """The level model without P; and whether the losses are curved, so that it needs P."""
     linear, is_curved = _at_balance(setup.method.objective)
     balanced = replace(setup, method=replace(setup.method, objective=linear))

@@ -34,6 +34,14 @@ from gan1010_jax.figures.style import (
     styled,
 )
 from gan1010_jax.figures.values import layer_sizes
+from gan1010_jax.figures.waves import (
+    plot_brake,
+    plot_departures,
+    plot_orbit,
+    plot_predictions,
+    plot_rates,
+    plot_waves,
+)
 
 __all__ = [
     "BLUE",
@@ -49,17 +57,23 @@ __all__ = [
     "make_page",
     "plot_agreement",
     "plot_architecture",
+    "plot_brake",
     "plot_convergence",
+    "plot_departures",
     "plot_dirac",
     "plot_forgetting",
     "plot_generator",
     "plot_losses",
     "plot_methods",
+    "plot_orbit",
     "plot_outputs",
     "plot_phase_diagram",
     "plot_population",
+    "plot_predictions",
+    "plot_rates",
     "plot_settling",
     "plot_spectrum",
+    "plot_waves",
     "styled",
     "write_figures",
 ]

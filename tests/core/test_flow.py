@@ -10,7 +10,7 @@ import pytest
 from rejects import rejects
 
 import gan1010_jax as gan
-from gan1010_jax.flow import _linear_velocity
+from gan1010_jax.flow import linear_velocity
 from gan1010_jax.gan import seed_key
 from gan1010_jax.methods import OBJECTIVES
 
@@ -55,7 +55,7 @@ def test_the_level_model_says_when_each_gan_leaves_and_needs_its_level(runs):
 
 
 def without_level(state, setup):
-    velocity, _ = _linear_velocity(state, setup)
+    velocity, _ = linear_velocity(state, setup)
     return velocity
 
 
