@@ -353,3 +353,20 @@ _ON_EARLY_TPU: dict[str, Callable] = {
     "erf_inv": _of_float32(partial(_erf_inv, log=_log)),
     "pow": _of_float32(_power),
 }
+
+
+def _compiled(function: Callable) -> Callable:
+    """The function, for float32 alone, as a function of its own wherever it stands."""
+    compiled = jax.jit(function)
+    return _of_float32(lambda *operands, **_: compiled(*operands))
+
+
+# Those whose results else depend on whose language, or whose browser, computes them.
+PORTABLE: dict[str, Callable] = {
+    "logistic": _compiled(sigmoid),
+    "exp": _compiled(_exp),
+    "log": _compiled(_log),
+    "log1p": _compiled(partial(_log1p, log=_log)),
+    "erf_inv": _compiled(partial(_erf_inv, log=_log)),
+    "pow": _compiled(_power),
+}
