@@ -241,7 +241,13 @@ class _Graph:
         for number, (template, operands) in enumerate(expressions):
             if not uses[number]:
                 continue
-            text = template.format(*(texts.get(operand) for operand in operands))
+            parts = [texts[operand] for operand in operands]
+            if template in _SUMS:
+                for place, operand in enumerate(operands):
+                    if expressions[operand][0] == _PRODUCT and uses[operand] == 1:
+                        parts[place] = parts[place][2:-1]
+                        break
+            text = template.format(*parts)
             is_name_or_number = re.fullmatch(r"\w+|[(]?-?[\d.e-]+[)]?", text)
             # What is read from a block, too: the block may be that of a result.
             if not is_name_or_number and (uses[number] > 1 or not operands):
@@ -251,6 +257,7 @@ class _Graph:
         return lines, [texts[number] for number in outputs]
 
 
+_PRODUCT, _SUMS = "F({0}*{1})", ("F({0}+{1})", "F({0}-{1})")
 # Templates of primitives, for operands of any type, of floats, of integers and of bools. `R` stands
 # for the rounding to the result's type.
 _COMPARISONS = {
