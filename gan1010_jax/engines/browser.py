@@ -86,7 +86,7 @@ def browser_program(setup: Setup = Setup()) -> str:
     Raises:
       UnsupportedPrimitive: for a network, objective or optimiser that cannot be printed.
     """
-    state, key = state_shapes(setup), jax.ShapeDtypeStruct((2,), np.uint32)
+    state, key = state_shapes(setup), jax.eval_shape(seed_key, 0)
     own = _settings(setup)
     settings = jax.eval_shape(lambda: own)
     sample = jax.eval_shape(lambda: setup.game.real.center)
@@ -94,11 +94,11 @@ def browser_program(setup: Setup = Setup()) -> str:
 
     def init(seed):
         carry, data_key = init_carry(seed_key(seed), setup)
-        return carry.state, jax.random.key_data(data_key)
+        return carry.state, data_key
 
     def step(state, key, settings, t):
         given = _apply_settings(setup, settings)
-        batch = draw_batch(jax.random.wrap_key_data(key, impl="threefry2x32"), given, t)
+        batch = draw_batch(key, given, t)
         state, info = train_step(state, batch, given)
         starts = zip(setup.method.updates, info.updates)
         updates = tuple(_trace_update(start, batch, given, *update) for update, start in starts)

@@ -32,6 +32,7 @@ from gan1010_jax.engines.scalarize import (
     bind,
     evaluate,
     input_values,
+    is_key,
     is_lanes,
     read,
     scalarize,
@@ -55,11 +56,11 @@ const block = (length) => {
   return { f, i: new Int32Array(f.buffer), u: new Uint32Array(f.buffer) };
 };
 const B = block(1);
-const fi = (x) => ((B.f[0] = x), B.i[0]), fu = (x) => ((B.f[0] = x), B.u[0]);
-const wf = (x) => ((B.u[0] = x), B.f[0]);
+const asInt = (x) => ((B.f[0] = x), B.i[0]), asWord = (x) => ((B.f[0] = x), B.u[0]);
+const asFloat = (x) => ((B.u[0] = x), B.f[0]);
 const away = (x) => Math.sign(x) * Math.floor(Math.abs(x) + 0.5);
 const even = (x) => {
-  const n = Math.abs(x) < 8388608 ? x + 6755399441055744 - 6755399441055744 : x;
+  const n = x + 6755399441055744 - 6755399441055744; // 1.5 * 2**52
   return n === 0 ? x * 0 : n; // -0 too
 };
 """
@@ -70,7 +71,7 @@ def to_javascript(functions: Mapping[str, tuple[Callable, Sequence[Any]]]) -> st
 
     Args:
       functions: by its name, each function with examples of its arguments, or anything with their
-        shapes and dtypes: float32, int32, uint32 or bool.
+        shapes and dtypes: float32, int32, uint32, bool or Threefry's keys, which are two uint32.
 
     Returns:
       An expression, whose value is an object with each function by its name, `block` and `layouts`.
@@ -115,16 +116,17 @@ def _print_function(
     numbers = jax.tree.map(_numbers, shapes)
     jaxpr, out = jax.make_jaxpr(on_numbers, return_shape=True)(*numbers)
     out = out if type(out) is tuple else (out,)
-    results = [_layout(jax.tree.map(_array, tree, is_leaf=is_lanes)) for tree in out]
-    arguments = [None if _is_number(tree) else _layout(tree) for tree in shapes]
+    results = [_layout(tree) for tree in out]
+    arguments = [None if _is_number(tree) else _layout(tree) for tree in numbers]
 
     graph = _Graph(helpers)
     inputs = []
-    for place, tree in enumerate(shapes):
-        dtypes = [number.dtype for number in jax.tree.leaves(numbers[place])]
+    for place, tree in enumerate(numbers):
+        dtypes = [number.dtype for number in jax.tree.leaves(tree)]
         for offset, (view, rounded) in enumerate(map(_type, dtypes)):
-            given = f"x{place}" if _is_number(tree) else f"x{place}.{view}[{offset}]"
-            is_stored = not _is_number(tree) and dtypes[offset] != np.bool_
+            is_number = _is_number(tree)
+            given = f"x{place}" if is_number else f"x{place}.{view}[{offset}]"
+            is_stored = not is_number and dtypes[offset] != np.bool_
             inputs.append(graph.add(given if is_stored else rounded.format(given)))
     outputs = iter(graph.evaluate(jaxpr, inputs))
     stores = [
@@ -141,31 +143,29 @@ def _print_function(
     return text, {"arguments": arguments, "results": results}
 
 
-def _is_number(tree: Any) -> bool:
-    """Whether an argument is a single number."""
-    return isinstance(tree, jax.ShapeDtypeStruct) and not tree.shape
-
-
 def _numbers(leaf: jax.ShapeDtypeStruct) -> Lanes:
-    """An array as a `Lanes` of numbers, the lane vectors of a single lane."""
-    number = jax.ShapeDtypeStruct((), leaf.dtype)
+    """An array as a `Lanes` of numbers, the lane vectors of a single lane; a key is two."""
+    number: Any = jax.ShapeDtypeStruct((), leaf.dtype)
+    if is_key(leaf):
+        number = (jax.ShapeDtypeStruct((), np.uint32),) * 2
     return Lanes(arrange([number] * leaf.size, leaf.shape))
 
 
-def _array(numbers: Lanes) -> jax.ShapeDtypeStruct:
-    """The inverse of `_numbers`."""
-    dtypes = [number.dtype for number in numbers.elements.flat]
-    return jax.ShapeDtypeStruct(numbers.elements.shape, dtypes[0] if dtypes else np.float32)
+def _is_number(tree: Any) -> bool:
+    """Whether an argument is a single number."""
+    return is_lanes(tree) and not tree.elements.shape and len(jax.tree.leaves(tree)) == 1
 
 
 def _layout(tree: Any) -> dict[str, Any]:
-    """Where a block has the leaves of a pytree."""
+    """Where a block has the numbers of a pytree of `Lanes`."""
     leaves, offset = [], 0
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+    for path, lanes in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_lanes)[0]:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        kind, shape = str(leaf.dtype), [*leaf.shape]
-        leaves.append({"name": name, "type": kind, "shape": shape, "offset": offset})
-        offset += leaf.size
+        numbers, shape = jax.tree.leaves(lanes), [*lanes.elements.shape]
+        kind = str(numbers[0].dtype) if numbers else "float32"
+        words = [] if len(numbers) == lanes.elements.size else [2]  # of a key
+        leaves.append({"name": name, "type": kind, "shape": shape + words, "offset": offset})
+        offset += len(numbers)
     return {"length": offset, "leaves": leaves}
 
 
@@ -280,14 +280,14 @@ _OF_FLOATS = _OF_NUMBERS | {
         tanh""".split()
     },
 }
-# A shift by the width of a word or more is 0, or the sign; in JavaScript, one by 32 is none.
+# Shifts are by less than 32, which `scalarize` sees to: in JavaScript, one by 32 is none.
 _OF_INTEGERS = _OF_NUMBERS | {
     **{"mul": "R(I({0},{1}))", "square": "R(I({0},{0}))"},
     **{"div": "R(({1}===0?-1:{0}/{1}))", "rem": "R(({1}===0?{0}:{0}%{1}))"},
     **{"and": "R(({0}&{1}))", "or": "R(({0}|{1}))", "xor": "R(({0}^{1}))", "not": "R(~{0})"},
-    "shift_left": "R(({1}>>>0<32?{0}<<{1}:0))",
-    "shift_right_logical": "R(({1}>>>0<32?{0}>>>{1}:0))",
-    "shift_right_arithmetic": "R({0}>>({1}>>>0<32?{1}:31))",
+    "shift_left": "R(({0}<<{1}))",
+    "shift_right_logical": "R(({0}>>>{1}))",
+    "shift_right_arithmetic": "R(({0}>>{1}))",
     "clz": "Math.clz32({0})",
 }
 _OF_BOOLS = _COMPARISONS | {
@@ -306,10 +306,10 @@ _FROM_FLOAT = {
     "uint32": "(Math.min(Math.max({0},0),4294967295)>>>0)",
 }
 _BITCASTS = {
-    ("float32", "int32"): "fi({0})",
-    ("float32", "uint32"): "fu({0})",
-    ("int32", "float32"): "wf({0})",
-    ("uint32", "float32"): "wf({0})",
+    ("float32", "int32"): "asInt({0})",
+    ("float32", "uint32"): "asWord({0})",
+    ("int32", "float32"): "asFloat({0})",
+    ("uint32", "float32"): "asFloat({0})",
 }
 
 
