@@ -15,6 +15,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan1010_jax.engines.arithmetic import PORTABLE, substitute
+from gan1010_jax.engines.rules import scan_sizes
 from gan1010_jax.engines.scalarize import (
     CALLS,
     Lanes,
@@ -112,7 +114,7 @@ def _print_function(
     """A function in JavaScript, and its layouts."""
     shapes = jax.eval_shape(lambda *args: args, *examples)
     functions = PORTABLE | {"integer_pow": _power}
-    on_numbers = substitute(scalarize(fn, *shapes), functions)
+    on_numbers = substitute(scalarize(_without_loops(fn), *shapes), functions)
     numbers = jax.tree.map(_numbers, shapes)
     jaxpr, out = jax.make_jaxpr(on_numbers, return_shape=True)(*numbers)
     out = out if type(out) is tuple else (out,)
@@ -141,6 +143,37 @@ def _print_function(
     names = [f"x{k}" for k in range(len(shapes))] + [f"r{k}" for k in range(len(out))]
     text = "\n".join([f"function {name}({','.join(names)}){{", *lines, "}\n"])
     return text, {"arguments": arguments, "results": results}
+
+
+def _without_loops(fn: Callable) -> Callable:
+    """The function with each `lax.scan` as its steps, one after another."""
+
+    def apply(equation, operands):
+        name = equation.primitive.name
+        if name in CALLS:
+            return run(as_closed(equation.params[CALLS[name]]), operands)
+        if name != "scan":
+            return bind(equation, operands)
+        body, length = as_closed(equation.params["jaxpr"]), equation.params["length"]
+        consts, carry, _ = scan_sizes(equation)
+        constants, state, xs = operands[:consts], operands[consts:][:carry], operands[consts + carry :]
+        places, rows = range(length), {}
+        for place in reversed(places) if equation.params["reverse"] else places:
+            results = run(body, [*constants, *state, *(x[place] for x in xs)])
+            state, rows[place] = results[:carry], results[carry:]
+        return [*state, *map(jnp.stack, zip(*(rows[place] for place in places)))]
+
+    def run(jaxpr, inputs):
+        values = input_values(jaxpr, inputs)
+        evaluate(jaxpr.jaxpr.eqns, values, apply)
+        return read(jaxpr.jaxpr.outvars, values)
+
+    @wraps(fn)
+    def unrolled(*args):
+        jaxpr, out = jax.make_jaxpr(fn, return_shape=True)(*args)
+        return jax.tree.unflatten(jax.tree.structure(out), run(jaxpr, jax.tree.leaves(args)))
+
+    return unrolled
 
 
 def _numbers(leaf: jax.ShapeDtypeStruct) -> Lanes:
