@@ -354,19 +354,8 @@ _ON_EARLY_TPU: dict[str, Callable] = {
     "pow": _of_float32(_power),
 }
 
-
-def _compiled(function: Callable) -> Callable:
-    """The function, for float32 alone, as a function of its own wherever it stands."""
-    compiled = jax.jit(function)
-    return _of_float32(lambda *operands, **_: compiled(*operands))
-
-
-# Those whose results else depend on whose language, or whose browser, computes them.
-PORTABLE: dict[str, Callable] = {
-    "logistic": _compiled(sigmoid),
-    "exp": _compiled(_exp),
-    "log": _compiled(_log),
-    "log1p": _compiled(partial(_log1p, log=_log)),
-    "erf_inv": _compiled(partial(_erf_inv, log=_log)),
-    "pow": _compiled(_power),
+# In JavaScript, whose `Math` has no inverse of erf.
+IN_JAVASCRIPT: dict[str, Callable] = {
+    "logistic": _of_float32(lambda x, **_: sigmoid(x)),
+    "erf_inv": _of_float32(jax.jit(_erf_inv)),
 }
