@@ -6,12 +6,12 @@ asks. What is read more than once is a `const`, and a larger jitted function, su
 is a function there too.
 
 JavaScript computes in float64, in which a sum, difference, product, quotient or square root of
-float32 numbers, rounded to float32 by `Math.fround`, is that of float32 to the bit. Other functions,
-such as `Math.exp`, are each browser's own, with an error of about a rounding of float64; as float32
-that is the number nearest to the exact one, but for about one argument in 10⁸.
+float32 numbers, rounded to float32 by `Math.fround`, is that of float32 to the bit. The other
+functions of `Math` are each browser's own, with an error of about a rounding of float64: rounded to
+float32, they are what is nearest to the exact number, but for about one argument in 10⁸.
 
-A product that only one sum reads is not rounded before it, as in the fused multiply-add that XLA
-makes of both on a CPU. (Rounded to float64 first, the sum differs from that for one in 10⁸.)
+A product that only one sum reads is not rounded by itself, as in the fused multiply-add that XLA
+makes of both on a CPU. The sum is rounded twice, to float64 first, which matters as rarely.
 """
 
 import json
@@ -94,15 +94,22 @@ def to_javascript(functions: Mapping[str, tuple[Callable, Sequence[Any]]]) -> st
         function.
     """
     helpers: dict[str, str] = {}
-    texts, layouts = [], {}
+    texts, layouts, constants = [], {}, {"null": "null"}
     for name, (fn, examples) in functions.items():
         try:
-            text, layouts[name] = _print_function(name, fn, examples, helpers)
+            text, *blocks = _print_function(name, fn, examples, helpers)
         except _NoRule as error:
             message = f"{name} uses {error}, which has no rule in JavaScript"
             raise UnsupportedPrimitive(message) from None
         texts.append(text)
-    texts.append(f"const layouts = {json.dumps(layouts, separators=(',', ':'))};\n")
+        for kind, trees in zip(("arguments", "results"), blocks):
+            printed = [json.dumps(tree, separators=(",", ":")) for tree in trees]
+            names = [constants.setdefault(text, f"L{len(constants)}") for text in printed]
+            layouts.setdefault(name, []).append(f"{kind}: [{', '.join(names)}]")
+    texts += [f"const {name} = {text};\n" for text, name in constants.items() if name != text]
+    texts.append("const layouts = {\n")
+    texts += [f"  {name}: {{ {', '.join(parts)} }},\n" for name, parts in layouts.items()]
+    texts.append("};\n")
     called = [f"function {name}{text}" for text, name in helpers.items()]
     value = ", ".join(["block", "layouts", *functions])
     return f"(() => {{\n{''.join([_PRELUDE, *called, *texts])}return {{ {value} }};\n}})()"
@@ -114,8 +121,8 @@ class _NoRule(Exception):
 
 def _print_function(
     name: str, fn: Callable, examples: Sequence[Any], helpers: dict[str, str]
-) -> tuple[str, dict[str, Any]]:
-    """A function in JavaScript, and its layouts."""
+) -> tuple[str, list[Any], list[Any]]:
+    """A function in JavaScript, and the layouts of its arguments and results."""
     shapes = jax.eval_shape(lambda *args: args, *examples)
     functions = IN_JAVASCRIPT | {"integer_pow": _power}
     on_numbers = substitute(scalarize(_without_loops(fn), *shapes), functions)
@@ -142,11 +149,13 @@ def _print_function(
     lines, texts = graph.print([number for block in stores for _, number in block])
     remaining = iter(texts)
     for place, stored in enumerate(stores):
-        assigned = [f"r{place}.{view}[{k}]={next(remaining)};" for k, (view, _) in enumerate(stored)]
+        assigned = [
+            f"r{place}.{view}[{k}]={next(remaining)};" for k, (view, _) in enumerate(stored)
+        ]
         lines.append("\n".join([f"if(r{place}){{", *assigned, "}"]))
     names = [f"x{k}" for k in range(len(shapes))] + [f"r{k}" for k in range(len(out))]
     text = "\n".join([f"function {name}({','.join(names)}){{", *lines, "}\n"])
-    return text, {"arguments": arguments, "results": results}
+    return text, arguments, results
 
 
 def _without_loops(fn: Callable) -> Callable:
@@ -160,7 +169,11 @@ def _without_loops(fn: Callable) -> Callable:
             return bind(equation, operands)
         body, length = as_closed(equation.params["jaxpr"]), equation.params["length"]
         consts, carry, _ = scan_sizes(equation)
-        constants, state, xs = operands[:consts], operands[consts:][:carry], operands[consts + carry :]
+        constants, state, xs = (
+            operands[:consts],
+            operands[consts:][:carry],
+            operands[consts + carry :],
+        )
         places, rows = range(length), {}
         for place in reversed(places) if equation.params["reverse"] else places:
             results = run(body, [*constants, *state, *(x[place] for x in xs)])
@@ -256,7 +269,9 @@ class _Graph:
         function = self._helper(equation.params.get("name", name), body)
         call = self.add(f"{function}({arguments})", *map(self._as_expression, operands))
         several = len(equation.outvars) > 1
-        return [self.add(f"{{0}}[{k}]", call) if several else call for k in range(len(body.out_avals))]
+        return [
+            self.add(f"{{0}}[{k}]", call) if several else call for k in range(len(body.out_avals))
+        ]
 
     def _helper(self, name: str, body: jex.core.ClosedJaxpr) -> str:
         """The name of a function with this body."""
