@@ -1,6 +1,6 @@
-"""How a block of seeds is run: the same training, by three engines.
+"""How a block of seeds is run: the same training, by three engines; and in a browser.
 
-`scalarize`, its rules and `outline` know of no GAN.
+`scalarize`, its rules, `outline` and `javascript` know of no GAN.
 """
 
 from gan1010_jax.engines.block import Lane, Observed, init_block, observe, properties

@@ -126,36 +126,34 @@ def _print_function(
     shapes = jax.eval_shape(lambda *args: args, *examples)
     functions = IN_JAVASCRIPT | {"integer_pow": _power}
     on_numbers = substitute(scalarize(_without_loops(fn), *shapes), functions)
-    numbers = jax.tree.map(_numbers, shapes)
+    numbers = jax.tree.map(_as_numbers, shapes)
     jaxpr, out = jax.make_jaxpr(on_numbers, return_shape=True)(*numbers)
     out = out if type(out) is tuple else (out,)
     results = [_layout(tree) for tree in out]
     arguments = [None if _is_number(tree) else _layout(tree) for tree in numbers]
 
     graph = _Graph(helpers)
-    inputs = []
-    for place, tree in enumerate(numbers):
-        dtypes = [number.dtype for number in jax.tree.leaves(tree)]
-        for offset, (view, rounded) in enumerate(map(_type, dtypes)):
-            is_number = _is_number(tree)
-            given = f"x{place}" if is_number else f"x{place}.{view}[{offset}]"
-            is_stored = not is_number and dtypes[offset] != np.bool_
-            inputs.append(graph.add(given if is_stored else rounded.format(given)))
-    outputs = iter(graph.evaluate(jaxpr, inputs))
-    stores = [
-        [(_type(number.dtype)[0], next(outputs)) for number in jax.tree.leaves(tree)]
-        for tree in out
-    ]
-    lines, texts = graph.print([number for block in stores for _, number in block])
+    inputs = [graph.add(text) for place, tree in enumerate(numbers) for text in _read(place, tree)]
+    outputs = graph.evaluate(jaxpr, inputs)
+    lines, texts = graph.statements(outputs)
     remaining = iter(texts)
-    for place, stored in enumerate(stores):
-        assigned = [
-            f"r{place}.{view}[{k}]={next(remaining)};" for k, (view, _) in enumerate(stored)
-        ]
-        lines.append("\n".join([f"if(r{place}){{", *assigned, "}"]))
-    names = [f"x{k}" for k in range(len(shapes))] + [f"r{k}" for k in range(len(out))]
+    for place, tree in enumerate(out):
+        views = [_type(number.dtype)[0] for number in jax.tree.leaves(tree)]
+        stores = [f"r{place}.{view}[{k}]={next(remaining)};" for k, view in enumerate(views)]
+        lines += [f"if(r{place}){{", *stores, "}"]
+    names = [f"x{k}" for k in range(len(numbers))] + [f"r{k}" for k in range(len(out))]
     text = "\n".join([f"function {name}({','.join(names)}){{", *lines, "}\n"])
     return text, arguments, results
+
+
+def _read(place: int, tree: Any) -> list[str]:
+    """The expressions of an argument's numbers."""
+    dtypes = [number.dtype for number in jax.tree.leaves(tree)]
+    views = [_type(dtype) for dtype in dtypes]
+    if _is_number(tree):
+        return [rounding.format(f"x{place}") for _, rounding in views]
+    stored = [f"x{place}.{view}[{offset}]" for offset, (view, _) in enumerate(views)]
+    return [f"({x}!==0)" if dtype == np.bool_ else x for x, dtype in zip(stored, dtypes)]
 
 
 def _without_loops(fn: Callable) -> Callable:
@@ -169,11 +167,8 @@ def _without_loops(fn: Callable) -> Callable:
             return bind(equation, operands)
         body, length = as_closed(equation.params["jaxpr"]), equation.params["length"]
         consts, carry, _ = scan_sizes(equation)
-        constants, state, xs = (
-            operands[:consts],
-            operands[consts:][:carry],
-            operands[consts + carry :],
-        )
+        constants, state = operands[:consts], operands[consts:][:carry]
+        xs = operands[consts + carry :]
         places, rows = range(length), {}
         for place in reversed(places) if equation.params["reverse"] else places:
             results = run(body, [*constants, *state, *(x[place] for x in xs)])
@@ -193,7 +188,7 @@ def _without_loops(fn: Callable) -> Callable:
     return unrolled
 
 
-def _numbers(leaf: jax.ShapeDtypeStruct) -> Lanes:
+def _as_numbers(leaf: jax.ShapeDtypeStruct) -> Lanes:
     """An array as a `Lanes` of numbers, the lane vectors of a single lane; a key is two."""
     number: Any = jax.ShapeDtypeStruct((), leaf.dtype)
     if is_key(leaf):
@@ -277,12 +272,13 @@ class _Graph:
         """The name of a function with this body."""
         graph = _Graph(self._helpers)
         inputs = [f"x{k}" for k in range(len(body.in_avals))]
-        lines, results = graph.print(graph.evaluate(body, [*map(graph.add, inputs)]))
+        lines, results = graph.statements(graph.evaluate(body, [*map(graph.add, inputs)]))
         result = results[0] if len(results) == 1 else f"[{','.join(results)}]"
         text = "\n".join([f"({','.join(inputs)}){{", *lines, f"return {result};", "}\n"])
-        return self._helpers.setdefault(text, f"{name.strip('_<>')}_{len(self._helpers)}")
+        name = re.sub(r"\W|^_+", "", name)
+        return self._helpers.setdefault(text, f"{name}_{len(self._helpers)}")
 
-    def print(self, outputs: Sequence[int]) -> tuple[list[str], list[str]]:
+    def statements(self, outputs: Sequence[int]) -> tuple[list[str], list[str]]:
         """Statements, and the texts of these expressions after them."""
         expressions, uses = list(self._numbers), Counter(outputs)
         for number in reversed(range(len(expressions))):
@@ -294,7 +290,7 @@ class _Graph:
             if not uses[number]:
                 continue
             parts = [texts[operand] for operand in operands]
-            if template in _SUMS:
+            if template in _SUMS:  # as LLVM contracts them, the first operand rather than both
                 for place, operand in enumerate(operands):
                     if expressions[operand][0] == _PRODUCT and uses[operand] == 1:
                         parts[place] = parts[place][2:-1]
