@@ -173,6 +173,29 @@ def test_a_product_that_one_sum_reads_is_not_rounded(tmp_path):
     np.testing.assert_array_equal(rounded, 2.0**-12)
 
 
+@needs_node
+def test_a_zero_keeps_its_sign(tmp_path):
+    x = jnp.linspace(-0.5, 0.5, LANES)[None] * np.float32(0.9)
+
+    def zeros(x):
+        return [lax.round(x, way) for way in lax.RoundingMethod] + [jnp.minimum(0.0, -x * 0)]
+
+    for actual, expected in zip(on_lanes(zeros, (x,), tmp_path), jax.jit(zeros)(x)):
+        np.testing.assert_array_equal(np.signbit(actual), np.signbit(expected))
+
+
+@needs_node
+def test_a_block_may_be_an_argument_and_a_result(tmp_path):
+    text = to_javascript({"swap": (lambda x: x[::-1] * 2, (np.float32([0, 0]),))})
+    script = """
+    const x = program.block(2);
+    x.f.set([3, 5]);
+    program.swap(x, x);
+    console.log(JSON.stringify([...x.f]));
+    """
+    assert in_node(f"const program = {text};{script}", tmp_path) == [10, 6]
+
+
 # A setup's program
 
 RUN = """
