@@ -353,3 +353,9 @@ _ON_EARLY_TPU: dict[str, Callable] = {
     "erf_inv": _of_float32(partial(_erf_inv, log=_log)),
     "pow": _of_float32(_power),
 }
+
+# In JavaScript, whose `Math` has no inverse of erf.
+IN_JAVASCRIPT: dict[str, Callable] = {
+    "logistic": _of_float32(lambda x, **_: sigmoid(x)),
+    "erf_inv": _of_float32(jax.jit(_erf_inv)),
+}
