@@ -56,7 +56,7 @@ class Case:
     name: str
     setup: gan.Setup
     pace: float = 1.0  # how many times faster its waves come than the reference's, about
-    stride: int = 10  # of the solver, shorter than an optimiser's memory
+    stride: int | None = None  # of the solver, where an optimiser's memory is short
 
 
 def pattern(bits: str) -> Case:
@@ -89,7 +89,9 @@ def real_range(ones: tuple[float, float], zeros: tuple[float, float]) -> Case:
     return Case(name, gan.Setup(replace(REFERENCE.game, name=name, recipe=None, **parts)))
 
 
-def method(name: str, lr: float = 0.01, pace: float = 1.0, stride: int = 10, **parts: Any) -> Case:
+def method(
+    name: str, lr: float = 0.01, pace: float = 1.0, stride: int | None = None, **parts: Any
+) -> Case:
     hyperparams = gan.Hyperparams(lr, lr)
     return Case(name, gan.Setup(method=gan.Method(**parts), hyperparams=hyperparams), pace, stride)
 
@@ -133,8 +135,8 @@ CASES = (
     method("G first", first="generator"),
     method("two D steps", d_steps=2, pace=2.0),
     method("momentum 0.5", 0.005, stride=2, optimizer=partial(optax.sgd, momentum=0.5)),
-    method("adam, rates 0.0003", 3e-4, pace=2.0, optimizer=optax.adam),
-    method("adam, rates 0.0001", 1e-4, optimizer=optax.adam),
+    method("adam, rates 0.0003", 3e-4, 2.0, stride=5, optimizer=optax.adam),
+    method("adam, rates 0.0001", 1e-4, stride=5, optimizer=optax.adam),
 )
 PREDICTIONS = {
     "start": "expected step, from the initial weights",
@@ -169,12 +171,13 @@ def predict(case: Case, seeds: int) -> dict[str, Any]:
     train_one = partial(gan.train, setup=setup, steps=warm_up, record_every=warm_up)
     later, _ = jax.jit(jax.vmap(train_one))(keys)
     first = jax.vmap(partial(gan.init, setup=setup))(jax.vmap(jax.random.split)(keys)[:, 0])
+    stride = case.stride or every // 10
     order = 2 if setup.game.real.center.size <= 5 else 1
 
     def follow(states, velocity, steps):
         def follow_one(state):
             path = gan.follow(
-                state, setup, velocity, steps=steps, record_every=every, stride=case.stride
+                state, setup, velocity, steps=steps, record_every=every, stride=stride
             )
             return path.in_support
 

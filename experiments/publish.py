@@ -47,7 +47,9 @@ import agreement
 import benchmark
 import dirac
 import numpy as np
+import predictions
 import spectrum
+import waves
 
 from gan1010_jax.convergence import OUTCOMES, proportion
 from gan1010_jax.environment import versions
@@ -102,6 +104,10 @@ KEPT = {
     "methods": "figures/methods.png=figures/phase_diagram.png",
     "compare_methods": "results/compare_methods.json=compare_methods.json "
     "results/compare_methods.md=compare_methods.md figures/compare_methods.png",
+    "waves": "results/waves.json=waves.json figures/waves.png figures/departures.png "
+    "figures/orbit.png figures/rates.png figures/brake.png",
+    "predictions": "results/predictions.json=predictions.json "
+    "results/predictions.md=predictions.md figures/predictions.png",
     "spectrum": "results/spectrum.json=spectrum.json figures/spectrum.png",
     "dirac": "results/dirac.json=dirac.json figures/dirac.png",
     "agreement": "results/agreement.json=agreement.json figures/agreement.png",
@@ -240,6 +246,14 @@ def of_compare_methods(report: dict) -> dict[str, str]:
     return {"table": make_table(titles, rows.values())}
 
 
+def of_predictions(rows: list[dict]) -> dict[str, str]:
+    medians = {}
+    for kind in predictions.PREDICTIONS:
+        found = [row[kind]["r2"] for row in rows if row[kind]["r2"] is not None]
+        medians[kind] = f"{100 * np.median(found):.0f} %"
+    return {"count": f"{len(rows)}", **medians}
+
+
 def of_agreement(report: dict) -> dict[str, str]:
     least = min(report["p_values"].values())
     return {"table": agreement.tabulate(report), "least_p": f"{least:.2g}"}
@@ -262,6 +276,8 @@ VALUES = {
     "million": of_million,
     "long_run": of_long_run,
     "compare_methods": of_compare_methods,
+    "waves": lambda report: {"table": waves.tabulate(report["predictions"])},
+    "predictions": of_predictions,
     "spectrum": lambda report: {"table": spectrum.tabulate(report)},
     "dirac": lambda report: {"table": dirac.tabulate(report)},
     "agreement": of_agreement,

@@ -21,7 +21,8 @@ class Spectrum(Study):
     """Say whether the states that 1010-GANs reach, and the equilibria near them, are stable.
 
     Trains the reference, stops at some steps, and takes the eigenvalues of the expected step there
-    and at an equilibrium near by, in float64. Then trains on from the equilibria of one stop.
+    and at an equilibrium near by, in float64; and beside the largest how fast D alone would grow.
+    Then trains on from the equilibria of one stop.
     Writes a directory: spectrum.json and figures/spectrum.png.
     """
 
@@ -47,6 +48,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from gan1010_jax.checks import MAX_STEPS, check_whole
 from gan1010_jax.environment import enable_x64
@@ -137,6 +139,7 @@ def analyze(states: gan.GANState) -> dict[str, Any]:
         there = gan.find_equilibrium(state, order=ORDER)
         return {
             "eigenvalues": gan.step_spectrum(state, order=ORDER),
+            "d_growth": growth_of_d(state),
             "field": optax.tree.norm(gan.vector_field(state, order=ORDER)),
             "length": optax.tree.norm(state),
             "distance": optax.tree.norm(jax.tree.map(jnp.subtract, state, there)),
@@ -150,6 +153,21 @@ def analyze(states: gan.GANState) -> dict[str, Any]:
         states = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), states)
         found = jax.device_get(jax.jit(partial(jax.lax.map, analyze_one))(states))
     return found | {"in_support": np.asarray(in_support)}
+
+
+def growth_of_d(state: gan.GANState) -> jax.Array:
+    """The fastest growth of a deviation of D alone, per step, with G as it is: a scalar.
+
+    By the level model: its only force on D is the difference between the real and the fake samples.
+    """
+    params, unravel = ravel_pytree(state.discriminator.params)
+
+    def velocity(params):
+        moved = state.discriminator._replace(params=unravel(params))
+        there = gan.level_velocity(state._replace(discriminator=moved))
+        return ravel_pytree(there.discriminator.params)[0]
+
+    return jnp.linalg.eigvals(jax.jacfwd(velocity)(params)).real.max()
 
 
 def begin_at_equilibria(states: gan.GANState, steps: int) -> list[dict]:
@@ -197,6 +215,7 @@ def summarize(step: int, stop: dict[str, Any]) -> list[dict]:
                 "equilibria_outside": int((found & (radius_there > 1 + 1e-8)).sum()),
                 "field": quantiles(stop["field"][group]),
                 "radius_minus_1": quantiles(radius[group] - 1),
+                "d_growth": quantiles(stop["d_growth"][group]),
                 "length": quantiles(stop["length"][group]),
                 "distance": quantiles(stop["distance"][found]),
                 "radius_there_minus_1": quantiles(radius_there[found] - 1),
@@ -236,10 +255,15 @@ def tabulate(report: dict[str, Any]) -> str:
         if row["group"] in groups:
             cells = [
                 f"{q['p50'] / unit:.{d}f} ({q['p5'] / unit:.{d}f} – {q['p95'] / unit:.{d}f})"
-                for q, unit, d in ((row["field"], 1, 3), (row["radius_minus_1"], 1e-5, 1))
+                for q, unit, d in (
+                    (row["field"], 1, 3),
+                    (row["radius_minus_1"], 1e-5, 1),
+                    (row["d_growth"], 1e-5, 1),
+                )
             ]
             rows.append([f"{row['step']:,}", f"{row['seeds']} {row['group']}", *cells])
     titles = ["after step", "seeds", "length of the field", "spectral radius - 1, in 10⁻⁵"]
+    titles.append("growth of D alone")
     return make_table(titles, rows)
 
 

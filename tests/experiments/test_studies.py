@@ -5,7 +5,9 @@ import json
 import compare_methods
 import dirac
 import numpy as np
+import predictions
 import pytest
+import waves
 from programs import EXPERIMENTS, assert_rejected, run_program
 
 from gan1010_jax.convergence import as_json, proportion
@@ -90,6 +92,46 @@ def test_the_comparison_counts_what_the_curves_say(population):
         for name, expected in {"matched": now, "forgot": ever & ~now, "settled": settled}.items():
             of_all = as_json(proportion(expected.sum(), len(expected)))
             assert counts[name] == of_all, name
+
+
+@pytest.mark.slow
+def test_the_waves_of_a_few_seeds_are_predicted(tmp_path, monkeypatch, capsys):
+    assert run_program("waves", f"--seeds 32 --out {tmp_path}/run", monkeypatch) == 0
+    report = json.loads((tmp_path / "run" / "waves.json").read_text())
+    found = report["predictions"]
+    assert found["expected step"]["r2"] > 0.98 and found["level model"]["r2"] > 0.95
+    assert found["level model, level free"]["r2"] < 0.3
+    assert report["rays"]["correlation"] > 0.9
+    for of in report["rates"].values():  # the exponents, which would be -1/2 of a constant gain
+        assert abs(of["measured_exponent"] - of["model_exponent"]) < 0.1
+    differences = np.subtract(report["brake"]["measured"], report["brake"]["model"])
+    assert np.abs(differences).max() < 0.3  # of 8 seeds
+    for name in ("waves", "departures", "orbit", "rates", "brake"):
+        assert (tmp_path / "run" / "figures" / f"{name}.png").stat().st_size > 10_000
+    assert "| level model | " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_setting_is_predicted_and_the_worst_comes_first(tmp_path, monkeypatch, capsys):
+    few = [case for case in predictions.CASES if case.name in ("hinge", "pattern 1")]
+    monkeypatch.setattr(predictions, "CASES", few)
+    predictions.main(predictions.Predictions(seeds=16, out=tmp_path / "run"))
+    worst, best = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    assert (worst["setting"], best["setting"]) == ("hinge", "pattern 1")
+    assert worst["step"]["r2"] > 0.95 and best["level"]["r2"] > 0.95
+    assert (tmp_path / "run" / "predictions.md").read_text() in capsys.readouterr().out
+
+
+def test_a_score_is_of_the_seeds_that_leave_later_in_both():
+    step = 500 * (1 + np.arange(40))
+    ends = {"early": 11, "right": 20, "late": 30, "never": 40}
+    rows = np.array([np.arange(40) < end for end in ends.values()] * 8)
+    shifted = np.array([np.arange(40) < min(end + 1, 40) for end in ends.values()] * 8)
+    found = predictions.score(rows, shifted, 15, 500)
+    assert (found["left"], found["agree"]) == (2 / 3, 1.0)
+    assert found["measured"] == np.median([step[20], step[30]])
+    assert found["median"] == found["measured"] + 500
+    assert found["r2"] == 1 - 500**2 / 2500**2
 
 
 @pytest.fixture
