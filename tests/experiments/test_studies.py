@@ -7,7 +7,6 @@ import dirac
 import numpy as np
 import predictions
 import pytest
-import waves
 from programs import EXPERIMENTS, assert_rejected, run_program
 
 from gan1010_jax.convergence import as_json, proportion
