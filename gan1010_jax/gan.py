@@ -37,7 +37,7 @@ class Setup:
 
     Raises:
       InvalidArgument: (a `ValueError`) for a game or method of another type, or a hyperparameter
-        that the method's penalty does not use.
+        that the method's penalty, or the method, does not use.
     """
 
     game: Game = field(default=pattern_game("1010"), metadata={"static": True})
@@ -57,6 +57,10 @@ class Setup:
                 others = ", ".join(penalties_with(name))
                 allowed = f"None, since the penalty {penalty.name} does not use it, but {others}"
                 raise InvalidArgument(name, value, allowed)
+        step_size = getattr(self.hyperparams, "slow_step_size", None)
+        if step_size is not None and self.method.sync_period is None:
+            allowed = "None, since the method has no sync_period"
+            raise InvalidArgument("slow_step_size", step_size, allowed)
 
     @property
     def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -70,11 +74,27 @@ class Setup:
         return made
 
 
+class Lookahead(NamedTuple):
+    """What lookahead keeps of a player: its slow weights, and the steps since their last move."""
+
+    slow: chex.ArrayTree
+    steps: jax.Array
+
+
 class Player(NamedTuple):
-    """One network's parameters (Flax's `params` collection) and its optimiser's state."""
+    """One network and what its training keeps.
+
+    Attributes:
+      params: its parameters (Flax's `params` collection).
+      opt_state: its optimiser's state.
+      lookahead: a `Lookahead` under `Method(sync_period=)`, else None.
+      average: G's average weights under `Hyperparams(average_decay=)`, else None.
+    """
 
     params: chex.ArrayTree
     opt_state: optax.OptState
+    lookahead: Lookahead | None = None
+    average: chex.ArrayTree | None = None
 
 
 class GANState(NamedTuple):
@@ -104,7 +124,8 @@ class Batch(NamedTuple):
 class Losses(NamedTuple):
     """The losses of a step, each a scalar, before the update that lowers it, without penalty.
 
-    With `d_steps > 1`, those of the last D update.
+    With `d_steps > 1`, those of the last D update. D's loss is the sum of the first two, and of a
+    relativistic one, which cannot be divided among the samples, each is a half.
     """
 
     d_real: jax.Array
@@ -158,11 +179,18 @@ def _init_params(game: Game, player: str, key: chex.PRNGKey, x: jax.Array) -> ch
 
 
 def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup) -> GANState:
-    """Both players with these parameters, and optimisers that have not taken a step yet."""
+    """Both players with these parameters, before their first step."""
+    average = None if setup.hyperparams.average_decay is None else g_params
+
+    def fresh_player(params, optimizer, average=None):
+        is_slow = setup.method.sync_period is not None
+        lookahead = Lookahead(params, jnp.zeros((), jnp.int32)) if is_slow else None
+        return Player(params, optimizer.init(params), lookahead, average)
+
     d_optimizer, g_optimizer = setup.optimizers
     return GANState(
-        discriminator=Player(d_params, d_optimizer.init(d_params)),
-        generator=Player(g_params, g_optimizer.init(g_params)),
+        discriminator=fresh_player(d_params, d_optimizer),
+        generator=fresh_player(g_params, g_optimizer, average),
     )
 
 
@@ -217,10 +245,19 @@ def make_batch(drawn: dict[str, jax.Array], setup: Setup) -> Batch:
 def generate(state: GANState, setup: Setup = Setup(), latent: jax.Array | None = None) -> jax.Array:
     """The generator's output [..., units] for a latent [..., latent units].
 
-    Without a latent, the output for the center of the game's latent distribution.
+    Without a latent, the output for the center of the game's latent distribution. With
+    `Hyperparams.average_decay`, of the generator with its average weights.
     """
     latent = setup.game.latent.center if latent is None else latent
-    return setup.game.generator.apply({"params": state.generator.params}, latent)
+    return setup.game.generator.apply({"params": _judged(state).generator.params}, latent)
+
+
+def _judged(state: GANState) -> GANState:
+    """The state whose output counts: G with its average weights, where there are some."""
+    generator = state.generator
+    if generator.average is None:
+        return state
+    return state._replace(generator=generator._replace(params=generator.average))
 
 
 def discriminator_loss(
@@ -240,9 +277,9 @@ def discriminator_loss(
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
     losses = {}
     if samples != "fake":
-        losses["d_real"] = method.objective.d_real(logit(batch.real))
+        losses["d_real"] = method.objective.d_real(_score(batch.real, fake, logit, setup))
     if samples != "real":
-        losses["d_fake"] = method.objective.d_fake(logit(fake))
+        losses["d_fake"] = method.objective.d_fake(_score(fake, batch.real, logit, setup))
     loss = sum(losses.values())
     penalty = method.penalty.term("discriminator", samples)
     return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), losses
@@ -258,9 +295,18 @@ def generator_loss(
     """
     game, method = setup.game, setup.method
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
-    loss = method.objective.g(game.discriminator.apply({"params": d_params}, fake))
+    logit = partial(game.discriminator.apply, {"params": d_params})
+    loss = method.objective.g(_score(fake, batch.real, logit, setup))
     penalty = method.penalty.term("generator", "fake")
     return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), {"g": loss}
+
+
+def _score(
+    sample: jax.Array, other: jax.Array, logit: Callable[[jax.Array], jax.Array], setup: Setup
+) -> jax.Array:
+    """The argument of an objective's losses for a sample beside the other one, a scalar."""
+    score = logit(sample)
+    return score - logit(other) if setup.method.objective.relative else score
 
 
 def _with_noise(fake: jax.Array, batch: Batch) -> jax.Array:
@@ -281,15 +327,25 @@ def _add_penalty(
     if penalty is None:
         return loss
 
+    none = replace(setup.method, penalty="none")
+    bare = Setup(setup.game, none, replace(setup.hyperparams, **_WITHOUT_PENALTY))
+
     def gradients():
-        none = replace(setup.method, penalty="none")
-        bare = Setup(setup.game, none, replace(setup.hyperparams, **_WITHOUT_PENALTY))
         d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, g_params, batch, bare)
         g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, d_params, batch, bare)
         return d_gradient, g_gradient
 
+    def losses(d_params, g_params):
+        d_loss, _ = discriminator_loss(d_params, g_params, batch, bare)
+        g_loss, _ = generator_loss(g_params, d_params, batch, bare)
+        return d_loss, g_loss
+
+    def slopes(direction):
+        _, slopes = jax.jvp(losses, (d_params, g_params), tuple(direction))
+        return slopes
+
     logit = partial(setup.game.discriminator.apply, {"params": d_params})
-    ctx = PenaltyContext(logit, batch.real, fake, batch.mix, setup.hyperparams, gradients)
+    ctx = PenaltyContext(logit, batch.real, fake, batch.mix, setup.hyperparams, gradients, slopes)
     weight = setup.hyperparams.penalty_weight
     return loss + (penalty(ctx) if weight is None else weight * penalty(ctx))
 
@@ -299,23 +355,36 @@ _WITHOUT_PENALTY = dict.fromkeys(PENALTY_HYPERPARAMS)
 
 @jit(static_argnames="samples")
 def discriminator_update(
-    state: GANState, batch: Batch, setup: Setup = Setup(), *, samples: str = "both"
+    state: GANState,
+    batch: Batch,
+    setup: Setup = Setup(),
+    *,
+    samples: str = "both",
+    at: GANState | None = None,
 ) -> tuple[GANState, dict[str, jax.Array]]:
     """Update D, and nothing else, on the real sample of a batch, the fake one, or both.
 
     A penalty on one of the samples is part of the update on it, and one on both of the update on
     both.
 
+    Args:
+      state: both players.
+      batch: such as from `draw_batch`, and of one D step.
+      setup: what is trained.
+      samples: "real", "fake" or "both".
+      at: the state whose gradient D takes, or None for `state`.
+
     Returns:
-      The state in which only D has moved; and D's losses before the update, without penalty, by
-      their names in `Losses`.
+      The state in which only D has moved; and D's losses where the gradient is taken, without
+      penalty, by their names in `Losses`.
 
     Raises:
       InvalidArgument: (a `ValueError`) for other `samples` than "real", "fake" or "both".
     """
     check_samples_name(samples)
+    at = state if at is None else at
     gradient, losses = jax.grad(discriminator_loss, has_aux=True)(
-        state.discriminator.params, state.generator.params, batch, setup, samples
+        at.discriminator.params, at.generator.params, batch, setup, samples
     )
     optimizer, _ = setup.optimizers
     discriminator = _apply_gradients(state.discriminator, gradient, optimizer)
@@ -328,16 +397,23 @@ def discriminator_update(
 
 @jit()
 def generator_update(
-    state: GANState, batch: Batch, setup: Setup = Setup()
+    state: GANState, batch: Batch, setup: Setup = Setup(), *, at: GANState | None = None
 ) -> tuple[GANState, dict[str, jax.Array]]:
     """Update G, and nothing else, through D, on the fake sample of a batch.
 
+    Args:
+      state: both players.
+      batch: such as from `draw_batch`, and of one D step.
+      setup: what is trained.
+      at: the state whose gradient G takes, or None for `state`.
+
     Returns:
-      The state in which only G has moved; and G's loss before the update, without penalty, as
-      `{"g": loss}`.
+      The state in which only G has moved; and G's loss where the gradient is taken, without
+      penalty, as `{"g": loss}`.
     """
+    at = state if at is None else at
     gradient, losses = jax.grad(generator_loss, has_aux=True)(
-        state.generator.params, state.discriminator.params, batch, setup
+        at.generator.params, at.discriminator.params, batch, setup
     )
     _, optimizer = setup.optimizers
     return state._replace(generator=_apply_gradients(state.generator, gradient, optimizer)), losses
@@ -348,7 +424,8 @@ def _apply_gradients(
 ) -> Player:
     """A player after one step of its optimiser."""
     updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
-    return Player(optax.apply_updates(player.params, updates), opt_state)
+    params = optax.apply_updates(player.params, updates)
+    return player._replace(params=params, opt_state=opt_state)
 
 
 @jit()
@@ -366,21 +443,60 @@ def train_step(state: GANState, batch: Batch, setup: Setup = Setup()) -> tuple[G
     `jax.grad`, so that no gradient reaches them.
 
     Other methods take the updates of `Method.updates`, with their objective, penalty and
-    optimisers. In a simultaneous step, every update starts from the state before the step.
+    optimisers. In a simultaneous step, every update starts from the state before the step, and in
+    an extragradient step it does so twice: the second time with the gradients at the state that the
+    first has led to, which is then dropped. Its losses are those before the step.
+
+    Lookahead's slow weights, and G's average ones, move at the end of the step.
     """
+    after, info = _take_updates(state, batch, setup)
+    if setup.method.update_order == "extragradient":
+        after, _ = _take_updates(state, batch, setup, at=after)
+    if setup.method.sync_period is not None:
+        after = GANState(*(_synchronize(player, setup) for player in after))
+    if setup.hyperparams.average_decay is not None:
+        after = after._replace(generator=_average(after.generator, setup))
+    return after, info
+
+
+def _take_updates(
+    state: GANState, batch: Batch, setup: Setup, at: GANState | None = None
+) -> tuple[GANState, StepInfo]:
+    """Take the updates of a step, with the gradients at another state if one is given."""
     before, losses, starts = state, {}, []
     for player, samples, d_step in setup.method.updates:
-        start = before if setup.method.update_order == "simultaneous" else state
+        start = before if setup.method.at_once else state
         drawn = d_step_batch(batch, setup, d_step)
         if player == "discriminator":
-            after, new_losses = discriminator_update(start, drawn, setup, samples=samples)
+            after, new_losses = discriminator_update(start, drawn, setup, samples=samples, at=at)
             state = state._replace(discriminator=after.discriminator)
         else:
-            after, new_losses = generator_update(start, drawn, setup)
+            after, new_losses = generator_update(start, drawn, setup, at=at)
             state = state._replace(generator=after.generator)
         losses |= new_losses
         starts.append(start)
     return state, StepInfo(Losses(**losses), tuple(starts))
+
+
+def _synchronize(player: Player, setup: Setup) -> Player:
+    """A player after a step of lookahead: every `sync_period` steps, slow + α (params - slow)."""
+    slow, steps = player.lookahead
+    size = setup.hyperparams.slow_step_size
+    moved = optax.incremental_update(player.params, slow, 0.5 if size is None else size)
+    is_due = steps + 1 == setup.method.sync_period
+
+    def if_due(moved, other):
+        return jax.tree.map(partial(jnp.where, is_due), moved, other)
+
+    lookahead = Lookahead(if_due(moved, slow), jnp.where(is_due, 0, steps + 1))
+    return player._replace(params=if_due(moved, player.params), lookahead=lookahead)
+
+
+def _average(generator: Player, setup: Setup) -> Player:
+    """G after its average weights have moved: β average + (1 - β) params."""
+    step_size = 1 - setup.hyperparams.average_decay
+    average = optax.incremental_update(generator.params, generator.average, step_size)
+    return generator._replace(average=average)
 
 
 def d_step_batch(batch: Batch, setup: Setup, d_step: int) -> Batch:
@@ -391,6 +507,9 @@ def d_step_batch(batch: Batch, setup: Setup, d_step: int) -> Batch:
 
 
 def summarize(state: GANState, setup: Setup) -> jax.Array:
-    """The generator's output, or the game's summary, [units]; a history keeps it."""
+    """The generator's output, or the game's summary, [units]; a history keeps it.
+
+    Of the generator with its average weights, where there are some.
+    """
     summary_fn: Callable[[Any], jax.Array] | None = setup.game.summary_fn
-    return generate(state, setup) if summary_fn is None else summary_fn(state)
+    return generate(state, setup) if summary_fn is None else summary_fn(_judged(state))
