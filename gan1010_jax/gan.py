@@ -74,26 +74,21 @@ class Setup:
         return made
 
 
-class Lookahead(NamedTuple):
-    """What lookahead keeps of a player: its slow weights, and the steps since their last move."""
-
-    slow: chex.ArrayTree
-    steps: jax.Array
-
-
 class Player(NamedTuple):
     """One network and what its training keeps.
 
     Attributes:
       params: its parameters (Flax's `params` collection).
       opt_state: its optimiser's state.
-      lookahead: a `Lookahead` under `Method(sync_period=)`, else None.
+      slow: its slow weights under `Method(sync_period=)`, else None.
+      slow_steps: the steps since they last moved, an int32 scalar, else None.
       average: G's average weights under `Hyperparams(average_decay=)`, else None.
     """
 
     params: chex.ArrayTree
     opt_state: optax.OptState
-    lookahead: Lookahead | None = None
+    slow: chex.ArrayTree | None = None
+    slow_steps: jax.Array | None = None
     average: chex.ArrayTree | None = None
 
 
@@ -180,18 +175,18 @@ def _init_params(game: Game, player: str, key: chex.PRNGKey, x: jax.Array) -> ch
 
 def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup) -> GANState:
     """Both players with these parameters, before their first step."""
-    average = None if setup.hyperparams.average_decay is None else g_params
-
-    def fresh_player(params, optimizer, average=None):
-        is_slow = setup.method.sync_period is not None
-        lookahead = Lookahead(params, jnp.zeros((), jnp.int32)) if is_slow else None
-        return Player(params, optimizer.init(params), lookahead, average)
-
     d_optimizer, g_optimizer = setup.optimizers
-    return GANState(
-        discriminator=fresh_player(d_params, d_optimizer),
-        generator=fresh_player(g_params, g_optimizer, average),
+    state = GANState(
+        discriminator=Player(d_params, d_optimizer.init(d_params)),
+        generator=Player(g_params, g_optimizer.init(g_params)),
     )
+    if setup.method.sync_period is not None:
+        none = jnp.zeros((), jnp.int32)
+        slow = (player._replace(slow=player.params, slow_steps=none) for player in state)
+        state = GANState(*slow)
+    if setup.hyperparams.average_decay is not None:
+        state = state._replace(generator=state.generator._replace(average=g_params))
+    return state
 
 
 def state_shapes(setup: Setup) -> GANState:
@@ -272,14 +267,16 @@ def discriminator_loss(
     Returns:
       The loss, a scalar; and its parts without the penalty, by their names in `Losses`.
     """
-    game, method = setup.game, setup.method
+    game, method, objective = setup.game, setup.method, setup.method.objective
     logit = partial(game.discriminator.apply, {"params": d_params})
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
     losses = {}
     if samples != "fake":
-        losses["d_real"] = method.objective.d_real(_score(batch.real, fake, logit, setup))
+        u = logit(batch.real)
+        losses["d_real"] = objective.d_real(u - logit(fake) if objective.relative else u)
     if samples != "real":
-        losses["d_fake"] = method.objective.d_fake(_score(fake, batch.real, logit, setup))
+        u = logit(fake)
+        losses["d_fake"] = objective.d_fake(u - logit(batch.real) if objective.relative else u)
     loss = sum(losses.values())
     penalty = method.penalty.term("discriminator", samples)
     return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), losses
@@ -293,20 +290,13 @@ def generator_loss(
     Returns:
       The loss, a scalar; and, without the penalty, `{"g": loss}`.
     """
-    game, method = setup.game, setup.method
+    game, method, objective = setup.game, setup.method, setup.method.objective
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
     logit = partial(game.discriminator.apply, {"params": d_params})
-    loss = method.objective.g(_score(fake, batch.real, logit, setup))
+    u = logit(fake)
+    loss = objective.g(u - logit(batch.real) if objective.relative else u)
     penalty = method.penalty.term("generator", "fake")
     return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), {"g": loss}
-
-
-def _score(
-    sample: jax.Array, other: jax.Array, logit: Callable[[jax.Array], jax.Array], setup: Setup
-) -> jax.Array:
-    """The argument of an objective's losses for a sample beside the other one, a scalar."""
-    score = logit(sample)
-    return score - logit(other) if setup.method.objective.relative else score
 
 
 def _with_noise(fake: jax.Array, batch: Batch) -> jax.Array:
@@ -445,51 +435,42 @@ def train_step(state: GANState, batch: Batch, setup: Setup = Setup()) -> tuple[G
     Other methods take the updates of `Method.updates`, with their objective, penalty and
     optimisers. In a simultaneous step, every update starts from the state before the step, and in
     an extragradient step it does so twice: the second time with the gradients at the state that the
-    first has led to, which is then dropped. Its losses are those before the step.
+    first has led to, which is then dropped. `info` tells of the first.
 
     Lookahead's slow weights, and G's average ones, move at the end of the step.
     """
-    after, info = _take_updates(state, batch, setup)
-    if setup.method.update_order == "extragradient":
-        after, _ = _take_updates(state, batch, setup, at=after)
+    before, at, infos = state, None, []
+    for _ in range(2 if setup.method.update_order == "extragradient" else 1):
+        state, losses, starts = before, {}, []
+        for player, samples, d_step in setup.method.updates:
+            start = before if setup.method.at_once else state
+            drawn = d_step_batch(batch, setup, d_step)
+            if player == "discriminator":
+                after, added = discriminator_update(start, drawn, setup, samples=samples, at=at)
+                state = state._replace(discriminator=after.discriminator)
+            else:
+                after, added = generator_update(start, drawn, setup, at=at)
+                state = state._replace(generator=after.generator)
+            losses |= added
+            starts.append(start)
+        infos.append(StepInfo(Losses(**losses), tuple(starts)))
+        at = state
     if setup.method.sync_period is not None:
-        after = GANState(*(_synchronize(player, setup) for player in after))
+        state = GANState(*(_synchronize(player, setup) for player in state))
     if setup.hyperparams.average_decay is not None:
-        after = after._replace(generator=_average(after.generator, setup))
-    return after, info
-
-
-def _take_updates(
-    state: GANState, batch: Batch, setup: Setup, at: GANState | None = None
-) -> tuple[GANState, StepInfo]:
-    """Take the updates of a step, with the gradients at another state if one is given."""
-    before, losses, starts = state, {}, []
-    for player, samples, d_step in setup.method.updates:
-        start = before if setup.method.at_once else state
-        drawn = d_step_batch(batch, setup, d_step)
-        if player == "discriminator":
-            after, new_losses = discriminator_update(start, drawn, setup, samples=samples, at=at)
-            state = state._replace(discriminator=after.discriminator)
-        else:
-            after, new_losses = generator_update(start, drawn, setup, at=at)
-            state = state._replace(generator=after.generator)
-        losses |= new_losses
-        starts.append(start)
-    return state, StepInfo(Losses(**losses), tuple(starts))
+        state = state._replace(generator=_average(state.generator, setup))
+    return state, infos[0]
 
 
 def _synchronize(player: Player, setup: Setup) -> Player:
     """A player after a step of lookahead: every `sync_period` steps, slow + α (params - slow)."""
-    slow, steps = player.lookahead
     size = setup.hyperparams.slow_step_size
-    moved = optax.incremental_update(player.params, slow, 0.5 if size is None else size)
-    is_due = steps + 1 == setup.method.sync_period
-
-    def if_due(moved, other):
-        return jax.tree.map(partial(jnp.where, is_due), moved, other)
-
-    lookahead = Lookahead(if_due(moved, slow), jnp.where(is_due, 0, steps + 1))
-    return player._replace(params=if_due(moved, player.params), lookahead=lookahead)
+    moved = optax.incremental_update(player.params, player.slow, 0.5 if size is None else size)
+    steps = player.slow_steps + 1
+    is_due = steps == setup.method.sync_period
+    synchronized = player._replace(params=moved, slow=moved, slow_steps=jnp.zeros_like(steps))
+    waiting = player._replace(slow_steps=steps)
+    return jax.tree.map(partial(jnp.where, is_due), synchronized, waiting)
 
 
 def _average(generator: Player, setup: Setup) -> Player:
