@@ -126,9 +126,9 @@ def _name_outcomes(history: History) -> list[str]:
 def _gives_belief(objective: Objective) -> bool:
     """Whether D's sigmoid is its belief that a sample is real; else, its logit is only a score.
 
-    Of a relativistic objective it is not. Else it is if the probability p minimises D's loss where a share p of the samples is real, for every
-    p: if the objective is a proper scoring rule. Gneiting and Raftery, *Strictly Proper Scoring
-    Rules, Prediction, and Estimation* (JASA 2007).
+    It is if the objective looks at one sample at a time, and the probability p minimises D's loss
+    where a share p of the samples is real, for every p: if it is a proper scoring rule. Gneiting
+    and Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation* (JASA 2007).
     """
 
     def slope(p):
