@@ -27,7 +27,7 @@ from gan1010_jax.population.files import is_number, read_json, write_json
 from gan1010_jax.population.settings import RunSettings, check_settings, shortest
 
 MANIFEST, REPORT = "manifest.json", "report.json"
-FORMAT = 4
+FORMAT = 5
 # The other `versions()` do not change a row.
 _VERSIONS = ("gan1010_jax", "jax", "jaxlib", "flax", "optax")
 # Described by their names alone, since a lambda's code depends on Python's version.

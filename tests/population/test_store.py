@@ -759,7 +759,7 @@ def test_a_directory_knows_every_part_of_its_method(tmp_path):
     for name, column in run(range(10), setup).columns.items():
         np.testing.assert_array_equal(column, whole.columns[name], err_msg=name)
     other = dataclasses.replace(method, sync_period=5)
-    with pytest.raises(gan.BadFile, match="has 4 as its method.sync_period, and this run 5"):
+    with pytest.raises(gan.BadFile, match=r"has 4 as its method\.sync_period, and this"):
         run(range(10), dataclasses.replace(setup, method=other))
 
 
