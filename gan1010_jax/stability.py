@@ -4,7 +4,8 @@ A step of training is random only by its batch. Its expectation over the batches
 quadrature instead of sampling, maps states to states. Near a fixed point of this map, training
 contracts along the eigenvectors of its Jacobian whose eigenvalues lie inside the unit circle, by
 their modulus each step, and expands along the others. Mescheder et al., *The Numerics of GANs*
-(NeurIPS 2017).
+(NeurIPS 2017). What a method keeps beside the parameters is part of the state, and has eigenvalues
+of its own. Of lookahead, take the product of the Jacobians of its k steps: one alone says little.
 
 Everything here is in the float type of the state. In float32, eigenvalues near 1 are right to
 about 1e-6; in JAX's x64 mode, to about 1e-14.
