@@ -9,6 +9,7 @@ from gan1010_jax.figures.animation import (
 from gan1010_jax.figures.files import write_figures
 from gan1010_jax.figures.methods import (
     plot_agreement,
+    plot_bilinear,
     plot_dirac,
     plot_methods,
     plot_phase_diagram,
@@ -50,6 +51,7 @@ __all__ = [
     "plot_agreement",
     "plot_architecture",
     "plot_convergence",
+    "plot_bilinear",
     "plot_dirac",
     "plot_forgetting",
     "plot_generator",
