@@ -257,17 +257,20 @@ def _judged(state: GANState) -> GANState:
 
 def discriminator_loss(
     d_params: chex.ArrayTree,
-    g_params: chex.ArrayTree,
+    state: GANState,
     batch: Batch,
     setup: Setup,
     samples: str = "both",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """D's loss on the real sample of a batch, the fake one, or both, penalty included.
+    """D's loss with these parameters on the real sample of a batch, the fake one, or both.
+
+    It is against G as it is in a state, and the penalty is included.
 
     Returns:
       The loss, a scalar; and its parts without the penalty, by their names in `Losses`.
     """
     game, method, objective = setup.game, setup.method, setup.method.objective
+    g_params = state.generator.params
     logit = partial(game.discriminator.apply, {"params": d_params})
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
     losses = {}
@@ -279,24 +282,25 @@ def discriminator_loss(
         losses["d_fake"] = objective.d_fake(u - logit(batch.real) if objective.relative else u)
     loss = sum(losses.values())
     penalty = method.penalty.term("discriminator", samples)
-    return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), losses
+    return _add_penalty(loss, penalty, d_params, g_params, fake, state, batch, setup), losses
 
 
 def generator_loss(
-    g_params: chex.ArrayTree, d_params: chex.ArrayTree, batch: Batch, setup: Setup
+    g_params: chex.ArrayTree, state: GANState, batch: Batch, setup: Setup
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """G's loss on a batch, penalty included.
+    """G's loss with these parameters on a batch, through D as it is in a state, penalty included.
 
     Returns:
       The loss, a scalar; and, without the penalty, `{"g": loss}`.
     """
     game, method, objective = setup.game, setup.method, setup.method.objective
+    d_params = state.discriminator.params
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
     logit = partial(game.discriminator.apply, {"params": d_params})
     u = logit(fake)
     loss = objective.g(u - logit(batch.real) if objective.relative else u)
     penalty = method.penalty.term("generator", "fake")
-    return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), {"g": loss}
+    return _add_penalty(loss, penalty, d_params, g_params, fake, state, batch, setup), {"g": loss}
 
 
 def _with_noise(fake: jax.Array, batch: Batch) -> jax.Array:
@@ -310,30 +314,35 @@ def _add_penalty(
     d_params: chex.ArrayTree,
     g_params: chex.ArrayTree,
     fake: jax.Array,
+    state: GANState,
     batch: Batch,
     setup: Setup,
 ) -> jax.Array:
     """A loss with the penalty's weighted term."""
     if penalty is None:
         return loss
-
     none = replace(setup.method, penalty="none")
     bare = Setup(setup.game, none, replace(setup.hyperparams, **_WITHOUT_PENALTY))
 
-    def gradients():
-        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, g_params, batch, bare)
-        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, d_params, batch, bare)
-        return d_gradient, g_gradient
-
     def losses(d_params, g_params):
-        d_loss, _ = discriminator_loss(d_params, g_params, batch, bare)
-        g_loss, _ = generator_loss(g_params, d_params, batch, bare)
+        there = state._replace(generator=state.generator._replace(params=g_params))
+        d_loss, _ = discriminator_loss(d_params, there, batch, bare)
+        there = state._replace(discriminator=state.discriminator._replace(params=d_params))
+        g_loss, _ = generator_loss(g_params, there, batch, bare)
         return d_loss, g_loss
 
-    def slopes(direction):
-        _, slopes = jax.jvp(losses, (d_params, g_params), tuple(direction))
+    def gradients_at(d_params, g_params):
+        d_gradient = jax.grad(lambda d_params: losses(d_params, g_params)[0])(d_params)
+        g_gradient = jax.grad(lambda g_params: losses(d_params, g_params)[1])(g_params)
+        return d_gradient, g_gradient
+
+    def slopes():
+        # Not by `stop_gradient`, which would hide it from whoever differentiates a step as well.
+        constant = gradients_at(*(player.params for player in state))
+        _, slopes = jax.jvp(losses, (d_params, g_params), constant)
         return slopes
 
+    gradients = partial(gradients_at, d_params, g_params)
     logit = partial(setup.game.discriminator.apply, {"params": d_params})
     ctx = PenaltyContext(logit, batch.real, fake, batch.mix, setup.hyperparams, gradients, slopes)
     weight = setup.hyperparams.penalty_weight
@@ -374,7 +383,7 @@ def discriminator_update(
     check_samples_name(samples)
     at = state if at is None else at
     gradient, losses = jax.grad(discriminator_loss, has_aux=True)(
-        at.discriminator.params, at.generator.params, batch, setup, samples
+        at.discriminator.params, at, batch, setup, samples
     )
     optimizer, _ = setup.optimizers
     discriminator = _apply_gradients(state.discriminator, gradient, optimizer)
@@ -403,7 +412,7 @@ def generator_update(
     """
     at = state if at is None else at
     gradient, losses = jax.grad(generator_loss, has_aux=True)(
-        at.generator.params, at.discriminator.params, batch, setup
+        at.generator.params, at, batch, setup
     )
     _, optimizer = setup.optimizers
     return state._replace(generator=_apply_gradients(state.generator, gradient, optimizer)), losses

@@ -226,8 +226,8 @@ class PenaltyContext(NamedTuple):
       hyperparams: the hyperparameters.
       gradients: returns the gradients of both players' losses, without penalty, with respect to
         their own parameters: (D's, G's).
-      slopes: returns the derivatives of both losses, without penalty, along a direction in the
-        parameters of both players, a pytree as `gradients` returns: (of D's, of G's), scalars.
+      slopes: returns the derivatives of both losses, without penalty, along these gradients: (of
+        D's, of G's), scalars. The direction is a constant to the update.
     """
 
     logit: Callable[[jax.Array], jax.Array]
@@ -236,7 +236,7 @@ class PenaltyContext(NamedTuple):
     mix: jax.Array | None
     hyperparams: Hyperparams
     gradients: Callable[[], chex.ArrayTree]
-    slopes: Callable[[chex.ArrayTree], tuple[jax.Array, jax.Array]]
+    slopes: Callable[[], tuple[jax.Array, jax.Array]]
 
 
 @dataclass(frozen=True)
@@ -344,9 +344,7 @@ def _symplectic(ctx: PenaltyContext, player: int) -> jax.Array:
     n-Player Differentiable Games* (ICML 2018); the weight is their λ, whose sign is fixed here,
     without their test of alignment.
     """
-    field = ctx.gradients()
-    slope = ctx.slopes(jax.lax.stop_gradient(field))[player]
-    return (optax.tree.norm(field, squared=True) / 2 - slope) / 2
+    return (optax.tree.norm(ctx.gradients(), squared=True) / 2 - ctx.slopes()[player]) / 2
 
 
 PENALTIES = by_name(

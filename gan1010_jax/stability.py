@@ -158,8 +158,8 @@ def vector_field(
     d_params, g_params = state.discriminator.params, state.generator.params
 
     def velocity(batch):
-        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, g_params, batch, setup)
-        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, d_params, batch, setup)
+        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, state, batch, setup)
+        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, state, batch, setup)
         return jax.tree.map(jnp.negative, (d_gradient, g_gradient))
 
     return _expectation(velocity, *_batch_quadrature(setup, order, d_steps=1))

@@ -358,7 +358,7 @@ def test_the_mix_of_wgan_gp_is_uniform_and_each_d_step_has_its_own_batch():
 
 def test_a_penalty_is_added_in_proportion_to_its_weight():
     state, batch = gan.init(jax.random.key(0)), gan.draw_batch(jax.random.key(1))
-    players = state.discriminator.params, state.generator.params
+    players = state.discriminator.params, state
 
     def loss(weight):
         setup = gan.Setup(
