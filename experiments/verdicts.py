@@ -20,7 +20,7 @@ GAMES = {"bilinear": (1.0, "wasserstein"), "dirac": (0.5, "minimax")}
 
 OPTIMISTIC = {"optimizer": optax.optimistic_gradient_descent}
 MINUS, PLUS = ({"optimizer": partial(optax.sgd, momentum=beta)} for beta in (-0.5, 0.5))
-AT_ONCE, IN_TURN = "simultaneous", "alternating"
+ORDERS = AT_ONCE, IN_TURN = "simultaneous", "alternating"
 
 
 class Verdict(NamedTuple):
@@ -91,9 +91,9 @@ def of_lookahead(a: float, h: float, period: int) -> float:
     return abs(0.5 + 0.5 * (1 + 1j * a) ** period) ** (1 / period)
 
 
-def damped(a: float, h: float, weight: float = 1.0) -> float:
-    """Both players are drawn to the equilibrium by λs²h = λa²/h a step, of themselves."""
-    return np.hypot(1 - weight * a * a / h, a)
+def of_adjustment(a: float, h: float) -> float:
+    """The modulus of 1 - λhs² + ia, with λ = 1 and hs² = a²/h: both players are drawn inwards."""
+    return np.hypot(1 - a * a / h, a)
 
 
 def of_penalty(a: float, h: float, weight: float) -> float:
@@ -111,103 +111,123 @@ def one(a: float, h: float) -> float:
     return 1.0
 
 
-_ZHANG, _GIDEL = "Zhang and Yu 2019, theorem 3.{}", "Gidel et al. 2019"
-_LOOKAHEAD, _R3GAN = "Chavdarova et al. 2021", "Huang et al. 2024"
-_TTUR = "Heusel et al. 2017 need a stable game"
-_AT_ONCE = "μ² - (1 + β + ia)μ + β"
-_IN_TURN = "(μ - 1)²(μ - β)² + a²μ³"
-_PAIRS = {"objective": "relativistic"}
-_DIRAC = ("dirac",)
+_TTUR = "Heusel et al. 2017 assume a stable equilibrium"
+_ZHANG = "Zhang and Yu 2019, theorem 3.{}"
+_ROOTS = {
+    AT_ONCE: ("root of μ² - (1 + β + ia)μ + β", of_momentum),
+    IN_TURN: ("root of (μ - 1)²(μ - β)² + a²μ³", of_alternating_momentum),
+}
+
+
+def _momentum(beta: float, options: dict[str, Any], update_order: str) -> Verdict:
+    formula, radius = _ROOTS[update_order]
+    return Verdict(
+        f"momentum, β = {beta:+g}",
+        update_order,
+        converges=update_order == IN_TURN and beta < 0,
+        paper=f"{_ZHANG.format(4)}; Gidel et al. 2019",
+        formula=formula,
+        radius=partial(radius, beta=beta),
+        options=options,
+    )
+
+
+def _lookahead(period: int, converges: bool, games: tuple[str, ...] = tuple(GAMES)) -> Verdict:
+    return Verdict(
+        f"lookahead, k = {period}, α = ½",
+        AT_ONCE,
+        converges,
+        "Chavdarova et al. 2021",
+        "modulus of ½ + ½(1 + ia)ᵏ, to the power 1/k",
+        partial(of_lookahead, period=period),
+        {"sync_period": period},
+        games=games,
+    )
+
+
+def _adjustment(penalty: str, paper: str) -> Verdict:
+    return Verdict(
+        f"{penalty}, λ = 1",
+        AT_ONCE,
+        True,
+        paper,
+        "√((1 - λa²/h)² + a²)",
+        of_adjustment,
+        {"penalty": penalty},
+        {"penalty_weight": 1.0},
+    )
+
+
+def _two_time_scales(ratio: float, update_order: str) -> Verdict:
+    is_circle = update_order == IN_TURN
+    return Verdict(
+        f"G's rate {ratio:g} times D's",
+        update_order,
+        False,
+        _TTUR,
+        "1" if is_circle else f"√(1 + {ratio:g}a²)",
+        one if is_circle else lambda a, h: np.hypot(1, ratio**0.5 * a),
+        ratio=ratio,
+    )
+
+
+def _relativistic(penalty: str, penalties: int, update_order: str) -> Verdict:
+    weight = 0.3 * penalties  # a linear D has the same gradient at the real and the fake sample
+    at_once = update_order == AT_ONCE
+    by_hand = f"1 - {weight:g}h" if penalties else "1"
+    return Verdict(
+        f"relativistic, {penalty}, γ = 0.3" if penalties else "relativistic",
+        update_order,
+        penalties > 0,
+        "Huang et al. 2024",
+        f"√({by_hand}{' + a²' if at_once else ''})" if penalties or at_once else "1",
+        partial(of_penalty if at_once else of_alternating_penalty, weight=weight),
+        {"objective": "relativistic", "penalty": penalty},
+        {"penalty_weight": 0.3} if penalties else {},
+        games=("dirac",),
+    )
+
 
 VERDICTS = (
     Verdict(
-        *("descent", AT_ONCE, False, _ZHANG.format(1)),
-        *("√(1 + a²)", lambda a, h: np.hypot(1, a)),
+        *("descent", AT_ONCE, False, _ZHANG.format(1)), "√(1 + a²)", lambda a, h: np.hypot(1, a)
     ),
     Verdict("descent", IN_TURN, False, _ZHANG.format(1), "1", one),
     Verdict(
         *("extragradient", "extragradient", True, _ZHANG.format(2)),
-        *("√(1 - a² + a⁴)", lambda a, h: np.sqrt(1 - a**2 + a**4)),
+        "√(1 - a² + a⁴)",
+        lambda a, h: np.sqrt(1 - a**2 + a**4),
     ),
     Verdict(
         *("optimistic", AT_ONCE, True, f"{_ZHANG.format(3)}; Daskalakis et al. 2018"),
-        *("√((1 + √(1 - 4a²))/2)", of_optimism, OPTIMISTIC),
+        "√((1 + √(1 - 4a²))/2)",
+        of_optimism,
+        OPTIMISTIC,
     ),
     Verdict(
-        *("optimistic", IN_TURN, True, _ZHANG.format(3), "root of μ(μ - 1)² + a²(2μ - 1)²"),
-        *(lambda a, h: largest_root(1, 4 * a * a - 2, 1 - 4 * a * a, a * a), OPTIMISTIC),
+        *("optimistic", IN_TURN, True, _ZHANG.format(3)),
+        "root of μ(μ - 1)² + a²(2μ - 1)²",
+        lambda a, h: largest_root(1, 4 * a * a - 2, 1 - 4 * a * a, a * a),
+        OPTIMISTIC,
     ),
-    *(
-        Verdict(
-            *(f"momentum, β = {beta:+.1f}", order, order == IN_TURN and beta < 0),
-            *(f"{_ZHANG.format(4)}; {_GIDEL}", formula, partial(radius, beta=beta), options),
-        )
-        for beta, options in ((-0.5, MINUS), (0.5, PLUS))
-        for order, formula, radius in (
-            (AT_ONCE, f"root of {_AT_ONCE}", of_momentum),
-            (IN_TURN, f"root of {_IN_TURN}", of_alternating_momentum),
-        )
-    ),
-    *(
-        Verdict(
-            *(f"lookahead, k = {k}, α = ½", AT_ONCE, converges, _LOOKAHEAD),
-            *("|½ + ½(1 + ia)ᵏ|^(1/k)", partial(of_lookahead, period=k), {"sync_period": k}),
-            games=games,
-        )
-        for k, converges, games in (
-            (5, True, tuple(GAMES)),
-            (2, False, tuple(GAMES)),  # |…|⁴ = 1 + a⁴/4: it takes an α below 2/(4 + a²)
-            (63, False, ("bilinear",)),  # a whole turn, after which α is of no use
-            (126, False, _DIRAC),
-        )
-    ),
-    *(
-        Verdict(
-            *(f"{penalty}, λ = 1", AT_ONCE, True, paper, "√((1 - λa²/h)² + a²)", damped),
-            *({"penalty": penalty}, {"penalty_weight": 1.0}),
-        )
-        for penalty, paper in (
-            ("symplectic", "Balduzzi et al. 2018"),
-            ("consensus", "Mescheder et al. 2017"),
-        )
-    ),
-    *(
-        Verdict(
-            *(f"G's rate {ratio:g} times D's", order, False, _TTUR, formula),
-            *(radius, {}, {}, ratio),
-        )
-        for ratio in (0.1, 10.0)
-        for order, formula, radius in (
-            (AT_ONCE, f"√(1 + {ratio:g}a²)", lambda a, h, ratio=ratio: np.hypot(1, ratio**0.5 * a)),
-            (IN_TURN, "1", one),
-        )
-    ),
+    *(_momentum(-0.5, MINUS, order) for order in ORDERS),
+    *(_momentum(0.5, PLUS, order) for order in ORDERS),
+    _lookahead(5, True),
+    _lookahead(2, False),  # its modulus to the fourth is 1 + a⁴/4; any α below 2/(4 + a²) converges
+    # About a whole turn, after which the slow weights and the fast ones lie in one direction.
+    _lookahead(63, False, ("bilinear",)),
+    _lookahead(126, False, ("dirac",)),
+    _adjustment("symplectic", "Balduzzi et al. 2018"),
+    _adjustment("consensus", "Mescheder et al. 2017"),
+    *(_two_time_scales(ratio, order) for ratio in (0.1, 10.0) for order in ORDERS),
+    # The weights circle as without it, and their average does on a smaller circle.
     Verdict(
         *("average of G, β = 0.99", IN_TURN, False, "Yazıcı et al. 2019", "1", one),
-        *({}, {"average_decay": 0.99}),
+        hyperparams={"average_decay": 0.99},
     ),
     *(
-        Verdict(
-            *(f"relativistic{title}", order, converges, _R3GAN, formula, radius),
-            *(_PAIRS | options, hyperparams),
-            games=_DIRAC,
-        )
-        for title, converges, options, hyperparams, weight in (
-            ("", False, {}, {}, 0.0),
-            (" + r1, γ = 0.3", True, {"penalty": "r1"}, {"penalty_weight": 0.3}, 0.3),
-            (" + r1_r2, γ = 0.3", True, {"penalty": "r1_r2"}, {"penalty_weight": 0.3}, 0.6),
-        )
-        for order, formula, radius in (
-            (
-                AT_ONCE,
-                f"√(1 - {weight:g}h + a²)" if weight else "√(1 + a²)",
-                partial(of_penalty, weight=weight),
-            ),
-            (
-                IN_TURN,
-                f"√(1 - {weight:g}h)" if weight else "1",
-                partial(of_alternating_penalty, weight=weight),
-            ),
-        )
+        _relativistic(penalty, penalties, order)
+        for penalty, penalties in (("none", 0), ("r1", 1), ("r1_r2", 2))
+        for order in ORDERS
     ),
 )

@@ -411,9 +411,7 @@ def generator_update(
       penalty, as `{"g": loss}`.
     """
     at = state if at is None else at
-    gradient, losses = jax.grad(generator_loss, has_aux=True)(
-        at.generator.params, at, batch, setup
-    )
+    gradient, losses = jax.grad(generator_loss, has_aux=True)(at.generator.params, at, batch, setup)
     _, optimizer = setup.optimizers
     return state._replace(generator=_apply_gradients(state.generator, gradient, optimizer)), losses
 

@@ -187,10 +187,10 @@ def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
     """Runs of the bilinear game θψ: the first one's spiral, the others, and every distance.
 
     Args:
-      paths: for each method, by its name, (θ, ψ) [steps + 1, 2], from its start on; four at most.
+      paths: for each method, by its label, (θ, ψ) [steps + 1, 2], from its start on; four at most.
     """
-    (diverges, spiral), *others = paths.items()
-    figure = Figure(figsize=(13, 4.8))
+    spiral, *others = paths.values()
+    figure = Figure(figsize=(13, 4.9))
     whole, near, distances = figure.subplots(1, 3)
     bound = 1.05 * np.abs(spiral).max()
     theta, psi = np.meshgrid(*[np.linspace(-bound, bound, 15)] * 2)
@@ -198,24 +198,21 @@ def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
     arrows = {"color": "0.72", "pivot": "mid", "width": 0.005, "scale": 22}
     whole.quiver(theta, psi, psi / length, -theta / length, **arrows)
     whole.plot(*spiral.T, ".-", color=style.BLUE, lw=0.5, ms=2.5)
-    whole.set(title=f"{diverges}: each step leads outwards", xlim=(-bound, bound))
-    colors = (style.ORANGE, "black", style.GREEN)
-    looks = [{"color": color, "ls": line} for color, line in zip(colors, ("-", ":", "-"))]
-    for (name, path), look in zip(others, looks):
-        near.plot(*path.T, lw=1.3, **look)
+    whole.set(title="Simultaneous descent of θψ leads outwards", xlim=(-bound, bound))
+    looks = ((style.BLUE, "-"), (style.ORANGE, "-"), ("black", ":"), (style.GREEN, "-"))
+    for path, (color, line) in zip(others, looks[1:]):
+        near.plot(*path.T, lw=1.2, color=color, ls=line)
     radius = 1.08 * np.hypot(*spiral[0])
     near.set(title="What cures it", xlim=(-radius, radius))
+    near.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
     for axes in (whole, near):
         axes.plot(*spiral[0], "o", color="black", ms=5)
         axes.plot(0, 0, "*", color=style.GREEN, ms=11, zorder=3)
         axes.set(aspect="equal", ylim=axes.get_xlim(), xlabel="θ, which ascends θψ")
-        axes.set_ylabel("ψ, which descends θψ")
-    blue = {"color": style.BLUE, "ls": "-"}
-    for (name, path), look in zip(paths.items(), (blue, *looks)):
-        length = np.hypot(*path.T)
-        growth = (length[-1] / length[0]) ** (1 / (len(path) - 1))
-        distances.plot(length, lw=1.5, label=f"{name}: × {growth:.4f} a step", **look)
-    distances.set(yscale="log", title="The distance from the equilibrium")
+        axes.set_ylabel("ψ, which descends it")
+    for (label, path), (color, line) in zip(paths.items(), looks):
+        distances.plot(np.hypot(*path.T), lw=1.5, color=color, ls=line, label=label)
+    distances.set(yscale="log", title="Distance from the equilibrium, × a step", box_aspect=1)
     style.show_steps(distances, len(spiral) - 1)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
