@@ -56,7 +56,7 @@ START = (1.0, 1.0)
 UPDATE_ORDERS = ("simultaneous", "alternating")
 # A method converges if the run from START and this share of the other runs end this near.
 NEAR, SHARE = 1e-3, 0.99
-MAX_LR = 1000
+MAX_LR = 1.0
 TIMES = 20  # as many steps for the theorems: some methods converge slowly
 # The growth of small deviations is measured from a start this near, in its first steps.
 NEAR_START, NEAR_STEPS = 1e-8, 800
@@ -108,8 +108,8 @@ CASES = (
 def main(options: Dirac) -> None:
     check_whole("steps", options.steps, 1, 10**6)
     check_whole("starts", options.starts, 1, 10**5)
-    if not 0 <= options.lr <= MAX_LR:  # of which float32 has the square, too
-        raise gan.InvalidArgument("lr", options.lr, f"a number from 0 to {MAX_LR}")
+    if not 0 < options.lr <= MAX_LR:
+        raise gan.InvalidArgument("lr", options.lr, f"a number above 0, up to {MAX_LR:g}")
     prepare_jax()
     rows, panels = [], {}
     with claim(options.out), enable_x64(True):
@@ -194,9 +194,9 @@ def train_from_everywhere(
     return *paths, row
 
 
-def finite(distance: float) -> float | None:
-    """A distance; None where a run has diverged beyond float64."""
-    return float(distance) if np.isfinite(distance) else None
+def finite(number: float) -> float | None:
+    """A number; None where a run has diverged beyond float64."""
+    return float(number) if np.isfinite(number) else None
 
 
 def state_at(theta: chex.Numeric, psi: chex.Numeric, setup: gan.Setup) -> gan.GANState:
@@ -257,7 +257,7 @@ def cycle_jacobian(setup: gan.Setup, period: int, order: int) -> jax.Array:
     return jacobian
 
 
-def measure_growth(path: np.ndarray, period: int) -> float:
+def measure_growth(path: np.ndarray, period: int) -> float | None:
     """The factor of a step in the distance from the equilibrium, along a path [steps, 2] near it.
 
     From the area between a point and the next, which a turn does not change: of a linear map, each
@@ -265,9 +265,10 @@ def measure_growth(path: np.ndarray, period: int) -> float:
     left out; of lookahead, points are a period apart.
     """
     (theta, psi), periods = path[::period].T, NEAR_STEPS // period
-    area = np.abs(theta[:-1] * psi[1:] - psi[:-1] * theta[1:])
-    first, last = area[periods // 8], area[periods - 1]
-    return float((last / first) ** (0.5 / period / (periods - 1 - periods // 8)))
+    with np.errstate(all="ignore"):  # of a run that has left the float type
+        area = np.abs(theta[:-1] * psi[1:] - psi[:-1] * theta[1:])
+        first, last = area[periods // 8], area[periods - 1]
+        return finite((last / first) ** (0.5 / period / (periods - 1 - periods // 8)))
 
 
 def follow_cures() -> dict[str, np.ndarray]:
@@ -278,7 +279,9 @@ def follow_cures() -> dict[str, np.ndarray]:
         setup = replace(verdict.setup("bilinear", BOOK_LR), game=gan.bilinear_game(BOOK))
         _, history = gan.train(seed_key(0), setup, steps=BOOK_STEPS, record_every=1)
         growth = verdict.predict("bilinear", BOOK_LR)
-        paths[f"{title}: × {growth:.5f}"] = np.concatenate([[BOOK], history.output])
+        paths[f"{title.removesuffix(', α = ½')}: × {growth:.5f} a step"] = np.concatenate(
+            [[BOOK], history.output]
+        )
     return paths
 
 
@@ -318,8 +321,8 @@ def tabulate_verdicts(report: dict) -> str:
         by_game = {row["game"]: row for row in rows}
         cells = [method, update_order, rows[0]["formula"]]
         for game in ("bilinear", "dirac"):
-            row = by_game.get(game)
-            cells += [f"{row[key]:.5f}" if row else "" for key in ("spectral_radius", "growth")]
+            numbers = (by_game.get(game, {}).get(key) for key in ("spectral_radius", "growth"))
+            cells += ["–" if number is None else f"{number:.5f}" for number in numbers]
         verdicts = (all(row[key] for row in rows) for key in ("converges", "paper"))
         table.append([*cells, *("yes" if yes else "no" for yes in verdicts), rows[0]["source"]])
     titles = ["method", "update order", "spectral radius", "on θψ", "growth"]

@@ -103,7 +103,7 @@ KEPT = {
     "compare_methods": "results/compare_methods.json=compare_methods.json "
     "results/compare_methods.md=compare_methods.md figures/compare_methods.png",
     "spectrum": "results/spectrum.json=spectrum.json figures/spectrum.png",
-    "dirac": "results/dirac.json=dirac.json figures/dirac.png",
+    "dirac": "results/dirac.json=dirac.json figures/dirac.png figures/bilinear.png",
     "agreement": "results/agreement.json=agreement.json figures/agreement.png",
     "benchmark": "results/benchmark.json=report.json figures/benchmark.png",
     "notebook": "",  # which runs in place
@@ -263,7 +263,10 @@ VALUES = {
     "long_run": of_long_run,
     "compare_methods": of_compare_methods,
     "spectrum": lambda report: {"table": spectrum.tabulate(report)},
-    "dirac": lambda report: {"table": dirac.tabulate(report)},
+    "dirac": lambda report: {
+        "table": dirac.tabulate(report),
+        "verdicts": dirac.tabulate_verdicts(report),
+    },
     "agreement": of_agreement,
     "benchmark": of_benchmark,
 }

@@ -190,7 +190,7 @@ def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
       paths: for each method, by its label, (θ, ψ) [steps + 1, 2], from its start on; four at most.
     """
     spiral, *others = paths.values()
-    figure = Figure(figsize=(13, 4.9))
+    figure = Figure(figsize=(13, 4.7))
     whole, near, distances = figure.subplots(1, 3)
     bound = 1.05 * np.abs(spiral).max()
     theta, psi = np.meshgrid(*[np.linspace(-bound, bound, 15)] * 2)
@@ -198,7 +198,7 @@ def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
     arrows = {"color": "0.72", "pivot": "mid", "width": 0.005, "scale": 22}
     whole.quiver(theta, psi, psi / length, -theta / length, **arrows)
     whole.plot(*spiral.T, ".-", color=style.BLUE, lw=0.5, ms=2.5)
-    whole.set(title="Simultaneous descent of θψ leads outwards", xlim=(-bound, bound))
+    whole.set(title="Simultaneous steps lead outwards", xlim=(-bound, bound))
     looks = ((style.BLUE, "-"), (style.ORANGE, "-"), ("black", ":"), (style.GREEN, "-"))
     for path, (color, line) in zip(others, looks[1:]):
         near.plot(*path.T, lw=1.2, color=color, ls=line)
@@ -212,7 +212,11 @@ def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
         axes.set_ylabel("ψ, which descends it")
     for (label, path), (color, line) in zip(paths.items(), looks):
         distances.plot(np.hypot(*path.T), lw=1.5, color=color, ls=line, label=label)
-    distances.set(yscale="log", title="Distance from the equilibrium, × a step", box_aspect=1)
+    for place, side, above in ((0, "left", 0.9), (len(spiral) - 1, "right", -1.2)):
+        length = np.hypot(*spiral[place])
+        offset = {"xytext": (4 if place == 0 else -12, 9 * above), "textcoords": "offset points"}
+        distances.annotate(f"{length:.3f}", (place, length), ha=side, va="center", **offset)
+    distances.set(yscale="log", title="Distance from the equilibrium", box_aspect=1)
     style.show_steps(distances, len(spiral) - 1)
     figure.legend(loc="outside lower center", ncols=4)
     return figure

@@ -455,6 +455,42 @@ def test_an_average_of_g_follows_its_weights_and_is_what_counts(x64):
     assert smaller < 0.9 * circle
 
 
+def test_the_cycle_of_an_average_is_smaller_by_its_formula(x64):
+    """(1 - β)/|1 - β exp(-iω)| of an alternating step's turn, cos ω = 1 - h²/2."""
+    method, decay = gan.Method("wasserstein", "alternating"), 0.95
+    rates = {"d_lr": 0.1, "g_lr": 0.1}
+    run = functools.partial(gan.train, jax.random.key(0), steps=6000, record_every=1)
+    game = gan.bilinear_game((1.0, 1.0))
+    _, plain = run(gan.Setup(game, method, gan.Hyperparams(**rates)))
+    _, averaged = run(gan.Setup(game, method, gan.Hyperparams(**rates, average_decay=decay)))
+    turn = np.exp(1j * np.arccos(1 - 0.1**2 / 2))
+
+    def wave(history):
+        """The amplitude of θ = Re(c turn^t), from two steps in a row."""
+        (first, second) = np.asarray(history.output[-2:, 0])
+        return np.hypot(first, (second - turn.real * first) / turn.imag)
+
+    expected = (1 - decay) / abs(1 - decay / turn)
+    np.testing.assert_allclose(wave(averaged) / wave(plain), expected, rtol=1e-9)
+    assert expected < 0.5
+
+
+@pytest.mark.parametrize(("penalty", "total"), [("r1", 0.3), ("r2", 0.3), ("r1_r2", 0.6)])
+def test_the_eigenvalues_of_r3gan_are_those_with_the_square(x64, penalty, total):
+    """-γ/2 ± √(γ²/4 - f'(0)²) with f'(0) = ½: Huang et al. 2024, equation 12, as derived again.
+
+    As printed it has no square at f'(0). The paper's γ is `total`: a linear D has one gradient
+    everywhere, so that r1 and r2 together count twice.
+    """
+    method = gan.Method("relativistic", "alternating", penalty)
+    setup = gan.Setup(gan.dirac_game((0.0, 0.0)), method, gan.Hyperparams(penalty_weight=0.3))
+    jacobian = gan.field_jacobian(gan.init(jax.random.key(0), setup), setup)
+    found = np.sort_complex(np.linalg.eigvals(jacobian))
+    root, printed = (np.sqrt(complex(total**2 / 4 - slope)) for slope in (0.25, 0.5))
+    np.testing.assert_allclose(found, [-total / 2 - root, -total / 2 + root], rtol=1e-9)
+    assert abs(root - printed) > 0.1 and (found.real < 0).all()
+
+
 def test_the_bilinear_game_is_theta_psi(x64):
     """V = θψ by its definition: D descends it, by ψ, and G ascends it, by θ."""
     setup = gan.Setup(
