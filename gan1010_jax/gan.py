@@ -181,8 +181,7 @@ def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup
         generator=Player(g_params, g_optimizer.init(g_params)),
     )
     if setup.method.sync_period is not None:
-        none = jnp.zeros((), jnp.int32)
-        slow = (player._replace(slow=player.params, slow_steps=none) for player in state)
+        slow = (player._replace(slow=player.params, slow_steps=jnp.int32(0)) for player in state)
         state = GANState(*slow)
     if setup.hyperparams.average_decay is not None:
         state = state._replace(generator=state.generator._replace(average=g_params))

@@ -338,8 +338,8 @@ def _consensus(ctx: PenaltyContext) -> jax.Array:
 def _symplectic(ctx: PenaltyContext, player: int) -> jax.Array:
     """A term whose gradient is the symplectic adjustment Aᵀv; its value means nothing.
 
-    With v as above, J its Jacobian and A = (J - Jᵀ)/2, each player descends its part of v + λAᵀv.
-    Of Aᵀv = (Jᵀv - Jv)/2, Jᵀv is the gradient of ½‖v‖², and a player's part of Jv is the gradient
+    With v both players' gradients, J their Jacobian and A = (J - Jᵀ)/2, each player descends its
+    part of v + λAᵀv. Of Aᵀv = (Jᵀv - Jv)/2, Jᵀv is the gradient of ½‖v‖², and a player's part of Jv is the gradient
     of the slope of its loss along a v that is held constant. Balduzzi et al., *The Mechanics of
     n-Player Differentiable Games* (ICML 2018); the weight is their λ, whose sign is fixed here,
     without their test of alignment.
@@ -445,11 +445,14 @@ class Method:
         penalty, objective = self.penalty, self.objective
         suited, is_named = penalty.objectives, OBJECTIVES.get(objective.name) == objective
         suited = suited if suited is not None and is_named else (objective.name,)
-        pairing = penalty.d is not None and penalty.samples == "both" and f"penalty {penalty.name}"
-        pairing = pairing or (objective.relative and f"objective {objective.name}")
+        parts = {
+            f"penalty {penalty.name}": penalty.d is not None and penalty.samples == "both",
+            f"objective {objective.name}": objective.relative,
+        }
+        pairing = [part for part, needs_both in parts.items() if needs_both]
         if pairing and self.update_order == "reference":
             *orders, last = (order for order in UPDATE_ORDERS if order != "reference")
-            allowed = f"{', '.join(orders)} or {last} with the {pairing}"
+            allowed = f"{', '.join(orders)} or {last} with the {pairing[0]}"
             allowed += ", which needs both samples in one update"
             if objective.name not in suited:
                 allowed += f", and an objective that is one of {', '.join(suited)}"

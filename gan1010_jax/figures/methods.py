@@ -212,10 +212,10 @@ def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
         axes.set_ylabel("ψ, which descends it")
     for (label, path), (color, line) in zip(paths.items(), looks):
         distances.plot(np.hypot(*path.T), lw=1.5, color=color, ls=line, label=label)
-    for place, side, above in ((0, "left", 0.9), (len(spiral) - 1, "right", -1.2)):
+    for place, side, offset in ((0, "left", (3, 14)), (len(spiral) - 1, "right", (-20, 0))):
+        where = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": "center"}
         length = np.hypot(*spiral[place])
-        offset = {"xytext": (4 if place == 0 else -12, 9 * above), "textcoords": "offset points"}
-        distances.annotate(f"{length:.3f}", (place, length), ha=side, va="center", **offset)
+        distances.annotate(f"{length:.3f}", (place, length), **where)
     distances.set(yscale="log", title="Distance from the equilibrium", box_aspect=1)
     style.show_steps(distances, len(spiral) - 1)
     figure.legend(loc="outside lower center", ncols=4)
