@@ -339,10 +339,10 @@ def _symplectic(ctx: PenaltyContext, player: int) -> jax.Array:
     """A term whose gradient is the symplectic adjustment Aᵀv; its value means nothing.
 
     With v both players' gradients, J their Jacobian and A = (J - Jᵀ)/2, each player descends its
-    part of v + λAᵀv. Of Aᵀv = (Jᵀv - Jv)/2, Jᵀv is the gradient of ½‖v‖², and a player's part of Jv is the gradient
-    of the slope of its loss along a v that is held constant. Balduzzi et al., *The Mechanics of
-    n-Player Differentiable Games* (ICML 2018); the weight is their λ, whose sign is fixed here,
-    without their test of alignment.
+    part of v + λAᵀv. Of Aᵀv = (Jᵀv - Jv)/2, Jᵀv is the gradient of ½‖v‖², and a player's part of
+    Jv is the gradient of the slope of its loss along a v that is held constant. Balduzzi et al.,
+    *The Mechanics of n-Player Differentiable Games* (ICML 2018); the weight is their λ, whose sign
+    is fixed here, without their test of alignment.
     """
     return (optax.tree.norm(ctx.gradients(), squared=True) / 2 - ctx.slopes()[player]) / 2
 

@@ -212,7 +212,7 @@ def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
         axes.set_ylabel("ψ, which descends it")
     for (label, path), (color, line) in zip(paths.items(), looks):
         distances.plot(np.hypot(*path.T), lw=1.5, color=color, ls=line, label=label)
-    for place, side, offset in ((0, "left", (3, 14)), (len(spiral) - 1, "right", (-20, 0))):
+    for place, side, offset in ((0, "left", (3, 18)), (len(spiral) - 1, "right", (-20, 0))):
         where = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": "center"}
         length = np.hypot(*spiral[place])
         distances.annotate(f"{length:.3f}", (place, length), **where)

@@ -93,15 +93,21 @@ def test_lookahead_converges_in_the_bilinear_game_but_for_these_periods():
         assert (abs(1 - alpha + alpha * (1 + 0.1j) ** 2) < 1) == is_below
 
 
-def slow_after(count, values):
-    """A few of many values always, and the others with the slow tests."""
-    return [pytest.param(*x, marks=[pytest.mark.slow] * (i >= count)) for i, x in values]
+# In each a penalty, a state that is kept, or a gradient elsewhere is differentiated once more.
+QUICK = ("extragradient", "optimistic", "lookahead, k = 5, α = ½", "symplectic, λ = 1")
 
 
 @pytest.mark.parametrize(
     ("verdict", "game"),
-    slow_after(6, enumerate((v, game) for v in VERDICTS for game in v.games)),
-    ids=lambda value: value if isinstance(value, str) else f"{value.title}, {value.update_order}",
+    [
+        pytest.param(
+            *(verdict, game),
+            id=f"{verdict.title}, {verdict.update_order}, {game}",
+            marks=[pytest.mark.slow] * (verdict.title not in QUICK or game == "bilinear"),
+        )
+        for verdict in VERDICTS
+        for game in verdict.games
+    ],
 )
 def test_the_measured_radius_is_that_of_the_formula(x64, verdict, game):
     """To a billionth, at a rate that nothing was tuned to."""
