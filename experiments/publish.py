@@ -109,7 +109,7 @@ KEPT = {
     "predictions": "results/predictions.json=predictions.json "
     "results/predictions.md=predictions.md figures/predictions.png",
     "spectrum": "results/spectrum.json=spectrum.json figures/spectrum.png",
-    "dirac": "results/dirac.json=dirac.json figures/dirac.png",
+    "dirac": "results/dirac.json=dirac.json figures/dirac.png figures/bilinear.png",
     "agreement": "results/agreement.json=agreement.json figures/agreement.png",
     "benchmark": "results/benchmark.json=report.json figures/benchmark.png",
     "notebook": "",  # which runs in place
@@ -279,7 +279,10 @@ VALUES = {
     "waves": lambda report: {"table": waves.tabulate(report["predictions"])},
     "predictions": of_predictions,
     "spectrum": lambda report: {"table": spectrum.tabulate(report)},
-    "dirac": lambda report: {"table": dirac.tabulate(report)},
+    "dirac": lambda report: {
+        "table": dirac.tabulate(report),
+        "verdicts": dirac.tabulate_verdicts(report),
+    },
     "agreement": of_agreement,
     "benchmark": of_benchmark,
 }

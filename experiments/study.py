@@ -24,14 +24,14 @@ class Study:
     out: Annotated[Path, path("out")] = field(default_factory=_new_directory)
     """Where to write: a new or empty directory."""
 
-    def write(self, name: str, report: Any, figures: "Figure | dict[str, Figure]") -> None:
-        """Write NAME.json, and figures/NAME.png or the figures by their own names."""
+    def write(self, name: str, report: Any, figure: "Figure", **others: "Figure") -> None:
+        """Write NAME.json, figures/NAME.png, and other figures by their names."""
         from gan1010_jax.figures import write_figures
         from gan1010_jax.population import write_json
 
         say("drawing")
         write_json(self.out / f"{name}.json", report)
-        write_figures(self.out, figures if isinstance(figures, dict) else {name: figures})
+        write_figures(self.out, {name: figure, **others})
 
 
 def make_table(titles: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

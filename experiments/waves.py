@@ -73,14 +73,16 @@ def main(options: Waves) -> None:
             "rays": rays,
             "brake": brake,
         }
-        figures = {
-            "waves": plot_waves(EVERY * (1 + np.arange(STEPS // EVERY)), runs),
-            "departures": plot_departures(departures, report["predictions"]),
-            "orbit": plot_orbit(*orbit),
-            "rates": plot_rates(rates, rays),
-            "brake": plot_brake(brake),
-        }
-        options.write("waves", report, figures)
+        steps = EVERY * (1 + np.arange(STEPS // EVERY))
+        options.write(
+            "waves",
+            report,
+            plot_waves(steps, runs),
+            departures=plot_departures(departures, report["predictions"]),
+            orbit=plot_orbit(*orbit),
+            rates=plot_rates(rates, rays),
+            brake=plot_brake(brake),
+        )
     print(tabulate(report["predictions"]))
     print(f"written to {options.out}")
 

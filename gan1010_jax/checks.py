@@ -84,6 +84,8 @@ def _check_arguments(setup: Any, **others: Any) -> None:
                 check_key(value)
             case "state":
                 check_state(value, setup)
+            case "at" if value is not None:
+                check_state(value, setup, name)
             case "batch":
                 _check_batch(value, setup)
             case "step" if np.shape(as_array(name, value, "a whole number")) != ():
@@ -220,10 +222,10 @@ def check_steps(steps: int, record_every: int, most: int = MAX_STEPS) -> None:
         raise InvalidArgument("steps", steps, allowed)
 
 
-def check_state(state: GANState, setup: Setup) -> None:
+def check_state(state: GANState, setup: Setup, name: str = "state") -> None:
     """Raise unless a state has the tree, shapes and dtypes of `init`'s, naming the first leaf."""
-    check_kind("state", state, GANState)
-    _check_tree("state", state, state_shapes(setup), "init")
+    check_kind(name, state, GANState)
+    _check_tree(name, state, state_shapes(setup), "init")
 
 
 def _check_batch(batch: Batch, setup: Setup) -> None:

@@ -145,8 +145,9 @@ def _at_balance(objective: Objective) -> tuple[Objective, bool]:
         d_real=lambda u: -slope * u,
         d_fake=lambda u: slope * u,
         g=lambda u: g_slope * u,
+        relative=objective.relative,
     )
-    return linear, sum(curvatures) > 0
+    return linear, sum(curvatures) > 0 and not objective.relative  # which has no level
 
 
 class Path(NamedTuple):

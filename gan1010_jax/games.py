@@ -229,7 +229,8 @@ class Game:
       matched: the test of success, on the summary: [..., units] -> bool [...].
       in_support: the stricter test, that the output could be a real sample.
       summary_fn: maps a `GANState` to what a history keeps of it and what is tested, [units]; None
-        for the generator's output at the center of the latent distribution.
+        for the generator's output at the center of the latent distribution. With
+        `Hyperparams.average_decay`, G's parameters in that state are the average ones.
       recipe: how a built-in game was made, by which result directories recognise it: its name in
         `GAMES` and its arguments. None for a game of your own.
 
@@ -317,6 +318,23 @@ def dirac_game(start: tuple[float, float] | None = None, tolerance: float = 0.01
       InvalidArgument: (a `ValueError`) for a start that is not two finite numbers, or a tolerance
         that is not a finite number above zero.
     """
+    return _scalar_game("dirac", start, tolerance)
+
+
+def bilinear_game(start: tuple[float, float] | None = None, tolerance: float = 0.01) -> Game:
+    """The bilinear game, in which ψ minimises V = θψ and θ maximises it, under "wasserstein".
+
+    With that objective, the networks of `dirac_game` play it: D, with ψ, has the loss θψ, and G,
+    with θ, has -θψ. It is the simplest game in which simultaneous gradient descent diverges: the
+    distance from the equilibrium (0, 0) grows by √(1 + h²) in every step at the rate h. Arguments
+    and errors are those of `dirac_game`. Zhang and Yu, *Convergence of Gradient Methods on Bilinear
+    Zero-Sum Games* (2019).
+    """
+    return _scalar_game("bilinear", start, tolerance)
+
+
+def _scalar_game(name: str, start: tuple[float, float] | None, tolerance: float) -> Game:
+    """The game of two parameters (θ, ψ) under a name, as `dirac_game` describes it."""
     if start is not None and not (
         isinstance(start, tuple | list) and len(start) == 2 and all(map(_is_finite, start))
     ):
@@ -328,7 +346,7 @@ def dirac_game(start: tuple[float, float] | None = None, tolerance: float = 0.01
     theta, psi = start or (None, None)
     near = Within((-tolerance,) * 2, (tolerance,) * 2)
     return Game(
-        name="dirac",
+        name=name,
         discriminator=DiracDiscriminator(psi),
         generator=DiracGenerator(theta),
         real=Constant((0.0,)),
@@ -336,7 +354,7 @@ def dirac_game(start: tuple[float, float] | None = None, tolerance: float = 0.01
         matched=near,
         in_support=near,
         summary_fn=_both_players,
-        recipe=("dirac", (start, tolerance)),
+        recipe=(name, (start, tolerance)),
     )
 
 
@@ -363,7 +381,11 @@ def _is_number(value: object) -> bool:
 
 
 # Every built-in game, by its name.
-GAMES: dict[str, Callable[..., Game]] = {"pattern": pattern_game, "dirac": dirac_game}
+GAMES: dict[str, Callable[..., Game]] = {
+    "pattern": pattern_game,
+    "dirac": dirac_game,
+    "bilinear": bilinear_game,
+}
 
 
 def find_game(name: str) -> Game:

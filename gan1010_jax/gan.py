@@ -37,7 +37,7 @@ class Setup:
 
     Raises:
       InvalidArgument: (a `ValueError`) for a game or method of another type, or a hyperparameter
-        that the method's penalty does not use.
+        that the method's penalty, or the method, does not use.
     """
 
     game: Game = field(default=pattern_game("1010"), metadata={"static": True})
@@ -57,6 +57,10 @@ class Setup:
                 others = ", ".join(penalties_with(name))
                 allowed = f"None, since the penalty {penalty.name} does not use it, but {others}"
                 raise InvalidArgument(name, value, allowed)
+        step_size = getattr(self.hyperparams, "slow_step_size", None)
+        if step_size is not None and self.method.sync_period is None:
+            allowed = "None, since the method has no sync_period"
+            raise InvalidArgument("slow_step_size", step_size, allowed)
 
     @property
     def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -71,10 +75,21 @@ class Setup:
 
 
 class Player(NamedTuple):
-    """One network's parameters (Flax's `params` collection) and its optimiser's state."""
+    """One network and what its training keeps.
+
+    Attributes:
+      params: its parameters (Flax's `params` collection).
+      opt_state: its optimiser's state.
+      slow: its slow weights under `Method(sync_period=)`, else None.
+      slow_steps: the steps since they last moved, an int32 scalar, else None.
+      average: G's average weights under `Hyperparams(average_decay=)`, else None.
+    """
 
     params: chex.ArrayTree
     opt_state: optax.OptState
+    slow: chex.ArrayTree | None = None
+    slow_steps: jax.Array | None = None
+    average: chex.ArrayTree | None = None
 
 
 class GANState(NamedTuple):
@@ -104,7 +119,8 @@ class Batch(NamedTuple):
 class Losses(NamedTuple):
     """The losses of a step, each a scalar, before the update that lowers it, without penalty.
 
-    With `d_steps > 1`, those of the last D update.
+    With `d_steps > 1`, those of the last D update. D's loss is the sum of the first two, and of a
+    relativistic one, which cannot be divided among the samples, each is a half.
     """
 
     d_real: jax.Array
@@ -158,12 +174,18 @@ def _init_params(game: Game, player: str, key: chex.PRNGKey, x: jax.Array) -> ch
 
 
 def fresh_state(d_params: chex.ArrayTree, g_params: chex.ArrayTree, setup: Setup) -> GANState:
-    """Both players with these parameters, and optimisers that have not taken a step yet."""
+    """Both players with these parameters, before their first step."""
     d_optimizer, g_optimizer = setup.optimizers
-    return GANState(
+    state = GANState(
         discriminator=Player(d_params, d_optimizer.init(d_params)),
         generator=Player(g_params, g_optimizer.init(g_params)),
     )
+    if setup.method.sync_period is not None:
+        slow = (player._replace(slow=player.params, slow_steps=jnp.int32(0)) for player in state)
+        state = GANState(*slow)
+    if setup.hyperparams.average_decay is not None:
+        state = state._replace(generator=state.generator._replace(average=g_params))
+    return state
 
 
 def state_shapes(setup: Setup) -> GANState:
@@ -217,50 +239,67 @@ def make_batch(drawn: dict[str, jax.Array], setup: Setup) -> Batch:
 def generate(state: GANState, setup: Setup = Setup(), latent: jax.Array | None = None) -> jax.Array:
     """The generator's output [..., units] for a latent [..., latent units].
 
-    Without a latent, the output for the center of the game's latent distribution.
+    Without a latent, the output for the center of the game's latent distribution. With
+    `Hyperparams.average_decay`, of the generator with its average weights.
     """
     latent = setup.game.latent.center if latent is None else latent
-    return setup.game.generator.apply({"params": state.generator.params}, latent)
+    return setup.game.generator.apply({"params": _judged(state).generator.params}, latent)
+
+
+def _judged(state: GANState) -> GANState:
+    """The state whose output counts: G with its average weights, where there are some."""
+    generator = state.generator
+    if generator.average is None:
+        return state
+    return state._replace(generator=generator._replace(params=generator.average))
 
 
 def discriminator_loss(
     d_params: chex.ArrayTree,
-    g_params: chex.ArrayTree,
+    state: GANState,
     batch: Batch,
     setup: Setup,
     samples: str = "both",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """D's loss on the real sample of a batch, the fake one, or both, penalty included.
+    """D's loss with these parameters on the real sample of a batch, the fake one, or both.
+
+    It is against G as it is in a state, and the penalty is included.
 
     Returns:
       The loss, a scalar; and its parts without the penalty, by their names in `Losses`.
     """
-    game, method = setup.game, setup.method
+    game, method, objective = setup.game, setup.method, setup.method.objective
+    g_params = state.generator.params
     logit = partial(game.discriminator.apply, {"params": d_params})
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
     losses = {}
     if samples != "fake":
-        losses["d_real"] = method.objective.d_real(logit(batch.real))
+        u = logit(batch.real)
+        losses["d_real"] = objective.d_real(u - logit(fake) if objective.relative else u)
     if samples != "real":
-        losses["d_fake"] = method.objective.d_fake(logit(fake))
+        u = logit(fake)
+        losses["d_fake"] = objective.d_fake(u - logit(batch.real) if objective.relative else u)
     loss = sum(losses.values())
     penalty = method.penalty.term("discriminator", samples)
-    return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), losses
+    return _add_penalty(loss, penalty, d_params, g_params, fake, state, batch, setup), losses
 
 
 def generator_loss(
-    g_params: chex.ArrayTree, d_params: chex.ArrayTree, batch: Batch, setup: Setup
+    g_params: chex.ArrayTree, state: GANState, batch: Batch, setup: Setup
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """G's loss on a batch, penalty included.
+    """G's loss with these parameters on a batch, through D as it is in a state, penalty included.
 
     Returns:
       The loss, a scalar; and, without the penalty, `{"g": loss}`.
     """
-    game, method = setup.game, setup.method
+    game, method, objective = setup.game, setup.method, setup.method.objective
+    d_params = state.discriminator.params
     fake = _with_noise(game.generator.apply({"params": g_params}, batch.latent), batch)
-    loss = method.objective.g(game.discriminator.apply({"params": d_params}, fake))
+    logit = partial(game.discriminator.apply, {"params": d_params})
+    u = logit(fake)
+    loss = objective.g(u - logit(batch.real) if objective.relative else u)
     penalty = method.penalty.term("generator", "fake")
-    return _add_penalty(loss, penalty, d_params, g_params, fake, batch, setup), {"g": loss}
+    return _add_penalty(loss, penalty, d_params, g_params, fake, state, batch, setup), {"g": loss}
 
 
 def _with_noise(fake: jax.Array, batch: Batch) -> jax.Array:
@@ -274,22 +313,37 @@ def _add_penalty(
     d_params: chex.ArrayTree,
     g_params: chex.ArrayTree,
     fake: jax.Array,
+    state: GANState,
     batch: Batch,
     setup: Setup,
 ) -> jax.Array:
     """A loss with the penalty's weighted term."""
     if penalty is None:
         return loss
+    none = replace(setup.method, penalty="none")
+    bare = Setup(setup.game, none, replace(setup.hyperparams, **_WITHOUT_PENALTY))
 
-    def gradients():
-        none = replace(setup.method, penalty="none")
-        bare = Setup(setup.game, none, replace(setup.hyperparams, **_WITHOUT_PENALTY))
-        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, g_params, batch, bare)
-        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, d_params, batch, bare)
+    def losses(d_params, g_params):
+        there = state._replace(generator=state.generator._replace(params=g_params))
+        d_loss, _ = discriminator_loss(d_params, there, batch, bare)
+        there = state._replace(discriminator=state.discriminator._replace(params=d_params))
+        g_loss, _ = generator_loss(g_params, there, batch, bare)
+        return d_loss, g_loss
+
+    def gradients_at(d_params, g_params):
+        d_gradient = jax.grad(lambda d_params: losses(d_params, g_params)[0])(d_params)
+        g_gradient = jax.grad(lambda g_params: losses(d_params, g_params)[1])(g_params)
         return d_gradient, g_gradient
 
+    def slopes():
+        # Not by `stop_gradient`, which would hide it from whoever differentiates a step as well.
+        constant = gradients_at(*(player.params for player in state))
+        _, slopes = jax.jvp(losses, (d_params, g_params), constant)
+        return slopes
+
+    gradients = partial(gradients_at, d_params, g_params)
     logit = partial(setup.game.discriminator.apply, {"params": d_params})
-    ctx = PenaltyContext(logit, batch.real, fake, batch.mix, setup.hyperparams, gradients)
+    ctx = PenaltyContext(logit, batch.real, fake, batch.mix, setup.hyperparams, gradients, slopes)
     weight = setup.hyperparams.penalty_weight
     return loss + (penalty(ctx) if weight is None else weight * penalty(ctx))
 
@@ -299,23 +353,36 @@ _WITHOUT_PENALTY = dict.fromkeys(PENALTY_HYPERPARAMS)
 
 @jit(static_argnames="samples")
 def discriminator_update(
-    state: GANState, batch: Batch, setup: Setup = Setup(), *, samples: str = "both"
+    state: GANState,
+    batch: Batch,
+    setup: Setup = Setup(),
+    *,
+    samples: str = "both",
+    at: GANState | None = None,
 ) -> tuple[GANState, dict[str, jax.Array]]:
     """Update D, and nothing else, on the real sample of a batch, the fake one, or both.
 
     A penalty on one of the samples is part of the update on it, and one on both of the update on
     both.
 
+    Args:
+      state: both players.
+      batch: such as from `draw_batch`, and of one D step.
+      setup: what is trained.
+      samples: "real", "fake" or "both".
+      at: the state whose gradient D takes, or None for `state`.
+
     Returns:
-      The state in which only D has moved; and D's losses before the update, without penalty, by
-      their names in `Losses`.
+      The state in which only D has moved; and D's losses where the gradient is taken, without
+      penalty, by their names in `Losses`.
 
     Raises:
       InvalidArgument: (a `ValueError`) for other `samples` than "real", "fake" or "both".
     """
     check_samples_name(samples)
+    at = state if at is None else at
     gradient, losses = jax.grad(discriminator_loss, has_aux=True)(
-        state.discriminator.params, state.generator.params, batch, setup, samples
+        at.discriminator.params, at, batch, setup, samples
     )
     optimizer, _ = setup.optimizers
     discriminator = _apply_gradients(state.discriminator, gradient, optimizer)
@@ -328,17 +395,22 @@ def discriminator_update(
 
 @jit()
 def generator_update(
-    state: GANState, batch: Batch, setup: Setup = Setup()
+    state: GANState, batch: Batch, setup: Setup = Setup(), *, at: GANState | None = None
 ) -> tuple[GANState, dict[str, jax.Array]]:
     """Update G, and nothing else, through D, on the fake sample of a batch.
 
+    Args:
+      state: both players.
+      batch: such as from `draw_batch`, and of one D step.
+      setup: what is trained.
+      at: the state whose gradient G takes, or None for `state`.
+
     Returns:
-      The state in which only G has moved; and G's loss before the update, without penalty, as
-      `{"g": loss}`.
+      The state in which only G has moved; and G's loss where the gradient is taken, without
+      penalty, as `{"g": loss}`.
     """
-    gradient, losses = jax.grad(generator_loss, has_aux=True)(
-        state.generator.params, state.discriminator.params, batch, setup
-    )
+    at = state if at is None else at
+    gradient, losses = jax.grad(generator_loss, has_aux=True)(at.generator.params, at, batch, setup)
     _, optimizer = setup.optimizers
     return state._replace(generator=_apply_gradients(state.generator, gradient, optimizer)), losses
 
@@ -348,7 +420,8 @@ def _apply_gradients(
 ) -> Player:
     """A player after one step of its optimiser."""
     updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
-    return Player(optax.apply_updates(player.params, updates), opt_state)
+    params = optax.apply_updates(player.params, updates)
+    return player._replace(params=params, opt_state=opt_state)
 
 
 @jit()
@@ -366,21 +439,51 @@ def train_step(state: GANState, batch: Batch, setup: Setup = Setup()) -> tuple[G
     `jax.grad`, so that no gradient reaches them.
 
     Other methods take the updates of `Method.updates`, with their objective, penalty and
-    optimisers. In a simultaneous step, every update starts from the state before the step.
+    optimisers. In a simultaneous step, every update starts from the state before the step, and in
+    an extragradient step it does so twice: the second time with the gradients at the state that the
+    first has led to, which is then dropped. `info` tells of the first.
+
+    Lookahead's slow weights, and G's average ones, move at the end of the step.
     """
-    before, losses, starts = state, {}, []
-    for player, samples, d_step in setup.method.updates:
-        start = before if setup.method.update_order == "simultaneous" else state
-        drawn = d_step_batch(batch, setup, d_step)
-        if player == "discriminator":
-            after, new_losses = discriminator_update(start, drawn, setup, samples=samples)
-            state = state._replace(discriminator=after.discriminator)
-        else:
-            after, new_losses = generator_update(start, drawn, setup)
-            state = state._replace(generator=after.generator)
-        losses |= new_losses
-        starts.append(start)
-    return state, StepInfo(Losses(**losses), tuple(starts))
+    before, at, infos = state, None, []
+    for _ in range(2 if setup.method.update_order == "extragradient" else 1):
+        state, losses, starts = before, {}, []
+        for player, samples, d_step in setup.method.updates:
+            start = before if setup.method.at_once else state
+            drawn = d_step_batch(batch, setup, d_step)
+            if player == "discriminator":
+                after, added = discriminator_update(start, drawn, setup, samples=samples, at=at)
+                state = state._replace(discriminator=after.discriminator)
+            else:
+                after, added = generator_update(start, drawn, setup, at=at)
+                state = state._replace(generator=after.generator)
+            losses |= added
+            starts.append(start)
+        infos.append(StepInfo(Losses(**losses), tuple(starts)))
+        at = state
+    if setup.method.sync_period is not None:
+        state = GANState(*(_synchronize(player, setup) for player in state))
+    if setup.hyperparams.average_decay is not None:
+        state = state._replace(generator=_average(state.generator, setup))
+    return state, infos[0]
+
+
+def _synchronize(player: Player, setup: Setup) -> Player:
+    """A player after a step of lookahead: every `sync_period` steps, slow + α (params - slow)."""
+    size = setup.hyperparams.slow_step_size
+    moved = optax.incremental_update(player.params, player.slow, 0.5 if size is None else size)
+    steps = player.slow_steps + 1
+    is_due = steps == setup.method.sync_period
+    synchronized = player._replace(params=moved, slow=moved, slow_steps=jnp.zeros_like(steps))
+    waiting = player._replace(slow_steps=steps)
+    return jax.tree.map(partial(jnp.where, is_due), synchronized, waiting)
+
+
+def _average(generator: Player, setup: Setup) -> Player:
+    """G after its average weights have moved: β average + (1 - β) params."""
+    step_size = 1 - setup.hyperparams.average_decay
+    average = optax.incremental_update(generator.params, generator.average, step_size)
+    return generator._replace(average=average)
 
 
 def d_step_batch(batch: Batch, setup: Setup, d_step: int) -> Batch:
@@ -391,6 +494,9 @@ def d_step_batch(batch: Batch, setup: Setup, d_step: int) -> Batch:
 
 
 def summarize(state: GANState, setup: Setup) -> jax.Array:
-    """The generator's output, or the game's summary, [units]; a history keeps it."""
+    """The generator's output, or the game's summary, [units]; a history keeps it.
+
+    Of the generator with its average weights, where there are some.
+    """
     summary_fn: Callable[[Any], jax.Array] | None = setup.game.summary_fn
-    return generate(state, setup) if summary_fn is None else summary_fn(state)
+    return generate(state, setup) if summary_fn is None else summary_fn(_judged(state))

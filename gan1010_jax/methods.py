@@ -32,6 +32,7 @@ _Optimizer = Callable[[Any], optax.GradientTransformation]
 # The optimisers that command lines know; a `Method` takes any of optax.
 OPTIMIZERS = {name: getattr(optax, name) for name in OPTIMIZER_NAMES}
 MAX_D_STEPS = 100  # each is compiled
+MAX_SYNC_PERIOD = 10**6
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -51,6 +52,12 @@ class Hyperparams:
         for Image Super-resolution* (ICLR 2017).
       clip: the bound that D's parameters are clipped to after each of its updates, above zero, or
         None. Arjovsky et al., *Wasserstein GAN* (ICML 2017), algorithm 1.
+      slow_step_size: how far the slow weights of `Method(sync_period=)` go, zero or more, or None
+        for ½: α of Chavdarova et al., *Taming GANs with Lookahead-Minmax* (ICLR 2021).
+      average_decay: β of the exponential average of G's weights, zero or more and below 1, or None.
+        After every step, average ← β average + (1 - β) weights, from the first weights on. The
+        average makes the output that is recorded and tested; it does not change the training.
+        Yazıcı et al., *The Unusual Effectiveness of Averaging in GAN Training* (ICLR 2019).
 
     Raises:
       InvalidArgument: (a `ValueError`) for a number outside these limits; a tracer is not checked.
@@ -62,6 +69,8 @@ class Hyperparams:
     target_norm: chex.Numeric | None = HYPERPARAMS["target_norm"]["default"]
     noise_std: chex.Numeric | None = HYPERPARAMS["noise_std"]["default"]
     clip: chex.Numeric | None = HYPERPARAMS["clip"]["default"]
+    slow_step_size: chex.Numeric | None = HYPERPARAMS["slow_step_size"]["default"]
+    average_decay: chex.Numeric | None = HYPERPARAMS["average_decay"]["default"]
 
     def __post_init__(self):
         """Reject numbers outside their limits."""
@@ -106,33 +115,42 @@ def is_real(array: np.ndarray | jax.Array) -> bool:
 
 def is_allowed(name: str, value: np.typing.ArrayLike) -> np.ndarray:
     """Whether numbers are within the limits of a hyperparameter: bool, of their shape."""
-    above_zero = np.greater if HYPERPARAMS[name]["above_zero"] else np.greater_equal
-    return np.isfinite(value) & above_zero(value, 0)
+    about = HYPERPARAMS[name]
+    above_zero = np.greater if about["above_zero"] else np.greater_equal
+    return np.isfinite(value) & above_zero(value, 0) & np.less(value, about["below"])
 
 
 @dataclass(frozen=True)
 class Objective:
     """The losses of both players, as functions of D's logit (a scalar to a scalar).
 
+    D's loss is the sum of its losses on a real and on a fake sample.
+
     Attributes:
       name: its name in `Method(objective=)`.
       d_real: D's loss on a real sample.
       d_fake: D's loss on a fake sample.
       g: G's loss on a fake sample.
+      relative: whether each loss is a function of the sample's logit minus that of the other
+        sample, the fake one beside a real one and the real one beside a fake one: of a
+        relativistic pairing GAN. It needs both samples in one update, so not the update order
+        "reference".
 
     Raises:
-      InvalidArgument: (a `ValueError`) for a name that is not a string, or a loss that is not a
-        function.
+      InvalidArgument: (a `ValueError`) for a name that is not a string, a loss that is not a
+        function, or a `relative` that is not a bool.
     """
 
     name: str
     d_real: _Loss = field(repr=False)
     d_fake: _Loss = field(repr=False)
     g: _Loss = field(repr=False)
+    relative: bool = field(default=False, repr=False)
 
     def __post_init__(self):
         """Reject other names than strings, and other losses than functions."""
         _check_functions(self, ("d_real", "d_fake", "g"))
+        _check_bool(self, "relative")
 
 
 def _check_functions(part: Any, names: tuple[str, ...], allowed: str = "a function") -> None:
@@ -143,6 +161,12 @@ def _check_functions(part: Any, names: tuple[str, ...], allowed: str = "a functi
         value = getattr(part, name)
         if not callable(value) and (value is not None or "None" not in allowed):
             raise InvalidArgument(name, value, allowed)
+
+
+def _check_bool(part: Any, name: str) -> None:
+    """Raise unless an attribute of a part of a method is a bool."""
+    if not isinstance(getattr(part, name), bool):
+        raise InvalidArgument(name, getattr(part, name), "True or False")
 
 
 # In each formula, u is D's logit and σ(u) the probability of "real". By `softplus`, -log σ(u) is
@@ -175,6 +199,17 @@ OBJECTIVES = by_name(
         Objective("wasserstein", lambda u: -u, lambda u: u, g=lambda u: -u),
         # Lim and Ye, *Geometric GAN* (arXiv 1705.02894).
         Objective("hinge", lambda u: relu(1 - u), lambda u: relu(1 + u), g=lambda u: -u),
+        # D minimises f(D(fake) - D(real)), of which each sample has half, and G minimises
+        # f(D(real) - D(fake)), with f = softplus: Jolicoeur-Martineau, *The Relativistic
+        # Discriminator* (ICLR 2019); Huang et al., *The GAN is Dead; Long Live the GAN!* (NeurIPS
+        # 2024), whose R3GAN adds the penalty r1_r2.
+        Objective(
+            "relativistic",
+            d_real=lambda u: softplus(-u) / 2,
+            d_fake=lambda u: softplus(u) / 2,
+            g=lambda u: softplus(-u),
+            relative=True,
+        ),
     ],
 )
 
@@ -209,6 +244,8 @@ class PenaltyContext(NamedTuple):
       hyperparams: the hyperparameters.
       gradients: returns the gradients of both players' losses, without penalty, with respect to
         their own parameters: (D's, G's).
+      slopes: returns the derivatives of both losses, without penalty, along these gradients: (of
+        D's, of G's), scalars. The direction is a constant to the update.
     """
 
     logit: Callable[[jax.Array], jax.Array]
@@ -217,6 +254,7 @@ class PenaltyContext(NamedTuple):
     mix: jax.Array | None
     hyperparams: Hyperparams
     gradients: Callable[[], chex.ArrayTree]
+    slopes: Callable[[], tuple[jax.Array, jax.Array]]
 
 
 @dataclass(frozen=True)
@@ -250,8 +288,7 @@ class Penalty:
         """Reject a function in place of the name, and unknown samples or hyperparameters."""
         _check_functions(self, ("d", "g"), "a function or None")
         check_samples_name(self.samples)
-        if not isinstance(self.needs_mix, bool):
-            raise InvalidArgument("needs_mix", self.needs_mix, "True or False")
+        _check_bool(self, "needs_mix")
         if not _are_strings(self.hyperparams) or not {*self.hyperparams} <= {*PENALTY_HYPERPARAMS}:
             allowed = f"a tuple of some of {', '.join(PENALTY_HYPERPARAMS)}"
             raise InvalidArgument("hyperparams", self.hyperparams, allowed)
@@ -289,6 +326,11 @@ def _r2(ctx: PenaltyContext) -> jax.Array:
     return optax.tree.norm(jax.grad(ctx.logit)(ctx.fake), squared=True) / 2
 
 
+def _r1_r2(ctx: PenaltyContext) -> jax.Array:
+    """Both of them: Huang et al., *The GAN is Dead; Long Live the GAN!* (NeurIPS 2024)."""
+    return _r1(ctx) + _r2(ctx)
+
+
 def _wgan_gp(ctx: PenaltyContext) -> jax.Array:
     """(‖∇D(x)‖ - target)² at a random point x between the real and the fake sample.
 
@@ -311,12 +353,25 @@ def _consensus(ctx: PenaltyContext) -> jax.Array:
     return optax.tree.norm(ctx.gradients(), squared=True) / 2
 
 
+def _symplectic(ctx: PenaltyContext, player: int) -> jax.Array:
+    """A term whose gradient is the symplectic adjustment Aᵀv; its value means nothing.
+
+    With v both players' gradients, J their Jacobian and A = (J - Jᵀ)/2, each player descends its
+    part of v + λAᵀv. Of Aᵀv = (Jᵀv - Jv)/2, Jᵀv is the gradient of ½‖v‖², and a player's part of
+    Jv is the gradient of the slope of its loss along a v that is held constant. Balduzzi et al.,
+    *The Mechanics of n-Player Differentiable Games* (ICML 2018); the weight is their λ, whose sign
+    is fixed here, without their test of alignment.
+    """
+    return (optax.tree.norm(ctx.gradients(), squared=True) / 2 - ctx.slopes()[player]) / 2
+
+
 PENALTIES = by_name(
     PENALTY_NAMES,
     [
         Penalty("none", hyperparams=()),
         Penalty("r1", _r1, samples="real", hyperparams=("penalty_weight",)),
         Penalty("r2", _r2, samples="fake", hyperparams=("penalty_weight",)),
+        Penalty("r1_r2", _r1_r2, hyperparams=("penalty_weight",)),
         Penalty(
             "wgan_gp",
             _wgan_gp,
@@ -327,6 +382,12 @@ PENALTIES = by_name(
             objectives=("wasserstein", "minimax", "nonsaturating", "hinge"),
         ),
         Penalty("consensus", _consensus, _consensus, hyperparams=("penalty_weight",)),
+        Penalty(
+            "symplectic",
+            d=partial(_symplectic, player=0),
+            g=partial(_symplectic, player=1),
+            hyperparams=("penalty_weight",),
+        ),
     ],
 )
 
@@ -346,12 +407,20 @@ class Method:
       update_order: the updates of a step. `"reference"`: D on a real sample, D on a fake sample,
         then G through the updated D. `"alternating"`: D on both samples at once, then G through
         the updated D. `"simultaneous"`: both players, each against the other before the step.
+        `"extragradient"`: both players step ahead simultaneously, by their optimisers, and then
+        step from the state before with the gradients there, on the same batch; two gradients of
+        each a step. Korpelevich, *The extragradient method for finding saddle points and other
+        problems* (1976); Gidel et al., *A Variational Inequality Perspective on GANs* (ICLR 2019).
       penalty: the name of one of `PENALTIES`, or a `Penalty` of your own.
       d_steps: how many times D is updated in a step, each time on samples of its own; G's update
         uses the last of them.
       first: which player is updated first in a step, `"discriminator"`, as above, or `"generator"`.
       optimizer: maps a learning rate to an `optax.GradientTransformation`, as `optax.sgd` does; or
         a pair of those, D's and G's.
+      sync_period: k of lookahead, or None. Every k steps, both players' slow weights, their first
+        weights at the start, go a part α of the way to the present weights, and the players go on
+        from there; their optimisers keep their states. α is `Hyperparams.slow_step_size`.
+        Chavdarova et al., *Taming GANs with Lookahead-Minmax* (ICLR 2021), algorithm 1.
 
     Raises:
       InvalidArgument: (a `ValueError`) for an unknown value, and for incompatible values.
@@ -363,6 +432,7 @@ class Method:
     d_steps: int = 1
     first: str = "discriminator"
     optimizer: _Optimizer | tuple[_Optimizer, _Optimizer] = optax.sgd
+    sync_period: int | None = None
 
     def __post_init__(self):
         """Look names up, and reject unknown and incompatible values."""
@@ -370,9 +440,12 @@ class Method:
         _look_up(self, "penalty", PENALTIES, Penalty, "a Penalty")
         for name, choices in (("update_order", UPDATE_ORDERS), ("first", PLAYERS)):
             check_choice(name, getattr(self, name), choices)
-        if type(self.d_steps) is not int or not 1 <= self.d_steps <= MAX_D_STEPS:
-            allowed = f"a whole number from 1 to {MAX_D_STEPS}"
-            raise InvalidArgument("d_steps", self.d_steps, allowed)
+        for name, most in (("d_steps", MAX_D_STEPS), ("sync_period", MAX_SYNC_PERIOD)):
+            value, is_optional = getattr(self, name), getattr(type(self), name) is None
+            is_count = type(value) is int and 1 <= value <= most
+            if not is_count and not (is_optional and value is None):
+                allowed = f"a whole number from 1 to {most}{', or None' if is_optional else ''}"
+                raise InvalidArgument(name, value, allowed)
         is_complete = isinstance(self.optimizer, optax.GradientTransformation)
         if is_complete or len(self.optimizers) != 2 or not all(map(callable, self.optimizers)):
             allowed = "a function from a learning rate to an optax.GradientTransformation, or two"
@@ -381,16 +454,23 @@ class Method:
 
     def _check_compatible(self) -> None:
         """Reject incompatible options."""
-        if self.update_order == "simultaneous":
+        if self.at_once:
             for name, only in (("d_steps", 1), ("first", "discriminator")):
                 if getattr(self, name) != only:
-                    allowed = f"{only}, since both players move at once in a simultaneous step"
+                    allowed = f"{only}, since both players move at once"
+                    allowed += f" in the update order {self.update_order}"
                     raise InvalidArgument(name, getattr(self, name), allowed)
         penalty, objective = self.penalty, self.objective
         suited, is_named = penalty.objectives, OBJECTIVES.get(objective.name) == objective
         suited = suited if suited is not None and is_named else (objective.name,)
-        if penalty.d is not None and penalty.samples == "both" and self.update_order == "reference":
-            allowed = f"alternating or simultaneous with the penalty {penalty.name}"
+        parts = {
+            f"penalty {penalty.name}": penalty.d is not None and penalty.samples == "both",
+            f"objective {objective.name}": objective.relative,
+        }
+        pairing = [part for part, needs_both in parts.items() if needs_both]
+        if pairing and self.update_order == "reference":
+            *orders, last = (order for order in UPDATE_ORDERS if order != "reference")
+            allowed = f"{', '.join(orders)} or {last} with the {pairing[0]}"
             allowed += ", which needs both samples in one update"
             if objective.name not in suited:
                 allowed += f", and an objective that is one of {', '.join(suited)}"
@@ -405,6 +485,11 @@ class Method:
         shown = [(name, getattr(value, "name", value), default) for name, value, default in values]
         others = [f"{name}={value!r}" for name, value, default in shown if value != default]
         return f"Method({', '.join(others)})"
+
+    @property
+    def at_once(self) -> bool:
+        """Whether both players start their updates from the state before the step."""
+        return self.update_order in ("simultaneous", "extragradient")
 
     @property
     def optimizers(self) -> tuple[_Optimizer, _Optimizer]:
@@ -449,6 +534,7 @@ class Method:
             "d_steps": self.d_steps,
             "first": self.first,
             "optimizer": ",".join(names) if isinstance(self.optimizer, tuple) else names[0],
+            "sync_period": self.sync_period,
         }
 
 

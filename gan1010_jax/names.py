@@ -3,6 +3,7 @@
 Options and help know them before JAX is imported; `methods` and `engines` make what they name.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,10 +12,18 @@ _Part = TypeVar("_Part")
 SAMPLES = ("real", "fake", "both")
 PLAYERS = ("discriminator", "generator")
 # The samples that D is updated on in a step, one update after the other.
-UPDATE_ORDERS = {"reference": ("real", "fake"), "alternating": ("both",), "simultaneous": ("both",)}
-OBJECTIVE_NAMES = ("mse", "lsgan", "minimax", "nonsaturating", "wasserstein", "hinge")
-PENALTY_NAMES = ("none", "r1", "r2", "wgan_gp", "consensus")
-OPTIMIZER_NAMES = ("sgd", "adam", "rmsprop")  # those of optax
+UPDATE_ORDERS = {
+    "reference": ("real", "fake"),
+    "alternating": ("both",),
+    "simultaneous": ("both",),
+    "extragradient": ("both",),
+}
+OBJECTIVE_NAMES = (
+    *("mse", "lsgan", "minimax", "nonsaturating", "wasserstein", "hinge"),
+    "relativistic",
+)
+PENALTY_NAMES = ("none", "r1", "r2", "r1_r2", "wgan_gp", "consensus", "symplectic")
+OPTIMIZER_NAMES = ("sgd", "adam", "rmsprop", "optimistic_gradient_descent")  # those of optax
 ENGINE_NAMES = ("vmap", "fused", "pallas")
 
 
@@ -33,6 +42,7 @@ def _number(
     meaning: str,
     *,
     above_zero: bool = False,
+    below: float = math.inf,
     if_none: str = "",
     of_penalty: bool = False,
 ) -> Mapping[str, Any]:
@@ -43,16 +53,19 @@ def _number(
       label: its name on an axis.
       meaning: what it is, for help and tables.
       above_zero: whether 0 is excluded.
+      below: the bound that it is below.
       if_none: what None stands for.
       of_penalty: whether it belongs to a penalty.
     """
     limit = "above zero" if above_zero else "zero or more"
+    limit += "" if below == math.inf else f" and below {below:g}"
     return {
         "default": default,
         "label": label,
         "meaning": meaning,
         "unit": "",
         "above_zero": above_zero,
+        "below": below,
         "allowed": f"a finite number, {limit}{', or None' if default is None else ''}",
         "help": f"{meaning}, {limit}" + (f"; {if_none} by default" if if_none else ""),
         "of_penalty": of_penalty,
@@ -85,6 +98,19 @@ HYPERPARAMS = {
         "the bound that D's parameters are clipped to",
         above_zero=True,
         if_none="no clipping",
+    ),
+    "slow_step_size": _number(
+        None,
+        "slow step size",
+        "how far lookahead's slow weights go towards the present ones every --sync-period steps",
+        if_none="0.5",
+    ),
+    "average_decay": _number(
+        None,
+        "decay of G's average",
+        "the decay of the exponential average of G's weights, which makes the output that counts",
+        below=1.0,
+        if_none="no average",
     ),
 }
 PENALTY_HYPERPARAMS = tuple(name for name, about in HYPERPARAMS.items() if about["of_penalty"])

@@ -27,6 +27,7 @@ from gan1010_jax.games import (
     Normal,
     Uniform,
     Within,
+    bilinear_game,
     dirac_game,
     pattern_game,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "Within",
     "__version__",
     "antisymmetric_part",
+    "bilinear_game",
     "convergence_curves",
     "convergence_report",
     "dirac_game",

@@ -4,7 +4,8 @@ A step of training is random only by its batch. Its expectation over the batches
 quadrature instead of sampling, maps states to states. Near a fixed point of this map, training
 contracts along the eigenvectors of its Jacobian whose eigenvalues lie inside the unit circle, by
 their modulus each step, and expands along the others. Mescheder et al., *The Numerics of GANs*
-(NeurIPS 2017).
+(NeurIPS 2017). What a method keeps beside the parameters is part of the state, and has eigenvalues
+of its own. Of lookahead, take the product of the Jacobians of its k steps: one alone says little.
 
 Everything here is in the float type of the state. In float32, eigenvalues near 1 are right to
 about 1e-6; in JAX's x64 mode, to about 1e-14.
@@ -157,8 +158,8 @@ def vector_field(
     d_params, g_params = state.discriminator.params, state.generator.params
 
     def velocity(batch):
-        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, g_params, batch, setup)
-        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, d_params, batch, setup)
+        d_gradient, _ = jax.grad(discriminator_loss, has_aux=True)(d_params, state, batch, setup)
+        g_gradient, _ = jax.grad(generator_loss, has_aux=True)(g_params, state, batch, setup)
         return jax.tree.map(jnp.negative, (d_gradient, g_gradient))
 
     return _expectation(velocity, *_batch_quadrature(setup, order, d_steps=1))

@@ -110,6 +110,8 @@ class MethodOptions:
     optimizer: Annotated[
         str, _choices("The optimiser, or D's and G's as in adam,sgd", OPTIMIZER_NAMES)
     ] = "sgd"
+    sync_period: Annotated[int | None, number("sync_period", int)] = None
+    """How many steps lookahead takes between moves of its slow weights; no lookahead by default."""
 
     def method(self) -> "Method":
         """The method."""

@@ -200,12 +200,11 @@ def _trace_update(
     start: GANState, batch: Batch, setup: Setup, player: str, samples: str, d_step: int
 ) -> _Update:
     """The update that starts there; the printed step has its gradient already."""
-    d_params, g_params = start.discriminator.params, start.generator.params
     drawn = d_step_batch(batch, setup, d_step)
     if player == "discriminator":
         loss = jax.grad(discriminator_loss, has_aux=True)
-        gradient, _ = loss(d_params, g_params, drawn, setup, samples)
+        gradient, _ = loss(start.discriminator.params, start, drawn, setup, samples)
     else:
         loss = jax.grad(generator_loss, has_aux=True)
-        gradient, _ = loss(g_params, d_params, drawn, setup)
-    return _Update(d_params, g_params, gradient)
+        gradient, _ = loss(start.generator.params, start, drawn, setup)
+    return _Update(start.discriminator.params, start.generator.params, gradient)

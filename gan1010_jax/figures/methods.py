@@ -183,6 +183,46 @@ def plot_dirac(panels: Mapping[str, Mapping[str, np.ndarray]], bound: float) -> 
 
 
 @style.styled
+def plot_bilinear(paths: Mapping[str, np.ndarray]) -> Figure:
+    """Runs of the bilinear game θψ: the first one's spiral, the others, and every distance.
+
+    Args:
+      paths: for each method, by its label, (θ, ψ) [steps + 1, 2], from its start on; four at most.
+    """
+    spiral, *others = paths.values()
+    figure = Figure(figsize=(13, 4.7))
+    whole, near, distances = figure.subplots(1, 3)
+    bound = 1.05 * np.abs(spiral).max()
+    theta, psi = np.meshgrid(*[np.linspace(-bound, bound, 15)] * 2)
+    length = np.hypot(theta, psi) + 1e-9
+    arrows = {"color": "0.72", "pivot": "mid", "width": 0.005, "scale": 22}
+    whole.quiver(theta, psi, psi / length, -theta / length, **arrows)
+    whole.plot(*spiral.T, ".-", color=style.BLUE, lw=0.5, ms=2.5)
+    whole.set(title="Simultaneous steps lead outwards", xlim=(-bound, bound))
+    looks = ((style.BLUE, "-"), (style.ORANGE, "-"), ("black", ":"), (style.GREEN, "-"))
+    for path, (color, line) in zip(others, looks[1:]):
+        near.plot(*path.T, lw=1.2, color=color, ls=line)
+    radius = 1.08 * np.hypot(*spiral[0])
+    near.set(title="What cures it", xlim=(-radius, radius))
+    near.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+    for axes in (whole, near):
+        axes.plot(*spiral[0], "o", color="black", ms=5)
+        axes.plot(0, 0, "*", color=style.GREEN, ms=11, zorder=3)
+        axes.set(aspect="equal", ylim=axes.get_xlim(), xlabel="θ, which ascends θψ")
+        axes.set_ylabel("ψ, which descends it")
+    for (label, path), (color, line) in zip(paths.items(), looks):
+        distances.plot(np.hypot(*path.T), lw=1.5, color=color, ls=line, label=label)
+    for place, side, offset in ((0, "left", (3, 18)), (len(spiral) - 1, "right", (-20, 0))):
+        where = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": "center"}
+        length = np.hypot(*spiral[place])
+        distances.annotate(f"{length:.3f}", (place, length), **where)
+    distances.set(yscale="log", title="Distance from the equilibrium", box_aspect=1)
+    style.show_steps(distances, len(spiral) - 1)
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+@style.styled
 def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
     """Eigenvalues of training steps in the complex plane, and close to 1.
 

@@ -77,7 +77,7 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
         },
         "verdict": "belief that it is real" if _gives_belief(method.objective) else "score",
         "views": views,
-        "other": "as it was" if method.update_order == "simultaneous" else "held still",
+        "other": "as it was" if method.at_once else "held still",
         "arrays": {name: encoded.index(code) for name, code in codes.items()},
         "encoded": [{"width": width, "data": code} for width, code in encoded],
     }
@@ -126,9 +126,9 @@ def _name_outcomes(history: History) -> list[str]:
 def _gives_belief(objective: Objective) -> bool:
     """Whether D's sigmoid is its belief that a sample is real; else, its logit is only a score.
 
-    It is if the probability p minimises D's loss where a share p of the samples is real, for every
-    p: if the objective is a proper scoring rule. Gneiting and Raftery, *Strictly Proper Scoring
-    Rules, Prediction, and Estimation* (JASA 2007).
+    It is if the objective looks at one sample at a time, and the probability p minimises D's loss
+    where a share p of the samples is real, for every p: if it is a proper scoring rule. Gneiting
+    and Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation* (JASA 2007).
     """
 
     def slope(p):
@@ -137,7 +137,7 @@ def _gives_belief(objective: Objective) -> bool:
 
         return jax.grad(loss)(jnp.log(p) - jnp.log1p(-p))
 
-    return all(abs(slope(p)) < 1e-6 for p in (0.25, 0.6))
+    return not objective.relative and all(abs(slope(p)) < 1e-6 for p in (0.25, 0.6))
 
 
 def _summary(history: History, setup: Setup, outcome: str) -> str:
@@ -165,12 +165,17 @@ def _notes(setup: Setup) -> list[str]:
             "D sees every sample with noise on it: the real one is drawn with its noise, and what "
             "G makes without."
         )
+    if setup.hyperparams.average_decay is not None:
+        notes.append(
+            "The networks are those in training. What counts at the end, and what the chart of G's "
+            "output shows, is made with the average of G's weights."
+        )
     return notes
 
 
 def _describe(player: str, samples: str, method: Method) -> dict[str, str]:
     """An update in words: its title, its caption, the sample that D sees, and the player."""
-    together = method.update_order == "simultaneous"
+    together = method.at_once
     penalty = method.penalty.term(player, samples)
     if player == "generator":
         d = "the new D" if method.first == "discriminator" and not together else "D"
@@ -182,6 +187,8 @@ def _describe(player: str, samples: str, method: Method) -> dict[str, str]:
         # A penalty may go through G, and even so nothing of G moves.
         held = " G is held still." if penalty else " G is held still: no gradient reaches it."
     caption += " Both move at once, each against the other as it was." if together else held
+    if method.update_order == "extragradient":
+        caption += " They do so twice: the gradients that count are those where the first has led."
     caption += f" The penalty {method.penalty.name} is part of the loss." if penalty else ""
     return {"title": title, "caption": caption, "sees": samples, "moves": player}
 

@@ -9,6 +9,7 @@ from gan1010_jax.figures.animation import (
 from gan1010_jax.figures.files import write_figures
 from gan1010_jax.figures.methods import (
     plot_agreement,
+    plot_bilinear,
     plot_dirac,
     plot_methods,
     plot_phase_diagram,
@@ -57,6 +58,7 @@ __all__ = [
     "make_page",
     "plot_agreement",
     "plot_architecture",
+    "plot_bilinear",
     "plot_brake",
     "plot_convergence",
     "plot_departures",

@@ -27,7 +27,7 @@ from gan1010_jax.population.files import is_number, read_json, write_json
 from gan1010_jax.population.settings import RunSettings, check_settings, shortest
 
 MANIFEST, REPORT = "manifest.json", "report.json"
-FORMAT = 4
+FORMAT = 5
 # The other `versions()` do not change a row.
 _VERSIONS = ("gan1010_jax", "jax", "jaxlib", "flax", "optax")
 # Described by their names alone, since a lambda's code depends on Python's version.
@@ -201,6 +201,7 @@ _FORM = {
         "method": {
             **{"objective": _PART_OF_METHOD, "penalty": _PART_OF_METHOD},
             **{"update_order": str, "d_steps": int, "first": str},
+            "sync_period": lambda period: period is None or type(period) is int,
             "optimizer": lambda optimizer: True,
         },
         "hyperparams": _values_are(is_number),
@@ -292,7 +293,8 @@ def _find_method(configuration: Mapping[str, Any], method: Method | None) -> Met
         known = {str(_describe(made)): name for name, made in OPTIMIZERS.items()}
         pair = described["optimizer"]
         pair = pair if isinstance(pair, list) else [pair]
-        options = {name: described[name] for name in ("update_order", "d_steps", "first")} | parts
+        names = ("update_order", "d_steps", "first", "sync_period")
+        options = {name: described[name] for name in names} | parts
         options["optimizer"] = ",".join(known.get(str(one), "another") for one in pair)
         with contextlib.suppress(InvalidArgument):  # for a part that is not built in
             found = Method.from_options(**options)

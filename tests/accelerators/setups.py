@@ -15,6 +15,7 @@ OPTIMIZERS = {
     "adagrad": optax.adagrad,
     "lion": optax.lion,
     "adabelief": optax.adabelief,
+    "optimistic": optax.optimistic_gradient_descent,
 }
 
 
@@ -31,12 +32,16 @@ def setups() -> Iterator[tuple[str, gan.Setup]]:
         "simultaneous": gan.Method("nonsaturating", "simultaneous"),
         "first G": gan.Method("nonsaturating", first="generator"),
         "two D steps": gan.Method(d_steps=2),
+        "extragradient": gan.Method("nonsaturating", "extragradient"),
+        "lookahead": gan.Method(sync_period=5),
     }
     for name, method in methods.items():
         yield name, gan.Setup(method=method)
     yield "noise", gan.Setup(hyperparams=gan.Hyperparams(noise_std=0.1))
+    yield "average", gan.Setup(hyperparams=gan.Hyperparams(average_decay=0.9))
     yield "clip", gan.Setup(hyperparams=gan.Hyperparams(clip=0.1))
     for pattern in ("1", "1010", "1010" * 4):
         yield f"{len(pattern)} bits", gan.Setup(gan.pattern_game(pattern))
     for objective in ("mse", "nonsaturating"):
         yield f"dirac {objective}", gan.Setup(gan.dirac_game(), gan.Method(objective, penalty="r1"))
+    yield "bilinear", gan.Setup(gan.bilinear_game(), gan.Method("wasserstein"))

@@ -70,27 +70,46 @@ SLOPES = {
         lambda u: -np.ones_like(u),
         np.zeros_like,
     ),
+    # Of the fake sample's logit minus the real one's; D's loss is the second alone.
+    "relativistic": (
+        np.zeros_like,
+        sigmoid,
+        variance,
+        lambda u: -sigmoid(-u),
+        variance,
+    ),
 }
 
 
 def d_penalty(objective, penalty, theta, psi, target_norm):
-    """By ψ: ½ψ² of either place, for D is linear; (|ψ| - t)²; ½(F'θ)² + ½(G'ψ)²."""
+    """By ψ: ½ψ² of either place, for D is linear; (|ψ| - t)²; ½(F'θ)² + ½(G'ψ)²; Aᵀv."""
     u = psi * theta
     _, f, ff, g, gg = (slope(u) for slope in SLOPES[objective])
     return {
         "none": 0 * u,
         "r1": psi,
         "r2": psi,
+        "r1_r2": 2 * psi,
         "wgan_gp": 2 * (np.abs(psi) - target_norm) * np.sign(psi),
         "consensus": f * theta * ff * theta**2 + g * psi * (g + gg * u),
+        "symplectic": -rotation(objective, u) * g * psi,
     }[penalty]
 
 
 def g_penalty(objective, penalty, theta, psi):
-    """By θ, of the last of these alone: G descends no other."""
+    """By θ, of the last two of these alone: G descends no other."""
     u = psi * theta
     _, f, ff, g, gg = (slope(u) for slope in SLOPES[objective])
-    return f * theta * (f + ff * u) + g * psi * gg * psi**2 if penalty == "consensus" else 0 * u
+    return {
+        "consensus": f * theta * (f + ff * u) + g * psi * gg * psi**2,
+        "symplectic": rotation(objective, u) * f * theta,
+    }.get(penalty, 0 * u)
+
+
+def rotation(objective, u):
+    """The corner of A = (J - Jᵀ)/2, where J is the Jacobian of (F'θ, G'ψ) by (ψ, θ)."""
+    _, f, ff, g, gg = (slope(u) for slope in SLOPES[objective])
+    return ((f + ff * u) - (g + gg * u)) / 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,13 +126,19 @@ class ByHand:
     target_norm: float = 1.0
     clip: float = np.inf
 
+    @property
+    def bounds(self):
+        return -self.clip, self.clip
+
     def d_gradient(self, theta, psi, real=0.0, noise=0.0, seen="both"):
         at_real, at_fake, *_ = SLOPES[self.objective]
         fake = theta + noise
         gradient = 0 * psi
-        if seen != "fake":
+        if self.objective == "relativistic":
+            gradient = gradient + at_fake(psi * (fake - real)) * (fake - real)
+        elif seen != "fake":
             gradient = gradient + at_real(psi * real) * real
-        if seen != "real":
+        if seen != "real" and self.objective != "relativistic":
             gradient = gradient + at_fake(psi * fake) * fake
         if seen in ("both", {"r1": "real", "r2": "fake"}.get(self.penalty)):
             by_psi = d_penalty(self.objective, self.penalty, theta, psi, self.target_norm)
@@ -128,7 +153,7 @@ class ByHand:
         for real, noise in samples:
             for seen in ("real", "fake") if self.update_order == "reference" else ("both",):
                 psi = psi - self.lr * self.d_gradient(theta, psi, real, noise, seen)
-                psi = np.clip(psi, -self.clip, self.clip)
+                psi = np.clip(psi, *self.bounds)
         return psi
 
     def g_step(self, theta, psi, samples):
@@ -139,6 +164,12 @@ class ByHand:
         """One step with a (real, noise) for each D step."""
         if self.update_order == "simultaneous":
             return self.g_step(theta, psi, samples), self.d_steps_by_hand(theta, psi, samples)
+        if self.update_order == "extragradient":
+            at_once = dataclasses.replace(self, update_order="simultaneous")
+            ((real, noise),) = samples
+            ahead = at_once.step(theta, psi, samples)
+            psi = psi - self.lr * self.d_gradient(*ahead, real, noise)
+            return theta - self.lr * self.g_gradient(*ahead, noise), np.clip(psi, *self.bounds)
         if self.first == "generator":
             theta = self.g_step(theta, psi, samples)
             return theta, self.d_steps_by_hand(theta, psi, samples)
@@ -173,6 +204,7 @@ def gradients(points, setup):
     return theta - after_theta, psi - after_psi, batch
 
 
+RATES_OF_1 = gan.Hyperparams(1.0, 1.0)
 COORDINATES = [-10.0, -1.5, -0.2, 0.0, 0.7, 3.0, 10.0]
 POINTS = np.array(list(itertools.product(COORDINATES, repeat=2)))  # logits from -100 to 100
 PENALIZED = [
@@ -279,22 +311,28 @@ ORDERS = {
     "D five times": {"update_order": "alternating", "d_steps": 5},
     "G, then D five times": {"update_order": "alternating", "d_steps": 5, "first": "generator"},
     "reference": {"update_order": "reference"},
+    "extragradient": {"update_order": "extragradient"},
 }
 USUAL = ("simultaneous", "alternating", "G first")
+ALL_SMOOTH = (*USUAL, "extragradient")
 # Objective, penalty, learning rate, hyperparameters, update orders.
 TRAJECTORIES = {
-    "minimax": ("minimax", "none", 0.1, {}, USUAL),
-    "nonsaturating": ("nonsaturating", "none", 0.2, {}, USUAL),
+    "minimax": ("minimax", "none", 0.1, {}, ALL_SMOOTH),
+    "nonsaturating": ("nonsaturating", "none", 0.2, {}, ALL_SMOOTH),
+    "bilinear": ("wasserstein", "none", 0.1, {}, ALL_SMOOTH),
+    "relativistic": ("relativistic", "none", 0.2, {}, ALL_SMOOTH),
+    "R3GAN": ("relativistic", "r1_r2", 0.2, {"penalty_weight": 0.3}, ALL_SMOOTH),
     "clipping": ("wasserstein", "none", 0.1, {"clip": 0.3}, ORDERS),
     "wgan_gp": ("wasserstein", "wgan_gp", 0.1, {"penalty_weight": 0.5, "target_norm": 0.3}, USUAL),
     "noise": (
         *("minimax", "none", 0.1, {"noise_std": 0.5}),
-        ("simultaneous", "G, then D five times", "reference"),
+        ("simultaneous", "G, then D five times", "reference", "extragradient"),
     ),
     "r1 on minimax": ("minimax", "r1", 0.1, {"penalty_weight": 0.3}, USUAL[:2]),
     "r1": ("nonsaturating", "r1", 0.2, {"penalty_weight": 0.3}, (*USUAL, "reference")),
     "r2": ("nonsaturating", "r2", 0.2, {"penalty_weight": 0.3}, ("reference",)),
-    "consensus": ("minimax", "consensus", 0.2, {"penalty_weight": 0.5}, USUAL),
+    "consensus": ("minimax", "consensus", 0.2, {"penalty_weight": 0.5}, ALL_SMOOTH),
+    "symplectic": ("minimax", "symplectic", 0.2, {"penalty_weight": 0.5}, ALL_SMOOTH),
 }
 
 
@@ -340,6 +378,170 @@ def test_500_steps_are_those_of_the_formulas(x64, name, order):
         theta, psi = by_hand.step(theta, psi, draws)
         expected.append((theta, psi))
     np.testing.assert_allclose(history.output, expected, rtol=0, atol=1e-9)
+
+
+def optimistic(gradient, before):
+    """Daskalakis et al., *Training GANs with Optimism* (ICLR 2018): 2g - g of the last step."""
+    return (gradient if before is None else 2 * gradient - before), gradient
+
+
+def momentum(gradient, before, beta=-0.5):
+    """Polyak's heavy ball: the velocity is the gradient and β times the last velocity."""
+    velocity = gradient if before is None else gradient + beta * before
+    return velocity, velocity
+
+
+OPTIMIZERS = {
+    "optimistic": (optax.optimistic_gradient_descent, optimistic),
+    "momentum": (functools.partial(optax.sgd, momentum=-0.5), momentum),
+}
+
+
+@pytest.mark.parametrize("update_order", ["simultaneous", "alternating"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_500_steps_of_an_optimizer_are_those_of_its_formula(x64, name, update_order):
+    optimizer, move = OPTIMIZERS[name]
+    method = gan.Method("minimax", update_order, optimizer=optimizer)
+    setup = gan.Setup(GAME, method, gan.Hyperparams(0.1, 0.1))
+    _, history = gan.train(jax.random.key(0), setup, steps=500, record_every=1)
+
+    by_hand, expected = ByHand("minimax"), []
+    theta = psi = np.float64(1.0)
+    d_kept = g_kept = None  # before a first step
+    for _ in range(500):
+        d_move, d_kept = move(by_hand.d_gradient(theta, psi), d_kept)
+        after = psi - 0.1 * d_move
+        through = psi if update_order == "simultaneous" else after
+        g_move, g_kept = move(by_hand.g_gradient(theta, through), g_kept)
+        theta, psi = theta - 0.1 * g_move, after
+        expected.append((theta, psi))
+    np.testing.assert_allclose(history.output, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("step_size", [None, 0.2])
+@pytest.mark.parametrize("update_order", ["simultaneous", "alternating", "extragradient"])
+def test_500_steps_of_lookahead_are_those_of_its_formula(x64, update_order, step_size):
+    """Every seven steps: slow + α(fast - slow), which 500 steps do not end with."""
+    method = gan.Method("minimax", update_order, sync_period=7)
+    hyperparams = gan.Hyperparams(0.1, 0.1, slow_step_size=step_size)
+    setup = gan.Setup(GAME, method, hyperparams)
+    _, history = gan.train(jax.random.key(0), setup, steps=500, record_every=1)
+
+    by_hand, expected = ByHand("minimax", update_order=update_order, lr=0.1), []
+    slow = point = np.ones(2)
+    for step in range(1, 501):
+        point = np.array(by_hand.step(*point, [(0.0, 0.0)]))
+        if step % 7 == 0:
+            slow = point = slow + (step_size or 0.5) * (point - slow)
+        expected.append(point)
+    np.testing.assert_allclose(history.output, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sync_period", [None, 3])
+def test_an_average_of_g_follows_its_weights_and_is_what_counts(x64, sync_period):
+    method = gan.Method("minimax", "alternating", sync_period=sync_period)
+    plain = gan.Setup(GAME, method, gan.Hyperparams(0.1, 0.1))
+    averaged = gan.Setup(GAME, method, gan.Hyperparams(0.1, 0.1, average_decay=0.9))
+    run = functools.partial(gan.train, jax.random.key(0), steps=500, record_every=1)
+    (state, history), (expected_state, expected) = run(averaged), run(plain)
+    average, averages = 1.0, []
+    for theta in expected.output[:, 0]:
+        average = 0.9 * average + 0.1 * float(theta)
+        averages.append(average)
+    np.testing.assert_allclose(history.output[:, 0], averages, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(history.output[:, 1], expected.output[:, 1])
+    assert state.generator.params == expected_state.generator.params
+    np.testing.assert_allclose(gan.generate(state, averaged), [average], rtol=0, atol=1e-9)
+
+
+def test_the_cycle_of_an_average_is_smaller_by_its_formula(x64):
+    """(1 - β)/|1 - β exp(-iω)| of an alternating step's turn, cos ω = 1 - h²/2."""
+    method, decay = gan.Method("wasserstein", "alternating"), 0.95
+    rates = {"d_lr": 0.1, "g_lr": 0.1}
+    run = functools.partial(gan.train, jax.random.key(0), steps=6000, record_every=1)
+    game = gan.bilinear_game((1.0, 1.0))
+    _, plain = run(gan.Setup(game, method, gan.Hyperparams(**rates)))
+    _, averaged = run(gan.Setup(game, method, gan.Hyperparams(**rates, average_decay=decay)))
+    turn = np.exp(1j * np.arccos(1 - 0.1**2 / 2))
+
+    def wave(history):
+        """The amplitude of θ = Re(c turn^t), from two steps in a row."""
+        (first, second) = np.asarray(history.output[-2:, 0])
+        return np.hypot(first, (second - turn.real * first) / turn.imag)
+
+    expected = (1 - decay) / abs(1 - decay / turn)
+    np.testing.assert_allclose(wave(averaged) / wave(plain), expected, rtol=1e-9)
+    assert expected < 0.5
+
+
+@pytest.mark.parametrize(("penalty", "total"), [("r1", 0.3), ("r2", 0.3), ("r1_r2", 0.6)])
+def test_the_eigenvalues_of_r3gan_are_those_with_the_square(x64, penalty, total):
+    """-γ/2 ± √(γ²/4 - f'(0)²) with f'(0) = ½: Huang et al. 2024, equation 12, as derived again.
+
+    As printed it has no square at f'(0). The paper's γ is `total`: a linear D has one gradient
+    everywhere, so that r1 and r2 together count twice.
+    """
+    method = gan.Method("relativistic", "alternating", penalty)
+    setup = gan.Setup(gan.dirac_game((0.0, 0.0)), method, gan.Hyperparams(penalty_weight=0.3))
+    jacobian = gan.field_jacobian(gan.init(jax.random.key(0), setup), setup)
+    found = np.sort_complex(np.linalg.eigvals(jacobian))
+    root, printed = (np.sqrt(complex(total**2 / 4 - slope)) for slope in (0.25, 0.5))
+    np.testing.assert_allclose(found, [-total / 2 - root, -total / 2 + root], rtol=1e-9)
+    assert abs(root - printed) > 0.1 and (found.real < 0).all()
+
+
+def test_the_bilinear_game_is_theta_psi(x64):
+    """V = θψ by its definition: D descends it, by ψ, and G ascends it, by θ."""
+    setup = gan.Setup(
+        gan.bilinear_game((0.6, 0.7)),
+        gan.Method("wasserstein", "simultaneous"),
+        gan.Hyperparams(1.0, 1.0),
+    )
+    by_theta, by_psi, _ = gradients(POINTS, setup)
+    np.testing.assert_allclose([-by_theta, by_psi], POINTS.T[::-1], rtol=0, atol=1e-9)
+    assert gan.bilinear_game().name == "bilinear" != gan.dirac_game().name
+
+
+def test_500_steps_of_the_bilinear_game_are_a_spiral_that_grows_by_a_root(x64):
+    """From (0.6, 0.7) at the rate 0.1, each step multiplies the radius by √1.01."""
+    setup = gan.Setup(
+        gan.bilinear_game((0.6, 0.7)),
+        gan.Method("wasserstein", "simultaneous"),
+        gan.Hyperparams(0.1, 0.1),
+    )
+    _, history = gan.train(jax.random.key(0), setup, steps=499, record_every=1)
+    radius = np.hypot(*np.asarray(history.output).T)
+    expected = np.hypot(0.6, 0.7) * np.sqrt(1.01) ** np.arange(1, 500)
+    np.testing.assert_allclose(radius, expected, rtol=1e-12)
+    assert np.hypot(0.6, 0.7) == pytest.approx(0.922, abs=5e-4)
+    assert radius[-1] == pytest.approx(11.038, abs=5e-4)
+
+
+def test_consensus_is_the_derivative_of_its_term_and_not_of_half_its_second_part(x64):
+    """Against the Dirac-GAN lab of GAN_stability, `notebooks/diracgan/gans.py`, GAN_Consensus.
+
+    It has ½ψ(ψ² + θ²)f'f'' in G's gradient of ½(ψ² + θ²)f'², and ½θ(ψ² + θ²)f'f'' in D's, where
+    the derivatives have no ½. There f(t) = -log(1 + exp(-t)), and its ψ is -ψ here.
+    """
+    setup = gan.Setup(GAME, gan.Method("minimax", "simultaneous", "consensus"), RATES_OF_1)
+    plain = gan.Setup(GAME, gan.Method("minimax", "simultaneous"), RATES_OF_1)
+    theta, psi = points = POINTS[np.abs(POINTS).max(axis=1) < 2].T
+    found = np.subtract(gradients(points.T, setup)[:2], gradients(points.T, plain)[:2])
+
+    def term(theta, psi):
+        return (psi**2 + theta**2) * sigmoid(psi * theta) ** 2 / 2
+
+    eps = 1e-5
+    by_theta = (term(theta + eps, psi) - term(theta - eps, psi)) / (2 * eps)
+    by_psi = (term(theta, psi + eps) - term(theta, psi - eps)) / (2 * eps)
+    np.testing.assert_allclose(found, [by_theta, by_psi], rtol=0, atol=1e-9)
+
+    u = -psi * theta  # theirs
+    first, second = sigmoid(-u), -variance(u)
+    for part, is_derivative in ((1.0, True), (0.5, False)):
+        rest = part * (psi**2 + theta**2) * first * second
+        formula = [theta * first**2 - psi * rest, psi * first**2 - theta * rest]
+        assert np.allclose(found, formula, rtol=0, atol=1e-9) == is_derivative
 
 
 def normal_nodes(std, order=60):

@@ -10,7 +10,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 from rejects import rejects
 
 import gan1010_jax as gan
@@ -356,7 +358,7 @@ def test_the_mix_of_wgan_gp_is_uniform_and_each_d_step_has_its_own_batch():
 
 def test_a_penalty_is_added_in_proportion_to_its_weight():
     state, batch = gan.init(jax.random.key(0)), gan.draw_batch(jax.random.key(1))
-    players = state.discriminator.params, state.generator.params
+    players = state.discriminator.params, state
 
     def loss(weight):
         setup = gan.Setup(
@@ -367,6 +369,86 @@ def test_a_penalty_is_added_in_proportion_to_its_weight():
     bare = float(discriminator_loss(*players, batch, gan.Setup())[0])
     assert loss(0.0) == bare and loss(1.0) > bare
     np.testing.assert_allclose(loss(30.0) - bare, 30 * (loss(1.0) - bare), rtol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["mse", "relativistic"])
+def test_the_symplectic_adjustment_is_its_formula_on_networks(x64, objective):
+    """λAᵀv with A = (J - Jᵀ)/2 and the field's Jacobian, entry by entry, as a step takes it."""
+    game = gan.pattern_game("10")
+    point = dataclasses.replace(game, real=gan.Constant((0.9, 0.1)))  # so that nothing is averaged
+    plain = gan.Setup(point, gan.Method(objective, "simultaneous"), gan.Hyperparams(1.0, 1.0))
+    weighed = gan.Hyperparams(1.0, 1.0, penalty_weight=0.7)
+    adjusted = gan.Setup(point, gan.Method(objective, "simultaneous", "symplectic"), weighed)
+    state, batch = gan.init(jax.random.key(3), plain), gan.draw_batch(jax.random.key(0), plain)
+    gradient, _ = ravel_pytree(gan.vector_field(state, plain))
+    jacobian = -gan.field_jacobian(state, plain)  # the field is -v
+    expected = gradient - 0.7 * gan.antisymmetric_part(jacobian).T @ -gradient
+
+    def params(state):
+        return ravel_pytree((state.discriminator.params, state.generator.params))[0]
+
+    after, _ = gan.train_step(state, batch, adjusted)
+    np.testing.assert_allclose(params(after) - params(state), expected, rtol=0, atol=1e-12)
+    assert np.abs(expected - gradient).max() > 1e-4
+
+
+def test_an_extragradient_step_takes_the_gradients_ahead_from_the_state_before():
+    pair = (optax.adam, optax.sgd)
+    method = gan.Method("nonsaturating", "extragradient", optimizer=pair)
+    setup = gan.Setup(method=method, hyperparams=gan.Hyperparams(0.1, 0.2))
+    state, _ = gan.train(jax.random.key(0), setup, steps=10)
+    once = dataclasses.replace(
+        setup, method=dataclasses.replace(method, update_order="simultaneous")
+    )
+    ahead, info = gan.train_step(state, BATCH, once)
+    d, _ = gan.discriminator_update(state, BATCH, setup, at=ahead)
+    g, g_ahead = gan.generator_update(state, BATCH, setup, at=ahead)
+    after, extra = gan.train_step(state, BATCH, setup)
+    expected = gan.GANState(d.discriminator, g.generator)
+    chex.assert_trees_all_close(after, expected, atol=1e-6)
+    chex.assert_trees_all_close(extra, info, atol=1e-6)  # both are of the state before
+    assert int(after.discriminator.opt_state[0].count) == 11  # one step, and not two
+    assert abs(float(g_ahead["g"] - extra.losses.g)) > 1e-4
+    assert moved(expected.generator, ahead.generator) == {True}
+
+
+def test_a_relativistic_objective_judges_each_sample_beside_the_other():
+    """f(D(fake) - D(real)), of which each half is reported, and f(D(real) - D(fake)) for G."""
+    setup = gan.Setup(method=gan.Method("relativistic", "alternating"))
+    params = {"params": STATE.discriminator.params}
+    real = float(setup.game.discriminator.apply(params, BATCH.real))
+    fake = float(setup.game.discriminator.apply(params, gan.generate(STATE)))
+    after, losses = gan.discriminator_update(STATE, BATCH, setup)
+    half = np.log1p(np.exp(fake - real)) / 2
+    np.testing.assert_allclose([losses["d_real"], losses["d_fake"]], half, rtol=1e-6)
+    _, g_loss = gan.generator_update(STATE, BATCH, setup)
+    np.testing.assert_allclose(g_loss["g"], np.log1p(np.exp(real - fake)), rtol=1e-6)
+    assert moved(STATE.generator, after.generator) == {False}
+    # Of a shift of all logits, such as by the last bias, the losses know nothing.
+    before = STATE.discriminator.params["Linear_1"]["Dense_0"]["bias"]
+    np.testing.assert_array_equal(after.discriminator.params["Linear_1"]["Dense_0"]["bias"], before)
+
+
+def test_an_average_makes_the_output_and_the_summary_and_moves_nothing():
+    game = gan.pattern_game("1010")
+    output = dataclasses.replace(game, summary_fn=last_biases)
+    plain, averaged = gan.Hyperparams(1.0, 1.0), gan.Hyperparams(1.0, 1.0, average_decay=0.5)
+    run = partial(gan.train, jax.random.key(0), steps=20)
+    state, history = run(gan.Setup(output, hyperparams=averaged))
+    expected, _ = run(gan.Setup(game, hyperparams=plain))
+    assert moved(state.generator, expected.generator) == {False}
+    assert moved(state.discriminator, expected.discriminator) == {False}
+    judged = state._replace(generator=state.generator._replace(params=state.generator.average))
+    setup = gan.Setup(game, hyperparams=averaged)
+    np.testing.assert_array_equal(gan.generate(state, setup), gan.generate(judged, setup))
+    assert np.abs(gan.generate(state, setup) - gan.generate(expected)).max() > 1e-4
+    np.testing.assert_allclose(history.output[-1], last_biases(judged), atol=1e-7)
+    assert moved(state.generator, judged.generator) == {True}
+
+
+def last_biases(state):
+    """A summary: the biases of the last layer of G."""
+    return state.generator.params["Linear_1"]["Dense_0"]["bias"]
 
 
 def test_clipping_holds_every_parameter_of_d_within_its_bound():

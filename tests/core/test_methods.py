@@ -93,6 +93,14 @@ def test_an_optimizer_that_keeps_its_learning_rate_in_its_state_trains_with_the_
         ({"penalty": "consensus"}, "update_order"),
         ({"update_order": "simultaneous", "d_steps": 2}, "d_steps"),
         ({"update_order": "simultaneous", "first": "generator"}, "first"),
+        ({"update_order": "extragradient", "d_steps": 2}, "d_steps"),
+        ({"update_order": "extragradient", "first": "generator"}, "first"),
+        ({"penalty": "symplectic"}, "update_order"),
+        ({"penalty": "r1_r2"}, "update_order"),
+        ({"objective": "relativistic"}, "update_order"),
+        ({"sync_period": 0}, "sync_period"),
+        ({"sync_period": 5.0}, "sync_period"),
+        ({"sync_period": True}, "sync_period"),
     ],
 )
 def test_an_unknown_or_incompatible_method_is_rejected_at_construction(setting, name):
@@ -114,6 +122,9 @@ def test_an_unknown_or_incompatible_method_is_rejected_at_construction(setting, 
         ("d_lr", jnp.array(np.nan)),
         ("g_lr", -1e-9),
         ("g_lr", 1e39),
+        ("slow_step_size", -0.5),
+        ("average_decay", 1.0),
+        ("average_decay", -0.1),
     ],
 )
 def test_bad_hyperparameters_are_rejected_at_construction(name, value):
@@ -133,9 +144,10 @@ def test_a_list_that_is_not_of_allowed_numbers_is_rejected(value):
         (gan.Method(), "penalty_weight"),
         (gan.Method(), "target_norm"),
         (gan.Method(penalty="r1"), "target_norm"),
+        (gan.Method(), "slow_step_size"),
     ],
 )
-def test_a_hyperparameter_that_the_penalty_does_not_use_is_rejected(method, name):
+def test_a_hyperparameter_that_the_method_does_not_use_is_rejected(method, name):
     with rejects(name, 2.0):
         gan.Setup(method=method, hyperparams=gan.Hyperparams(**{name: 2.0}))
 
@@ -159,12 +171,14 @@ def test_hyperparams_are_a_pytree_of_the_numbers_that_are_there():
 
 
 def test_the_flags_of_a_method_are_those_that_differ_from_the_reference():
-    method = gan.Method("hinge", penalty="r1", optimizer=(optax.adam, optax.sgd))
-    hyperparams = gan.Hyperparams(d_lr=0.5, penalty_weight=2.0)
+    pair = (optax.adam, optax.sgd)
+    method = gan.Method("hinge", "extragradient", "r1", optimizer=pair, sync_period=5)
+    hyperparams = gan.Hyperparams(d_lr=0.5, penalty_weight=2.0, average_decay=0.9)
     flags = flags_of(method.options | vars(hyperparams))
     assert flags == [
-        *("--objective hinge", "--penalty r1", "--optimizer adam,sgd"),
-        *("--d-lr 0.5", "--penalty-weight 2"),
+        *("--objective hinge", "--update-order extragradient", "--penalty r1"),
+        *("--optimizer adam,sgd", "--sync-period 5"),
+        *("--d-lr 0.5", "--penalty-weight 2", "--average-decay 0.9"),
     ]
     assert flags_of(gan.Method().options | vars(gan.Hyperparams())) == []
 

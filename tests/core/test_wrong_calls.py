@@ -19,7 +19,7 @@ SETUP = gan.Setup(GAME, METHOD, HYPERPARAMS)
 KEY = jax.random.key(0)
 STATE = gan.init(KEY, SETUP)
 BATCH = gan.draw_batch(KEY, SETUP)
-GRADIENT_PENALTY = gan.Method("minimax", "alternating", "wgan_gp")
+USES_ALL = gan.Method("minimax", "alternating", "wgan_gp", sync_period=5)  # of hyperparameters
 MATRIX = np.eye(2, dtype=np.float32)
 LENGTH = {"steps": 2, "record_every": 1}
 REFERENCE = gan.init(KEY)
@@ -84,9 +84,10 @@ def call_right(name, population, out):
             "d_steps": 1,
             "first": "discriminator",
             "optimizer": METHOD.optimizer,
+            "sync_period": 5,
         },
         "Normal": {"mean": (0.0,), "std": (1.0,)},
-        "Objective": {"name": "own", "d_real": abs, "d_fake": abs, "g": abs},
+        "Objective": {"name": "own", "d_real": abs, "d_fake": abs, "g": abs, "relative": False},
         "Penalty": {
             "name": "own",
             "d": abs,
@@ -100,6 +101,7 @@ def call_right(name, population, out):
         "Uniform": {"low": (0.0,), "high": (1.0,)},
         "Within": {"low": (0.0,), "high": (1.0,)},
         "antisymmetric_part": {"jacobian": MATRIX},
+        "bilinear_game": {"start": (0.5, 0.5), "tolerance": 0.1},
         "convergence_curves": population_arguments,
         "convergence_report": population_arguments,
         "dirac_game": {"start": (0.5, 0.5), "tolerance": 0.1},
@@ -108,6 +110,7 @@ def call_right(name, population, out):
             "batch": BATCH,
             "setup": SETUP,
             "samples": "both",
+            "at": STATE,
         },
         "draw_batch": {"key": KEY, "setup": SETUP, "step": 0},
         "expected_step": with_state,
@@ -127,7 +130,7 @@ def call_right(name, population, out):
         "gradient_velocity": with_state,
         "level_velocity": {"state": STATE, "setup": SETUP},
         "step_velocity": with_state,
-        "generator_update": {"state": STATE, "batch": BATCH, "setup": SETUP},
+        "generator_update": {"state": STATE, "batch": BATCH, "setup": SETUP, "at": STATE},
         "init": {"key": KEY, "setup": SETUP},
         "judge": {"history": history},
         "load_population": {"out": out, "setup": None},
@@ -229,7 +232,7 @@ USES = {
     "Discriminator": use(lambda made: made.init, KEY, np.zeros(3)),
     "Game": lambda made: check_setup(gan.Setup(made)),
     "Generator": use(lambda made: made.init, KEY, np.zeros(1)),
-    "Hyperparams": lambda made: check_setup(gan.Setup(GAME, GRADIENT_PENALTY, made)),
+    "Hyperparams": lambda made: check_setup(gan.Setup(GAME, USES_ALL, made)),
     **dict.fromkeys(("Matches", "Within"), use(lambda made: made, np.zeros(1))),
     "Method": lambda made: check_setup(gan.Setup(GAME, made)),
     "Setup": check_setup,

@@ -106,6 +106,7 @@ def test_a_users_own_networks_and_optimisers_run_on_lanes(game, optimizer):
         np.testing.assert_allclose(fused.columns[name], column, atol=1e-5, err_msg=name)
 
 
+OPTIMISTIC = optax.optimistic_gradient_descent
 # Every objective, update order, penalty and option; with one optimiser or one for each player.
 METHODS = [
     (R1, {}),
@@ -118,13 +119,19 @@ METHODS = [
     (gan.Method("wasserstein", "alternating", "wgan_gp", d_steps=3), {"target_norm": 0.5}),
     (gan.Method("wasserstein", first="generator"), {"clip": 0.3}),
     (gan.Method("hinge", "reference", "r1", d_steps=2), {"noise_std": 0.1}),
+    (gan.Method("relativistic", "extragradient", "symplectic"), {"average_decay": 0.9}),
+    (
+        gan.Method("relativistic", "alternating", "r1_r2", sync_period=7, optimizer=OPTIMISTIC),
+        {"slow_step_size": 0.3},
+    ),
 ]
 
 
 # On the Dirac-GAN, which compiles in a tenth of the time, and some on networks.
 GAMES = [slow(gan.dirac_game(), *method) for method in METHODS]
 GAMES[3] = (gan.dirac_game(), *METHODS[3])
-GAMES += [slow(gan.pattern_game("1"), *METHODS[i]) for i in (0, 4)]
+GAMES[7:9] = [(gan.bilinear_game(), *method) for method in METHODS[7:9]]
+GAMES += [slow(gan.pattern_game("1"), *METHODS[i]) for i in (0, 4, 7, 8)]
 
 
 def test_every_named_part_is_in_a_method_here():
@@ -144,7 +151,8 @@ def test_every_method_is_the_same_on_every_engine_and_to_the_bit_in_any_populati
     everyone = run(range(300), engine="fused").columns
     for name, column in run(range(290, 280, -1), engine="fused").columns.items():
         np.testing.assert_array_equal(column, everyone[name][290:280:-1], err_msg=name)
-    others = ["vmap", "pallas"] if method == R1 else ["vmap"]
+    is_new = method.objective.name == "relativistic"
+    others = ["vmap", "pallas"] if is_new or method == R1 else ["vmap"]
     for engine in others:
         plain = run(range(9), engine=engine).columns
         for name in ("output_0", "d_loss_real", "d_loss_fake", "g_loss"):

@@ -742,6 +742,27 @@ def test_a_full_disk_leaves_no_broken_part_and_the_run_can_be_resumed(small_disk
 GRID = {"d_lr": [0.01, 0.3], "g_lr": [0.02, 0.2, 0.4]}
 
 
+NEW = (
+    gan.Method("relativistic", "extragradient", "symplectic", sync_period=4),
+    {"slow_step_size": 0.4, "average_decay": 0.9, "penalty_weight": 0.5},
+)
+
+
+def test_a_directory_knows_every_part_of_its_method(tmp_path):
+    """Those that the state keeps more for, too: it is read without them, and it is resumed."""
+    method, numbers = NEW
+    method = dataclasses.replace(method, optimizer=(optax.optimistic_gradient_descent, optax.adam))
+    setup = gan.Setup(gan.bilinear_game(), method, gan.Hyperparams(0.1, 0.05, **numbers))
+    run = functools.partial(gan.train_population, steps=20, chunk=5, out=tmp_path)
+    begun, whole = run(range(5), setup), gan.train_population(range(10), setup, steps=20)
+    assert gan.load_population(tmp_path).setup == begun.setup
+    for name, column in run(range(10), setup).columns.items():
+        np.testing.assert_array_equal(column, whole.columns[name], err_msg=name)
+    other = dataclasses.replace(method, sync_period=5)
+    with pytest.raises(gan.BadFile, match=r"has 4 as its method\.sync_period, and this"):
+        run(range(10), dataclasses.replace(setup, method=other))
+
+
 def test_a_grid_goes_to_a_directory_is_resumed_and_grows(tmp_path):
     def interrupt(done, total):
         if done >= 100:
