@@ -262,13 +262,16 @@ def measure_growth(path: np.ndarray, period: int) -> float | None:
 
     From the area between a point and the next, which a turn does not change: of a linear map, each
     step multiplies it by the modulus squared. Its first steps, in which other modes die away, are
-    left out; of lookahead, points are a period apart.
+    left out; of lookahead, points are a period apart. None for a path that is too short.
     """
-    (theta, psi), periods = path[::period].T, NEAR_STEPS // period
+    theta, psi = path[: NEAR_STEPS + 1 : period].T
+    periods = len(theta) - 1
+    begin, end = periods // 8, periods - 1
+    if begin >= end:
+        return None
     with np.errstate(all="ignore"):  # of a run that has left the float type
         area = np.abs(theta[:-1] * psi[1:] - psi[:-1] * theta[1:])
-        first, last = area[periods // 8], area[periods - 1]
-        return finite((last / first) ** (0.5 / period / (periods - 1 - periods // 8)))
+        return finite((area[end] / area[begin]) ** (0.5 / period / (end - begin)))
 
 
 def follow_cures() -> dict[str, np.ndarray]:

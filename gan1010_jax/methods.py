@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -384,8 +383,8 @@ PENALTIES = by_name(
         Penalty("consensus", _consensus, _consensus, hyperparams=("penalty_weight",)),
         Penalty(
             "symplectic",
-            d=partial(_symplectic, player=0),
-            g=partial(_symplectic, player=1),
+            d=lambda ctx: _symplectic(ctx, player=0),
+            g=lambda ctx: _symplectic(ctx, player=1),
             hyperparams=("penalty_weight",),
         ),
     ],

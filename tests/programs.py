@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-PROGRAMS = sorted({path.stem for path in EXPERIMENTS.glob("*.py")} - {"minimal", "study"})
+OTHERS = {"minimal", "study", "verdicts"}  # which take no options
+PROGRAMS = sorted({path.stem for path in EXPERIMENTS.glob("*.py")} - OTHERS)
 
 
 def run_program(name, options, monkeypatch):

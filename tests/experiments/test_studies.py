@@ -16,7 +16,7 @@ from gan1010_jax.figures import plot_agreement, plot_bilinear, plot_methods
 
 @pytest.mark.slow
 def test_the_dirac_gan_agrees_with_the_paper(tmp_path, monkeypatch, capsys):
-    options = f"--steps 900 --starts 8 --out {tmp_path}/run"
+    options = f"--starts 8 --out {tmp_path}/run"
     assert run_program("dirac", options, monkeypatch) == 0
     report = json.loads((tmp_path / "run" / "dirac.json").read_text())
     rows = report["methods"]
