@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from study import Study, make_table
@@ -21,9 +22,10 @@ class CompareMethods(Study):
 
     Each is evaluated after 10,000 and after 50,000 steps: how many seeds match, are in support,
     have settled (they match at every record from there to the end), and have forgotten (they
-    matched before, and do not now). Writes compare_methods.json, with intervals,
-    compare_methods.md, a table in Markdown, and figures/compare_methods.png; takes a few minutes on
-    two cores.
+    matched before, and do not now). Half as many seeds then look for a cure: update orders,
+    optimisers, averages and penalties, over three times as many steps. Writes
+    compare_methods.json, with intervals, compare_methods.md and cures.md, tables in Markdown, and
+    figures/compare_methods.png and figures/cures.png; takes some minutes on two cores.
     """
 
     seeds: Annotated[int, number("seeds", int)] = 2048
@@ -40,14 +42,62 @@ if __name__ == "__main__":
     options = read(CompareMethods)  # before JAX is imported
 
 import numpy as np
+import optax
 
 from gan1010_jax.convergence import as_json, proportion
-from gan1010_jax.figures import plot_methods
+from gan1010_jax.figures import plot_cures, plot_methods
 from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS
 from gan1010_jax.population import claim, seed_range, write_file
 
 EARLY, LATE = 10_000, 50_000
 COLUMNS = ("matched", "in_support", "settled", "forgot")
+CURE_STEPS = 150_000  # two waves of the reference
+
+
+def setup(
+    d_lr: float = 0.01, g_lr: float = 0.01, of: dict[str, float] | None = None, **method: Any
+) -> gan.Setup:
+    """A setup from its learning rates, its other hyperparameters, and its method's parts."""
+    hyperparams = gan.Hyperparams(d_lr, g_lr, **(of or {}))
+    return gan.Setup(method=gan.Method(**method), hyperparams=hyperparams)
+
+
+def penalized(weight: float, penalty: str, **method: Any) -> gan.Setup:
+    """The reference's objective, or another, with a penalty."""
+    order = {} if penalty in ("r1", "r2") else {"update_order": "alternating"}
+    return setup(of={"penalty_weight": weight}, penalty=penalty, **order, **method)
+
+
+# What might keep GANs from forgetting, at rates that move both players about as fast as 0.01 does.
+CURES = {
+    "reference": setup(),
+    "simultaneous": setup(update_order="simultaneous"),
+    "alternating": setup(update_order="alternating"),
+    "extragradient": setup(update_order="extragradient"),
+    "optimistic": setup(update_order="simultaneous", optimizer=optax.optimistic_gradient_descent),
+    "momentum -0.5": setup(0.015, 0.015, optimizer=partial(optax.sgd, momentum=-0.5)),
+    "momentum 0.9": setup(0.001, 0.001, optimizer=partial(optax.sgd, momentum=0.9)),
+    "lookahead, k = 5": setup(0.02, 0.02, sync_period=5),
+    "average of G, 0.999": setup(of={"average_decay": 0.999}),
+    "average of G, 0.9999": setup(of={"average_decay": 0.9999}),
+    "two time scales, D 0.04": setup(0.04, 0.01),
+    "two time scales, G 0.04": setup(0.01, 0.04),
+    "instance noise, 0.1": setup(of={"noise_std": 0.1}),
+    "relativistic": setup(objective="relativistic", update_order="alternating"),
+    "symplectic, 1": penalized(1.0, "symplectic"),
+    "consensus, 1": penalized(1.0, "consensus"),
+    "WGAN-GP, 0.1": penalized(0.1, "wgan_gp", objective="wasserstein"),
+    "R1, 0.1": penalized(0.1, "r1"),
+    "R1, 1": penalized(1.0, "r1"),
+    "R2, 0.1": penalized(0.1, "r2"),
+    "R1 and R2, 0.1": penalized(0.1, "r1_r2"),
+    "relativistic, R1 and R2, 0.1": penalized(0.1, "r1_r2", objective="relativistic"),
+    "nonsaturating, R1, 0.2": penalized(0.2, "r1", objective="nonsaturating"),
+    "wasserstein, R1, 0.4": penalized(0.4, "r1", objective="wasserstein"),
+    "Adam 0.0003, R1, 1": setup(
+        3e-4, 3e-4, of={"penalty_weight": 1.0}, penalty="r1", optimizer=optax.adam
+    ),
+}
 
 
 def main(options: CompareMethods) -> None:
@@ -57,11 +107,13 @@ def main(options: CompareMethods) -> None:
     prepare_jax()
     with claim(options.out):
         report = compare(options, seeds)
-        table = tabulate(report)
+        report["cures"] = find_cures(seeds[: max(1, len(seeds) // 2)])
+        tables = {"compare_methods": tabulate(report), "cures": tabulate_cures(report["cures"])}
         figure = plot_methods(early_and_late(report), (EARLY, LATE))
-        options.write("compare_methods", report, figure)
-        write_file(options.out / "compare_methods.md", f"{table}\n".encode())
-    print(table)
+        options.write("compare_methods", report, figure, cures=plot_cures(report["cures"], EARLY))
+        for name, table in tables.items():
+            write_file(options.out / f"{name}.md", f"{table}\n".encode())
+    print("\n\n".join(tables.values()))
     print(f"written to {options.out}")
 
 
@@ -91,6 +143,34 @@ def compare(options: CompareMethods, seeds: range) -> dict[str, Any]:
         "versions": population.versions,
         "methods": rows,
     }
+
+
+def find_cures(seeds: range) -> list[dict[str, Any]]:
+    """Train by each of `CURES`: who is in support when, how soon they settle, and the cost."""
+    rows = []
+    for name, of in CURES.items():
+        say(name)
+        with progress_bar() as progress:
+            population = gan.train_population(
+                seeds, of, steps=CURE_STEPS, record_every=100, progress=progress
+            )
+        inside = gan.convergence_curves(population)["in_support"]
+        first = int(np.flatnonzero(inside.fraction >= 0.99 * inside.fraction.max())[0])
+        least = first + int(inside.fraction[first:].argmin())
+        records = {str(step): step // 100 - 1 for step in (EARLY, LATE, CURE_STEPS)}
+        settled = gan.convergence_report(population)["settled_step"]
+        row = {
+            "method": name,
+            **{key: as_json(inside, record) for key, record in records.items()},
+            "most": as_json(inside, int(inside.fraction.argmax())),
+            "least": as_json(inside, least),
+            "settled_p50": settled and settled["p50"],
+            "speed": population.seed_steps_per_second,
+        }
+        rows.append(row)
+    for row in rows:
+        row["cost"] = rows[0]["speed"] / row["speed"]
+    return rows
 
 
 def count_at(population: gan.Population, step: int) -> dict[str, dict]:
@@ -127,6 +207,21 @@ def tabulate(report: dict[str, Any]) -> str:
         method = [row["objective"], row["penalty"], f"{row['optimizer']} {row['lr']:g}"]
         rows.append(method + percents)
     return make_table(["objective", "penalty", "optimiser", *titles, *titles], rows, left=3)
+
+
+def tabulate_cures(rows: list[dict[str, Any]]) -> str:
+    """The cures as a table in Markdown; percent of the seeds in support."""
+    titles = ["method", *(f"{step:,}" for step in (EARLY, LATE, CURE_STEPS))]
+    titles += ["least after the most", "95 % interval", "median settling step", "cost of a step"]
+    lines = []
+    for row in rows:
+        shown = [row[str(step)] for step in (EARLY, LATE, CURE_STEPS)] + [row["least"]]
+        low, high = (100 * row["least"][key] for key in ("ci_low", "ci_high"))
+        settled = "–" if row["settled_p50"] is None else f"{row['settled_p50']:,}"
+        cells = [f"{100 * cell['fraction']:.1f}" for cell in shown]
+        cells += [f"{low:.1f} – {high:.1f}", settled, f"{row['cost']:.1f}"]
+        lines.append([row["method"], *cells])
+    return make_table(titles, lines)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ KEPT = {
     "phase_diagram": "figures/phase_diagram.png",
     "methods": "figures/methods.png=figures/phase_diagram.png",
     "compare_methods": "results/compare_methods.json=compare_methods.json "
-    "results/compare_methods.md=compare_methods.md figures/compare_methods.png",
+    "results/compare_methods.md=compare_methods.md figures/compare_methods.png "
+    "results/cures.md=cures.md figures/cures.png",
     "waves": "results/waves.json=waves.json figures/waves.png figures/departures.png "
     "figures/orbit.png figures/rates.png figures/brake.png",
     "predictions": "results/predictions.json=predictions.json "

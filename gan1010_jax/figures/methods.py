@@ -311,6 +311,35 @@ def plot_methods(
 
 
 @style.styled
+def plot_cures(rows: Sequence[Mapping[str, Any]], early: int) -> Figure:
+    """How many seeds stay in support under each method: the fewest after the most, and early on.
+
+    Args:
+      rows: for each method, its name, `method`, and the fractions in support with their intervals:
+        after `early` steps, under that number, and the `least` after the most.
+      early: after how many steps the first of them are.
+    """
+    size = (8, 0.9 + 0.3 * len(rows))
+    figure, axes = style.titled("Does it keep 1010? The fewest in support, once most were", size)
+    look = {"clip_on": False, "zorder": 3}
+    for place, row in enumerate(rows):
+        least, soon = row["least"], row[str(early)]["fraction"]
+        color = style.BLUE if least["ci_low"] > 0.95 else style.ORANGE
+        axes.plot([0, least["fraction"]], [place] * 2, color=color, lw=5, alpha=0.35)
+        axes.plot([least["ci_low"], least["ci_high"]], [place] * 2, color=color, lw=2, **look)
+        axes.plot(least["fraction"], place, "o", color=color, ms=6, **look)
+        axes.plot(soon, place, "o", color=style.GREY, mfc="white", ms=5, **look)
+    axes.plot([], [], "o", color=style.BLUE, label="more than 95 % stay")
+    axes.plot([], [], "o", color=style.ORANGE, label="fewer stay")
+    axes.plot([], [], "o", color=style.GREY, mfc="white", label=f"after {early:,} steps")
+    axes.set_yticks(range(len(rows)), [row["method"] for row in rows], fontsize=9)
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="fraction of seeds in support")
+    style.show_percent(axes.xaxis)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+@style.styled
 def plot_agreement(rows: Sequence[Mapping[str, Any]], tolerances: Mapping[str, float]) -> Figure:
     """How far programs are from the reference's runs: the largest differences, on a log scale.
 

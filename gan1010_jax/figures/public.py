@@ -10,6 +10,7 @@ from gan1010_jax.figures.files import write_figures
 from gan1010_jax.figures.methods import (
     plot_agreement,
     plot_bilinear,
+    plot_cures,
     plot_dirac,
     plot_methods,
     plot_phase_diagram,
@@ -61,6 +62,7 @@ __all__ = [
     "plot_bilinear",
     "plot_brake",
     "plot_convergence",
+    "plot_cures",
     "plot_departures",
     "plot_dirac",
     "plot_forgetting",
