@@ -268,7 +268,7 @@ def map_rays(seeds: int) -> dict[str, Any]:
 
 
 def vary_weight(seeds: int) -> dict[str, list[float]]:
-    """The least fraction in support, once all have been there, over the weight of R1."""
+    """The least fraction in support, once most have been there, over the weight of R1."""
     say("varying the weight of R1")
     setup = gan.Setup(
         method=gan.Method(penalty="r1"), hyperparams=gan.Hyperparams(penalty_weight=0.0)
@@ -286,8 +286,7 @@ def vary_weight(seeds: int) -> dict[str, list[float]]:
 def least(inside: np.ndarray) -> float:
     """The least fraction in support after the record at which it is largest for the first time."""
     curve = inside.mean(axis=0)
-    first = int(np.flatnonzero(curve >= 0.99 * curve.max())[0])
-    return float(curve[first:].min())
+    return float(curve[curve.argmax() :].min())
 
 
 def tabulate(predictions: dict[str, dict[str, float]]) -> str:
