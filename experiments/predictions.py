@@ -152,11 +152,17 @@ def main(options: Predictions) -> None:
     with claim(options.out):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             rows = list(pool.map(partial(predict, seeds=options.seeds), CASES))
-        rows.sort(key=lambda row: 2.0 if row["level"]["r2"] is None else row["level"]["r2"])
+        rows.sort(key=rank)
         options.write("predictions", rows, plot_predictions(rows, PREDICTIONS))
         write_file(options.out / "predictions.md", f"{tabulate(rows)}\n".encode())
     print(tabulate(rows))
     print(f"written to {options.out}")
+
+
+def rank(row: dict[str, Any]) -> float:
+    """The worst first: R² of the level model, and where it foresees nothing, whether some leave."""
+    of = row["level"]
+    return of["r2"] if of["r2"] is not None else 2.0 if of["left"] == 0 else -np.inf
 
 
 def predict(case: Case, seeds: int) -> dict[str, Any]:
@@ -236,8 +242,9 @@ def tabulate(rows: list[dict]) -> str:
         titles += [f"{title}: R²", "median"]
     lines = []
     for row in rows:
-        left, median = row["level"]["left"], row["level"]["measured"]
-        line = [row["setting"], f"{100 * left:.0f} %", "–" if median is None else f"{median:,.0f}"]
+        medians = [row[kind]["measured"] for kind in PREDICTIONS]
+        median = next((f"{step:,.0f}" for step in medians if step is not None), "–")
+        line = [row["setting"], f"{100 * row['level']['left']:.0f} %", median]
         for kind in PREDICTIONS:
             of = row[kind]
             if of["r2"] is None:

@@ -186,14 +186,18 @@ def plot_predictions(rows: Sequence[_Numbers], predictions: Mapping[str, str]) -
       rows: for each setting, its name, `setting`, and for each prediction `r2`, or None.
       predictions: the predictions, by their labels.
     """
-    rows = [row for row in rows if row["level"]["r2"] is not None]
+    rows = [row for row in rows if row["level"]["left"] > 0]
     figure, axes = style.titled("How well each seed's departure is predicted", (8, 11))
     looks = ((style.GREEN, "s"), (style.BLUE, "o"), (style.GREY, "x"), (style.ORANGE, "D"))
     for (kind, label), (color, marker) in zip(predictions.items(), looks):
-        found = [max(row[kind]["r2"], 0) if row[kind]["r2"] is not None else np.nan for row in rows]
+        found = [max(row[kind]["r2"] or 0, 0) for row in rows]
         axes.plot(found, range(len(rows)), marker, color=color, ms=5, label=label, clip_on=False)
     axes.set_yticks(range(len(rows)), [row["setting"] for row in rows], fontsize=8)
-    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="R² (at the left, 0 or less)")
+    axes.set(
+        xlim=(0, 1),
+        ylim=(len(rows) - 0.5, -0.5),
+        xlabel="R² (0: that or less, or nothing foreseen)",
+    )
     axes.grid(axis="y", color=style.GREY, alpha=0.2, lw=0.8)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
