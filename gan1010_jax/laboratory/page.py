@@ -58,7 +58,8 @@ def make_laboratory(
     check_whole("bits", bits, 1, 16)
     parts = [objectives, _PENALTIES, optimizers, update_orders]
     allowed = [OBJECTIVE_NAMES, _PENALTIES, OPTIMIZER_NAMES, tuple(UPDATE_ORDERS)]
-    for name, given, names in zip(PARTS, parts, allowed):
+    arguments = ("objectives", "penalties", "optimizers", "update_orders")
+    for name, given, names in zip(arguments, parts, allowed):
         for one in given:
             check_choice(name, one, names)
     game = pattern_game(("10" * 8)[:bits])

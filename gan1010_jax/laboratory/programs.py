@@ -60,8 +60,8 @@ def print_programs(names: Sequence[str], units: int) -> dict[str, str]:
 def _print_program(name: str, units: int) -> str:
     """A program, whose function `units` gives the activations of both networks.
 
-        units(State, Sample, Units)     G's from the latent on, and D's on a sample, inputs first;
-                                        D's last is its logit
+    units(State, Sample, Units)     G's from the latent on, and D's on a sample, inputs first;
+                                    D's last is its logit
     """
     setup = program_setup(name, units)
     game = setup.game

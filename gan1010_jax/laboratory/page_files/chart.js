@@ -1,6 +1,6 @@
 // Lines over the steps of training, by uPlot, in the page's colours.
 
-import { add, colorOf, draw, showSteps } from "./dom.js";
+import { add, colorOf, draw } from "./dom.js";
 
 /** @typedef {{label: string, color: string, dash?: number[], width?: number}} Line */
 
@@ -60,6 +60,7 @@ export function createChart(host, options) {
     ctx.save();
     ctx.strokeStyle = colorOf("ink");
     ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([]);
     for (const step of options.marks?.() ?? []) {
       const x = chart.valToPos(step, "x", true);
       ctx.beginPath();
@@ -121,4 +122,3 @@ export function createChart(host, options) {
     describe: (text) => stage.setAttribute("aria-label", `${options.title}. ${text}`),
   };
 }
-export const upTo = (/** @type {number} */ step) => `to step ${showSteps(step)}`;

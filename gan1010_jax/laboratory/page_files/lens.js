@@ -4,6 +4,7 @@ import { copyLeaves, floatsOf, networkOf } from "./layout.js";
 import { createRun, RECORD_EVERY, resultsOf } from "./run.js";
 
 /** @typedef {import("./run.js").Change} Change */
+/** @typedef {{player: "generator" | "discriminator", samples: string}} Update */
 
 const KEEP_EVERY = 1000;
 /** Numbers of D's surface along each axis. */
@@ -125,7 +126,7 @@ export function createLens(programs, seed, changes) {
     const starts = program.updates.map((/** @type {any} */ _, /** @type {number} */ k) =>
       stateBefore(trace, k),
     );
-    return program.updates.map((/** @type {any} */ { player, samples }, /** @type {number} */ k) => {
+    return program.updates.map((/** @type {Update} */ { player, samples }, /** @type {number} */ k) => {
       const moved = copy(starts[k]);
       const next = isTogether ? run.state : (starts[k + 1] ?? run.state);
       copyLeaves(next, layout, moved, layout, (name) => (name.startsWith(player) ? name : ""));

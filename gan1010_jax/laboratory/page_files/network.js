@@ -139,8 +139,8 @@ export function createNetwork(read) {
     addPart(node, () => `coordinate ${k + 1}: G makes ${show(shown.output[k], 4)}, the real sample has ${show(shown.real[k], 4)}; real samples lie between ${shown.ranges[k][0]} and ${shown.ranges[k][1]}`);
     return { y, range, real, fake };
   });
-  const titles = [["latent", 24], ["generator G", 112], ["sample", 263], ["discriminator D", 378]];
-  for (const [text, x] of titles) draw(svg, "text", { x: Math.min(x, 406), y: 12, class: "title", "text-anchor": x === 24 ? "start" : "middle", dx: x === 24 ? -18 : 0 }, String(text));
+  const titles = /** @type {[string, number][]} */ ([["z", 24], ["generator G", 112], ["sample", 263], ["discriminator D", 390]]);
+  for (const [text, x] of titles) draw(svg, "text", { x, y: 12, class: "title", "text-anchor": "middle" }, text);
   const axis = TOP + ROW * Math.max(3, BITS) + 8;
   for (const value of [0, 1]) draw(svg, "text", { x: trackX(value), y: axis + 6, class: "title", "text-anchor": "middle" }, String(value));
   const answer = draw(svg, "text", { x: 454, y: rowY(0, 1) + RADIUS + 18, class: "title", "text-anchor": "end" });

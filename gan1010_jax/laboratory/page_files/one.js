@@ -36,7 +36,7 @@ export function createOne({ scrub }) {
   let update = 99;
   /** @type {number[][]} */
   let history = [];
-  let end = 1;
+  let end = 0;
 
   const network = createNetwork((text) => (element("reading").textContent = text));
   const surface = createSurface(() => want(view?.step ?? 0));
@@ -46,7 +46,7 @@ export function createOne({ scrub }) {
   const marks = () => (view ? [view.step] : []);
   const outputs = createChart(element("outputs"), {
     title: "What this G makes over training",
-    lines: Array.from({ length: BITS }, (_, k) => ({ label: `coordinate ${k + 1}`, color: "fake", dash: DASHES[k % 4] })),
+    lines: Array.from({ length: BITS }, (_, k) => ({ label: String(k + 1), color: "fake", dash: DASHES[k % 4] })),
     low: 0, high: 1, choose, marks,
     bands: () => [...new Set(setting.pattern)].map((bit) => DATA.ranges[Number(bit)]),
     across: () => [0.5],
@@ -141,7 +141,7 @@ export function createOne({ scrub }) {
       change,
       gradient: isAfter ? null : shown.gradient,
       factor,
-      answer: objective().belief ? "belief: real" : "score",
+      answer: objective().belief ? "belief" : "score",
       belief: beliefOf,
     });
     const letter = !isAfter && shown.player === "generator" ? "G" : "D";
@@ -149,7 +149,7 @@ export function createOne({ scrub }) {
       ? `After the step: ${VERDICTS[view.verdict]}. Lines are weights; choose an update to see what it moves.`
       : `${captionOf(shown)} Lines of ${letter}: the change of each weight, × ${factor.toLocaleString("en")}.`;
     element("caption").textContent = note;
-    drawTable(state, shown, k);
+    drawTable(state, shown);
   }
 
   function drawTable(/** @type {any} */ state, /** @type {any} */ shown) {
@@ -173,9 +173,9 @@ export function createOne({ scrub }) {
     const known = history.filter(([step]) => step <= end);
     const column = (/** @type {number} */ k) => known.map((row) => row[k]);
     const steps = column(0);
-    outputs.set([steps, ...Array.from({ length: BITS }, (_, k) => column(1 + k))], end);
-    beliefs.set([steps, ...[1, 2].map((k) => column(BITS + k).map(sigmoid))], end);
-    losses.set([steps, ...[3, 4, 5].map((k) => column(BITS + k))], end);
+    outputs.set([steps, ...Array.from({ length: BITS }, (_, k) => column(1 + k))], Math.max(1, end));
+    beliefs.set([steps, ...[1, 2].map((k) => column(BITS + k).map(sigmoid))], Math.max(1, end));
+    losses.set([steps, ...[3, 4, 5].map((k) => column(BITS + k))], Math.max(1, end));
     const last = known.at(-1);
     if (last) {
       outputs.describe(`At step ${last[0]}: ${last.slice(1, BITS + 1).map((value) => show(value, 2)).join(", ")}.`);
@@ -186,7 +186,7 @@ export function createOne({ scrub }) {
 
   function drawAll() {
     const scrubber = element("scrubber");
-    scrubber.max = end;
+    scrubber.max = Math.max(1, end);
     scrubber.value = view.step;
     const isNow = view.step === end;
     const text = `step ${showSteps(view.step)}${isNow ? "" : ` of ${showSteps(end)}`}: ${VERDICTS[view.verdict]}`;
@@ -218,7 +218,7 @@ export function createOne({ scrub }) {
       while (isBusy || wanted !== null) await new Promise((resolve) => setTimeout(resolve, 10));
     },
     /** @param {number} step the last step of the run */
-    setEnd: (step) => void (end = Math.max(1, step)),
+    setEnd: (step) => void (end = step),
     /**
      * Shows a run from its beginning: another seed, or other changes than before.
      * @param {number} newSeed @param {any[]} newChanges @param {Setting} newSetting
