@@ -14,14 +14,16 @@ for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"])
  * @param {HTMLElement} host what the chart fills; beneath it stands its legend
  * @param {{
  *   lines: Line[], low: number, high: number | null, bands?: () => number[][], across?: () => number[],
- *   marks?: () => number[], choose?: (step: number) => void, title: string, ticks?: (value: number) => string,
- * }} options `bands` and `across`: ranges and values that are drawn across; `marks`: steps
+ *   marks?: () => number[], choose?: (step: number) => void, title: string, dotted?: string,
+ * }} options `bands` and `across`: ranges and values that are drawn across, and `dotted`, what the values
+ *   are; `marks`: steps
  */
 export function createChart(host, options) {
   const { lines, low, high } = options;
   const stage = add(host, "div", { class: "plot", role: "img" });
   const legend = add(host, "ul", { class: "legend" });
-  for (const { label, color, dash, width } of lines) {
+  const dotted = options.dotted ? [{ label: options.dotted, color: "grey", dash: [2, 3], width: 1 }] : [];
+  for (const { label, color, dash, width } of [...lines, ...dotted]) {
     const item = add(legend, "li");
     const key = draw(item, "svg", { viewBox: "0 0 26 8", class: "key", "aria-hidden": "true" });
     const line = draw(key, "line", { x2: 26, y1: 4, y2: 4, "stroke-width": (width ?? 1.5) + 1 });

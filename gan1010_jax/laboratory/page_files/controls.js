@@ -7,7 +7,7 @@ import { DEFAULTS, isAllowed } from "./setting.js";
 /** @typedef {import("./setting.js").Setting} Setting */
 
 const LABELS = /** @type {Record<string, string>} */ ({
-  mse: "squared error (the book's)", lsgan: "least squares", minimax: "minimax",
+  mse: "squared error", lsgan: "least squares", minimax: "minimax",
   nonsaturating: "non-saturating", wasserstein: "Wasserstein", hinge: "hinge",
   sgd: "plain (SGD)", adam: "Adam",
   reference: "D on real, D on fake, G", alternating: "D on both, then G", simultaneous: "D and G at once",

@@ -14,6 +14,7 @@ import { createTraining } from "./training.js";
 /** @typedef {import("./setting.js").Setting} Setting */
 
 const LONGEST_TURN = 40; // milliseconds of training between two pictures
+const LOOK_EVERY = 80; // milliseconds between two pictures of the GAN that is shown in full
 const UPDATE_SECONDS = 1.4; // in slow motion
 const NORMAL = "500";
 
@@ -123,8 +124,7 @@ async function change(setting) {
 async function choose(place) {
   chosen = place;
   await showChosen();
-  document.body.dataset.tab = "one";
-  drawTabs();
+  showTab("one");
   writeHash();
 }
 
@@ -159,7 +159,7 @@ async function play() {
   element("play").textContent = "Pause";
   document.body.classList.add("playing");
   let [before, owed, shownUpdate] = [performance.now(), 0, 0];
-  let turn = 1; // steps of a turn, as many as fit into its time
+  let looked = 0;
   while (playing === mine && training.step < goal) {
     const pace = Number(element("pace").value);
     const now = performance.now();
@@ -188,7 +188,10 @@ async function play() {
       if (pace) owed -= steps;
       if (playing !== mine) break;
       one.setEnd(training.step);
-      one.want(training.step);
+      if (now - looked > LOOK_EVERY) {
+        one.want(training.step);
+        looked = now;
+      }
       refresh();
     }
     if (pace) await nextFrame();
@@ -210,15 +213,21 @@ function pause() {
   playing = null;
   element("play").textContent = "Play";
   document.body.classList.remove("playing");
+  one.want(training.step);
   describe();
 }
 
-/** Plays to a step at a pace; the outcome, or null if it was stopped. @param {number} steps @param {string} pace */
-async function playTo(steps, pace) {
+/**
+ * Plays to a step at a pace, with a tab in sight; the outcome, or null if it was stopped.
+ * @param {number} steps @param {string} pace @param {string} tab
+ */
+async function playTo(steps, pace, tab) {
   setGoal(steps);
   setPace(pace);
+  showTab(tab);
   if (!(await play())) return null;
   await one.settle();
+  if (document.body.dataset.tab === tab) setTimeout(() => showTab("guide"), 1500);
   const [at, , inSupport] = training.curve;
   const after = inSupport.filter((_, k) => at[k] >= 10_000);
   return { matched: matchedNow(), inSupport: inSupportNow(), view: one.view, lowest: Math.min(...after) };
@@ -328,7 +337,9 @@ function showPython() {
 
 // Buttons and keys
 
-function drawTabs() {
+/** On a small screen, one part of the page is in sight. @param {string} tab */
+function showTab(tab) {
+  document.body.dataset.tab = tab;
   for (const button of element("tabs").children) {
     button.setAttribute("aria-pressed", String(button.dataset.tab === document.body.dataset.tab));
   }
@@ -352,10 +363,7 @@ element("copy").addEventListener("click", async () => {
 });
 element("reset").addEventListener("click", () => begin({ ...DEFAULTS, seed: controls.setting.seed }));
 for (const button of element("tabs").children) {
-  button.addEventListener("click", () => {
-    document.body.dataset.tab = button.dataset.tab;
-    drawTabs();
-  });
+  button.addEventListener("click", () => showTab(button.dataset.tab));
 }
 addEventListener("keydown", (event) => {
   const target = /** @type {Element} */ (event.target);
@@ -367,6 +375,6 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("hashchange", readHash);
 
-drawTabs();
+showTab("guide");
 tour.go(0, true);
 readHash();

@@ -6,7 +6,7 @@ import { draw, element, show } from "./dom.js";
 const ROW = BITS > 6 ? 30 : 46;
 const WIDTH = 460;
 const TOP = 26;
-const HEIGHT = TOP + ROW * Math.max(3, BITS) + 22;
+const HEIGHT = TOP + ROW * Math.max(3, BITS) + 8;
 const RADIUS = Math.min(15, ROW * 0.36);
 const TRACK = { left: 222, right: 304 };
 const WIDEST = 7;
@@ -141,7 +141,7 @@ export function createNetwork(read) {
   });
   const titles = /** @type {[string, number][]} */ ([["z", 24], ["generator G", 112], ["sample", 263], ["discriminator D", 390]]);
   for (const [text, x] of titles) draw(svg, "text", { x, y: 12, class: "title", "text-anchor": "middle" }, text);
-  const axis = TOP + ROW * Math.max(3, BITS) + 8;
+  const axis = TOP + ROW * Math.max(3, BITS) - 2;
   for (const value of [0, 1]) draw(svg, "text", { x: trackX(value), y: axis + 6, class: "title", "text-anchor": "middle" }, String(value));
   const answer = draw(svg, "text", { x: 454, y: rowY(0, 1) + RADIUS + 18, class: "title", "text-anchor": "end" });
 

@@ -13,6 +13,7 @@ import { startWorker } from "./workers.js";
 
 const sigmoid = (/** @type {number} */ logit) => 1 / (1 + Math.exp(-logit));
 const DASHES = [undefined, [6, 3], [2, 2], [8, 3, 2, 3]];
+const HINT = "Point at a line or a circle for its number.";
 const PATIENCE = 60; // milliseconds of training before it says how far it is
 
 /** @param {{scrub: (step: number) => void}} actions */
@@ -38,7 +39,7 @@ export function createOne({ scrub }) {
   let history = [];
   let end = 0;
 
-  const network = createNetwork((text) => (element("reading").textContent = text));
+  const network = createNetwork((text) => (element("reading").textContent = text || HINT));
   const surface = createSurface(() => want(view?.step ?? 0));
   const objective = () => DATA.objectives[setting.objective];
   const beliefOf = (/** @type {number} */ logit) => (objective().belief ? sigmoid(logit) : logit);
@@ -62,7 +63,7 @@ export function createOne({ scrub }) {
       { label: "D on real", color: "real" }, { label: "D on fake", color: "fake" },
       { label: "G", color: "ink", dash: [5, 3] },
     ],
-    low: 0, high: null, choose, marks,
+    low: 0, high: null, choose, marks, dotted: "D undecided",
     across: () => [...new Set(objective().losses)],
   });
 
@@ -96,7 +97,7 @@ export function createOne({ scrub }) {
 
   function captionOf(/** @type {any} */ shown) {
     const say = objective().belief ? "belief" : "score";
-    const value = (/** @type {any} */ part, /** @type {string} */ sample) => show(beliefOf(part.units[sample].at(-1)), 4);
+    const value = (/** @type {any} */ part, /** @type {string} */ sample) => show(beliefOf(part.units[sample].at(-1)), 6);
     const moves = (/** @type {string} */ sample) => `${value(shown.before, sample)} → ${value(shown.after, sample)}`;
     if (shown.player === "generator") {
       return `G changes, so that D calls its sample real. D's ${say} in it: ${moves("fake")}.`;
@@ -185,6 +186,7 @@ export function createOne({ scrub }) {
   }
 
   function drawAll() {
+    element("beliefs-title").textContent = objective().belief ? "D's answers" : "D's scores, as σ(score)";
     const scrubber = element("scrubber");
     scrubber.max = Math.max(1, end);
     scrubber.value = view.step;
@@ -228,6 +230,7 @@ export function createOne({ scrub }) {
       [seed, changes, setting] = [newSeed, [...newChanges], newSetting];
       [history, view] = [[], null];
       element("one-title").textContent = `GAN of seed ${seed}`;
+      element("reading").textContent = HINT;
       const needed = [...new Set(changes.map(({ program }) => program))];
       const mine = generation;
       if (!worker || needed.some((name) => !programs.includes(name))) {

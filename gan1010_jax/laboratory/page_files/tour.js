@@ -9,7 +9,7 @@ import { DEFAULTS } from "./setting.js";
 /**
  * @typedef {{
  *   name: string, text: string, question: string, choices: string[], right: number,
- *   setting: Partial<Setting>, steps: number, pace: string, answer: (outcome: Outcome) => string,
+ *   setting: Partial<Setting>, steps: number, pace: string, tab?: string, answer: (outcome: Outcome) => string,
  * }} Stop
  */
 
@@ -30,7 +30,7 @@ const STOPS = [
     text: "Look at one of them. D learns to answer 1 for real samples and 0 for what G makes; G learns to make D answer 1. The picture shows both, with every weight.",
     question: "Once G makes samples like the real ones, what will D answer, seeing a real one?",
     choices: ["1: it is real", "0.5: it cannot tell", "0: it is fake"],
-    right: 1, setting: { seed: 17 }, steps: 20_000, pace: "2000",
+    right: 1, setting: { seed: 17 }, steps: 20_000, pace: "2000", tab: "one",
     answer: ({ view }) => `D answers ${logistic(view.after.units.real.at(-1))} for the real sample and ${logistic(view.after.units.fake.at(-1))} for G's: it can hardly tell them apart. A D that is undecided has, for the squared error, losses of 0.25: the dotted line in “Losses”. G has won because D has nothing left to say.`,
   },
   {
@@ -62,7 +62,7 @@ const STOPS = [
 /**
  * @param {{
  *   prepare: (setting: Setting) => Promise<void>,
- *   play: (steps: number, pace: string) => Promise<Outcome | null>,
+ *   play: (steps: number, pace: string, tab: string) => Promise<Outcome | null>,
  * }} actions `play` gives null if it was left before its end
  */
 export function createTour({ prepare, play }) {
@@ -99,7 +99,7 @@ export function createTour({ prepare, play }) {
     }
     const reply = add(card, "p", { class: "reply", "aria-live": "polite" }, `Let us see: ${showSteps(stop.steps)} steps …`);
     await prepare({ ...DEFAULTS, ...stop.setting });
-    const outcome = await play(stop.steps, stop.pace);
+    const outcome = await play(stop.steps, stop.pace, stop.tab ?? "many");
     if (stop !== STOPS[place] || !reply.isConnected) return;
     if (!outcome) {
       for (const button of answers.querySelectorAll("button")) button.disabled = false;
