@@ -81,7 +81,7 @@ export function createChart(host, options) {
       {
         width: Math.max(50, stage.clientWidth),
         height: Math.max(60, stage.clientHeight),
-        padding: [8, 12, 0, 0],
+        padding: [8, 18, 0, 0],
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
         scales: {

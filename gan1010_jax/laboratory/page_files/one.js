@@ -186,6 +186,7 @@ export function createOne({ scrub }) {
   }
 
   function drawAll() {
+    element("surface-title").textContent = objective().belief ? "D's belief" : "σ(D's score)";
     element("beliefs-title").textContent = objective().belief ? "D's answers" : "D's scores, as σ(score)";
     const scrubber = element("scrubber");
     scrubber.max = Math.max(1, end);

@@ -35,9 +35,11 @@ export function createSurface(ask) {
       [canvas.width, canvas.height] = [cells, cells];
       const context = canvas.getContext("2d");
       const image = context.createImageData(cells, cells);
-      surface.forEach((/** @type {number} */ logit, /** @type {number} */ cell) => {
-        const belief = 1 / (1 + Math.exp(-logit));
-        const amount = Math.min(1, Math.abs(belief - 0.5) * 2);
+      const beliefs = surface.map((/** @type {number} */ logit) => 1 / (1 + Math.exp(-logit)));
+      const [least, most] = [Math.min(...beliefs), Math.max(...beliefs)];
+      const furthest = Math.max(0.5 - least, most - 0.5, 1e-9); // from undecided, in full colour
+      beliefs.forEach((/** @type {number} */ belief, /** @type {number} */ cell) => {
+        const amount = Math.abs(belief - 0.5) / furthest;
         const end = belief > 0.5 ? high : low;
         for (let k = 0; k < 3; k++) image.data[4 * cell + k] = paper[k] + (end[k] - paper[k]) * amount;
         image.data[4 * cell + 3] = 255;
@@ -60,8 +62,14 @@ export function createSurface(ask) {
       const [tipX, tipY] = [left + dx, top + dy];
       arrow.setAttribute("d", length > 0
         ? `M${left} ${top}L${tipX} ${tipY}M${tipX - 0.35 * dx + 0.2 * dy} ${tipY - 0.35 * dy - 0.2 * dx}L${tipX} ${tipY}L${tipX - 0.35 * dx - 0.2 * dy} ${tipY - 0.35 * dy + 0.2 * dx}` : "");
-      element("surface-box").setAttribute("aria-label",
-        `D's belief over coordinates ${across + 1} and ${up + 1}: from ${show(1 / (1 + Math.exp(-Math.min(...surface))), 2)} to ${show(1 / (1 + Math.exp(-Math.max(...surface))), 2)}. The arrow, where D's belief rises fastest from what G makes, points ${dx < 0 ? "left" : "right"} and ${dy < 0 ? "up" : "down"}.`);
+      element("surface-low").textContent = `least ${show(least, 3)}`;
+      element("surface-high").textContent = `most ${show(most, 3)}`;
+      const arrowText = `${dx < 0 ? "left" : "right"} and ${dy < 0 ? "up" : "down"}`;
+      element("surface-box").setAttribute(
+        "aria-label",
+        `D's belief over coordinates ${across + 1} and ${up + 1}: from ${show(least, 3)} to ${show(most, 3)}. ` +
+          `From what G makes, it rises fastest to the ${arrowText}, as the arrow says.`,
+      );
     },
   };
 }
