@@ -3,7 +3,7 @@
 from gan1010_jax.cli.commands import Lab
 from gan1010_jax.cli.options import check_page_file
 from gan1010_jax.cli.program import prepare_jax, say
-from gan1010_jax.laboratory import make_laboratory
+from gan1010_jax.laboratory import check_laboratory, make_laboratory
 from gan1010_jax.population import write_file
 
 
@@ -13,6 +13,7 @@ def lab(options: Lab) -> None:
     check_page_file(options.out)
     names = ("objectives", "optimizers", "update_orders")
     parts = {name: getattr(options, name).split(",") for name in names}
+    check_laboratory(**parts, bits=options.bits)
     say("printing the programs")
     page = make_laboratory(**parts, bits=options.bits)
     write_file(options.out, page.encode())

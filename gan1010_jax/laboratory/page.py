@@ -23,8 +23,8 @@ from gan1010_jax.games import pattern_game
 from gan1010_jax.gan import Setup
 from gan1010_jax.laboratory.bundle import bundle
 from gan1010_jax.laboratory.programs import PARTS, print_programs
-from gan1010_jax.methods import OBJECTIVES, gives_belief, undecided
-from gan1010_jax.names import OBJECTIVE_NAMES, OPTIMIZER_NAMES, UPDATE_ORDERS
+from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, gives_belief, undecided
+from gan1010_jax.names import OBJECTIVE_NAMES, UPDATE_ORDERS
 from gan1010_jax.population import tabulate_cells, train_population
 
 # The penalties of the page: those of any update order.
@@ -55,13 +55,8 @@ def make_laboratory(
     Raises:
       InvalidArgument: (a `ValueError`) for a name that is unknown, or another length.
     """
-    check_whole("bits", bits, 1, 16)
+    check_laboratory(objectives, optimizers, update_orders, bits)
     parts = [objectives, _PENALTIES, optimizers, update_orders]
-    allowed = [OBJECTIVE_NAMES, _PENALTIES, OPTIMIZER_NAMES, tuple(UPDATE_ORDERS)]
-    arguments = ("objectives", "penalties", "optimizers", "update_orders")
-    for name, given, names in zip(arguments, parts, allowed):
-        for one in given:
-            check_choice(name, one, names)
     game = pattern_game(("10" * 8)[:bits])
     data = {
         "version": versions()["gan1010_jax"],
@@ -90,6 +85,17 @@ def make_laboratory(
         for text in re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     ]
     return page.replace("{{hashes}}", " ".join(hashes))
+
+
+def check_laboratory(
+    objectives: Sequence[str], optimizers: Sequence[str], update_orders: Sequence[str], bits: int
+) -> None:
+    """Raise `InvalidArgument` for what `make_laboratory` does not take."""
+    given = {"objectives": objectives, "optimizers": optimizers, "update_orders": update_orders}
+    for (argument, names), known in zip(given.items(), (OBJECTIVES, OPTIMIZERS, UPDATE_ORDERS)):
+        for name in names:
+            check_choice(argument, name, known)
+    check_whole("bits", bits, 1, 16)
 
 
 def _read(name: str) -> str:

@@ -23,7 +23,7 @@ PARTS = ("objective", "penalty", "optimizer", "update_order")
 _FEW = 3  # that take less time than to start processes
 
 
-def program_setup(name: str, units: int) -> Setup:
+def _program_setup(name: str, units: int) -> Setup:
     """The setup of a program, which is for all patterns of a length."""
     parts = dict(zip(PARTS, name.split()))
     method = Method.from_options(**(Method().options | parts))
@@ -63,7 +63,7 @@ def _print_program(name: str, units: int) -> str:
     units(State, Sample, Units)     G's from the latent on, and D's on a sample, inputs first;
                                     D's last is its logit
     """
-    setup = program_setup(name, units)
+    setup = _program_setup(name, units)
     game = setup.game
 
     def both(state, sample):

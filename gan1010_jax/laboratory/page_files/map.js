@@ -6,14 +6,16 @@ import { add, element } from "./dom.js";
 /** @param {(rates: {d_lr: number, g_lr: number}) => void} choose */
 export function createMap(choose) {
   const { rates, shares, seeds, steps } = DATA.map;
-  const table = add(element("map"), "table");
+  const table = add(element("map"), "table", { role: "presentation" });
+  const addLabel = (/** @type {Element} */ row, /** @type {number} */ k) =>
+    add(row, "td", { class: "tick" }, k % 4 === 0 ? String(Number(rates[k].toPrecision(1))) : "");
   element("map-caption").textContent =
     `Share of ${seeds} GANs in support after ${steps.toLocaleString("en")} steps of the reference method. Choose a cell to take its rates.`;
   /** @type {any[][]} */
   const cells = [];
   for (let up = rates.length - 1; up >= 0; up--) {
     const row = add(table, "tr");
-    add(row, "th", { scope: "row" }, up % 4 === 0 ? String(Number(rates[up].toPrecision(1))) : "");
+    addLabel(row, up);
     cells[up] = rates.map((d_lr, across) => {
       const share = shares[across][up];
       const button = add(add(row, "td"), "button", {
@@ -27,8 +29,8 @@ export function createMap(choose) {
     });
   }
   const last = add(table, "tr");
-  add(last, "th");
-  rates.forEach((rate, k) => add(last, "th", { scope: "col" }, k % 4 === 0 ? String(Number(rate.toPrecision(1))) : ""));
+  add(last, "td");
+  rates.forEach((_, k) => addLabel(last, k));
   cells[4][4].tabIndex = 0;
   table.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     const moves = /** @type {Record<string, number[]>} */ ({ ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });
