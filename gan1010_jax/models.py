@@ -1,7 +1,6 @@
 """The two networks, with the initialisation that PyTorch's `nn.Linear` gives them."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -90,26 +89,6 @@ class Generator(nn.Module):
     def __call__(self, latent: jax.Array) -> jax.Array:  # noqa: D102
         hidden = nn.sigmoid(Linear(self.hidden)(latent))
         return nn.sigmoid(Linear(self.units)(hidden))
-
-
-def activations(
-    network: nn.Module,
-    params: chex.ArrayTree,
-    inputs: jax.Array,
-    last: Callable[[jax.Array], jax.Array] = jnp.asarray,
-) -> jax.Array:
-    """The activations of a network with logistic layers, layer by layer, inputs first: [units].
-
-    Those of the last layer are a function `last` of the network's output.
-    """
-    output, kept = network.apply(
-        {"params": params},
-        inputs,
-        capture_intermediates=lambda module, _: isinstance(module, Linear),
-        mutable="intermediates",
-    )
-    *hidden, _ = [layer["__call__"][0] for layer in kept["intermediates"].values()]
-    return jnp.concatenate([inputs, *map(nn.sigmoid, hidden), jnp.atleast_1d(last(output))])
 
 
 def _start_at(value: float | None) -> nn.initializers.Initializer:

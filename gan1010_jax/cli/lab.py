@@ -10,10 +10,10 @@ from gan1010_jax.population import write_file
 def lab(options: Lab) -> None:
     """Check every option, print the programs, write the page."""
     prepare_jax()
-    check_page_file(options.out)
     names = ("objectives", "optimizers", "update_orders")
     parts = {name: getattr(options, name).split(",") for name in names}
     check_laboratory(**parts, bits=options.bits)
+    check_page_file(options.out)
     say("printing the programs")
     page = make_laboratory(**parts, bits=options.bits)
     write_file(options.out, page.encode())

@@ -27,7 +27,7 @@ from gan1010_jax.figures.values import layer_sizes, undecided_losses
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup, d_step_batch
 from gan1010_jax.methods import Method, flags_of, gives_belief
-from gan1010_jax.models import activations
+from gan1010_jax.networks import activations
 from gan1010_jax.training import History, Trace
 
 # The names of a chart's colours in the page's style, which has them for light and dark.

@@ -16,7 +16,7 @@ from gan1010_jax.engines import browser_program
 from gan1010_jax.games import pattern_game
 from gan1010_jax.gan import Setup, state_shapes
 from gan1010_jax.methods import Hyperparams, Method
-from gan1010_jax.models import activations
+from gan1010_jax.networks import activations
 
 # A program is named by these parts of its method, with blanks between.
 PARTS = ("objective", "penalty", "optimizer", "update_order")

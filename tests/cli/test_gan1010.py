@@ -130,10 +130,7 @@ def test_a_wheel_brings_the_command_and_all_that_it_needs(tmp_path, compilation_
     for command, written in (
         ("train --seeds 4 --steps 20 --pattern 10 --engine vmap --out run", "run/report.json"),
         ("watch --steps 20 --pattern 10 --out page.html", "page.html"),
-        (
-            "lab --objectives mse --optimizers sgd --update-orders reference --bits 2 --out lab.html",
-            "lab.html",
-        ),
+        ("lab --objectives mse --optimizers sgd --bits 2 --out lab.html", "lab.html"),
         ("sweep --x d_lr=0.1,1 --seeds 2 --steps 20 --game 10 --out grid", "grid/cells.parquet"),
     ):
         process = run(f"gan1010 {command}")
