@@ -17,6 +17,8 @@ const LONGEST_TURN = 40; // milliseconds of training between two pictures
 const LOOK_EVERY = 80; // milliseconds between two pictures of the GAN that is shown in full
 const UPDATE_SECONDS = 1.4; // in slow motion
 const NORMAL = "500";
+const STILL = 500; // milliseconds between two pictures for those who want little motion
+const isStill = matchMedia("(prefers-reduced-motion: reduce)");
 
 const training = createTraining();
 let firstSeed = 0; // of the run
@@ -46,11 +48,12 @@ const tour = createTour({ prepare, play: playTo });
 
 // Pictures
 
-/** Draws the present frame with the next picture of the browser. */
+/** Draws the present frame with the next picture of the browser, or twice a second. */
 function refresh() {
   if (isFramed) return;
   isFramed = true;
-  requestAnimationFrame(() => {
+  const wait = playing && isStill.matches ? STILL : 0;
+  setTimeout(requestAnimationFrame, wait, () => {
     isFramed = false;
     const { frame } = training;
     tiles.draw(frame, firstSeed);
@@ -188,7 +191,7 @@ async function play() {
       if (pace) owed -= steps;
       if (playing !== mine) break;
       one.setEnd(training.step);
-      if (now - looked > LOOK_EVERY) {
+      if (now - looked > (isStill.matches ? STILL : LOOK_EVERY)) {
         one.want(training.step);
         looked = now;
       }
