@@ -401,6 +401,18 @@ def test_the_keyboard_is_enough(open_page):
 
 
 @pytest.mark.slow
+def test_slow_motion_shows_each_update_of_a_step(open_page):
+    page = open_page("step=10")
+    at_step(page, 10)
+    page.locator("#pace").select_option("slow")
+    page.locator("#play").click()
+    pressed = page.locator("#updates button[aria-pressed=true]")
+    for title in ("1 D on real", "2 D on fake", "3 G", "After", "1 D on real"):
+        expect(pressed).to_have_text(title)
+    expect(page.locator("#step")).to_have_text("12")
+
+
+@pytest.mark.slow
 def test_a_new_run_keeps_the_curve_of_the_last(open_page):
     page = open_page("step=200")
     at_step(page, 200)

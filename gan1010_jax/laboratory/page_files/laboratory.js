@@ -161,14 +161,15 @@ async function play() {
   playing = mine;
   element("play").textContent = "Pause";
   document.body.classList.add("playing");
-  let [before, owed, shownUpdate] = [performance.now(), 0, 0];
+  let [before, owed, shownUpdate] = [performance.now(), 1, 0];
   let looked = 0;
   while (playing === mine && training.step < goal) {
-    const pace = Number(element("pace").value);
+    const isSlow = element("pace").value === "slow";
+    const pace = isSlow ? 1 / UPDATE_SECONDS : Number(element("pace").value);
     const now = performance.now();
-    owed = Math.min(owed + ((now - before) / 1000) * (pace < 1 ? 1 / UPDATE_SECONDS : pace), Math.max(1, pace));
+    owed = Math.min(owed + ((now - before) / 1000) * pace, Math.max(1, pace));
     before = now;
-    if (element("pace").value === "slow") {
+    if (isSlow) {
       if (owed >= 1) {
         owed -= 1;
         // The updates of a step one after the other, and then where they have led.
@@ -379,5 +380,6 @@ addEventListener("keydown", (event) => {
 addEventListener("hashchange", readHash);
 
 showTab("guide");
+element("goal-of-all").textContent = DEFAULTS.pattern;
 tour.go(0, true);
 readHash();

@@ -37,9 +37,8 @@ export function createSurface(ask) {
       const image = context.createImageData(cells, cells);
       const beliefs = surface.map((/** @type {number} */ logit) => 1 / (1 + Math.exp(-logit)));
       const [least, most] = [Math.min(...beliefs), Math.max(...beliefs)];
-      const furthest = Math.max(0.5 - least, most - 0.5, 1e-9); // from undecided, in full colour
       beliefs.forEach((/** @type {number} */ belief, /** @type {number} */ cell) => {
-        const amount = Math.abs(belief - 0.5) / furthest;
+        const amount = Math.sqrt(2 * Math.abs(belief - 0.5)); // shows a little, too
         const end = belief > 0.5 ? high : low;
         for (let k = 0; k < 3; k++) image.data[4 * cell + k] = paper[k] + (end[k] - paper[k]) * amount;
         image.data[4 * cell + 3] = 255;

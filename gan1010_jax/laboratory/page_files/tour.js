@@ -1,6 +1,6 @@
 // The tour: five stops, each with a question before its answer.
 
-import { SEEDS } from "./data.js";
+import { BITS, SEEDS } from "./data.js";
 import { add, element, show, showSteps } from "./dom.js";
 import { DEFAULTS } from "./setting.js";
 
@@ -19,7 +19,7 @@ const logistic = (/** @type {number} */ logit) => show(1 / (1 + Math.exp(-logit)
 const STOPS = [
   {
     name: "Learn",
-    text: "A GAN is two small networks. The generator G makes four numbers; the discriminator D says how real they look. Real samples look like 1010: numbers 1 and 3 are high (0.8 to 1), 2 and 4 are low (0 to 0.2). G never sees one. Here are 64 such GANs, each with its own random weights, all with the same method.",
+    text: `A GAN is two small networks. The generator G makes ${BITS === 4 ? "four" : BITS} numbers; the discriminator D says how real they look. Real samples look like ${DEFAULTS.pattern}: a number is high (0.8 to 1) for a 1, and low (0 to 0.2) for a 0. G never sees one. Here are 64 such GANs, each with its own random weights, all with the same method.`,
     question: "After 10,000 steps of training, in how many will G's numbers be on the right sides of 0.5?",
     choices: ["hardly any", "about half", "nearly all"],
     right: 2, setting: {}, steps: 10_000, pace: "2000",
