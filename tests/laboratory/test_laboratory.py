@@ -238,6 +238,10 @@ def test_a_change_while_they_train_holds_from_that_step_on(open_page):
 
     made, _ = outputs(page)
     np.testing.assert_allclose(made, train(np.arange(64)), rtol=0, atol=1e-5)
+    assert "at300=pattern:1110,penalty:r1" in page.url
+    again = open_page(page.url.split("#")[1])
+    at_step(again, 301)
+    np.testing.assert_array_equal(outputs(again)[0], made)
     page.locator("#scrubber").fill("299")
     expect(page.locator("#one-step")).to_contain_text("step 299 of 301")
     page.locator("#numbers summary").click()

@@ -21,6 +21,8 @@ const STILL = 500; // milliseconds between two pictures for those who want littl
 const isStill = matchMedia("(prefers-reduced-motion: reduce)");
 
 const training = createTraining();
+/** @type {import("./setting.js").Phase[]} */
+let phases = [];
 let firstSeed = 0; // of the run
 let chosen = 0; // the place of the GAN that is shown in full
 /** @type {symbol | null} The play that goes on. */
@@ -102,6 +104,7 @@ async function begin(setting) {
   if (training.curve[0].length > 1) lastCurve = training.curve;
   controls.set(setting);
   firstSeed = setting.seed;
+  phases = [{ step: 0, setting }];
   tiles.setPattern(setting.pattern);
   map.mark(setting);
   await training.begin(setting);
@@ -116,6 +119,8 @@ async function change(setting) {
   if (setting.seed !== firstSeed) return begin(setting);
   tiles.setPattern(setting.pattern);
   await training.change(setting);
+  const { step } = training.changes[training.changes.length - 1];
+  phases = [...phases.filter((phase) => phase.step < step), { step, setting }];
   await one.change(training.changes, setting);
   one.setEnd(training.step);
   one.want(Math.min(one.step, training.step));
@@ -283,26 +288,33 @@ function writeHash() {
   const others = {};
   if (chosen) others.gan = chosen;
   if (training.step) others.step = training.step;
-  const hash = toHash(controls.setting, others);
+  const hash = toHash(phases, others);
   history.replaceState(null, "", `#${hash}`);
 }
 
-/** Takes the setting of the address, and trains to its step. */
+/** Does the run of the address, as far as its step. */
 async function readHash() {
-  const { setting, others } = fromHash(location.hash);
+  const { phases: wanted, others } = fromHash(location.hash);
   chosen = Math.min(SEEDS - 1, others.gan ?? 0);
-  const step = Math.min(LONGEST, others.step ?? 0);
-  await begin(setting);
-  if (step > 0) {
-    setGoal(Math.max(goal, step));
-    while (training.step < step) {
-      await training.advance(step, LONGEST_TURN);
-      refresh();
-    }
-    one.setEnd(step);
-    one.want(step);
-    describe();
+  await begin(wanted[0].setting);
+  for (const { step, setting } of wanted.slice(1)) {
+    await trainTo(Math.min(LONGEST, step));
+    controls.set(setting);
+    await change(setting);
   }
+  if (others.step) await trainTo(Math.min(LONGEST, others.step));
+  describe();
+}
+
+/** @param {number} step */
+async function trainTo(step) {
+  setGoal(Math.max(goal, step));
+  while (training.step < step) {
+    await training.advance(step, LONGEST_TURN);
+    refresh();
+  }
+  one.setEnd(step);
+  one.want(step);
 }
 
 // Files

@@ -44,32 +44,59 @@ export function isAllowed(name, value) {
   return Number.isFinite(value) && value >= 0 && value <= 100;
 }
 
+/** From a step on, training goes by a setting. @typedef {{step: number, setting: Setting}} Phase */
+
+/** The names by which a setting differs from another. @param {Setting} setting @param {Setting} other */
+const differences = (setting, other) => NAMES.filter((name) => setting[name] !== other[name]);
+
 /**
- * What differs from the defaults, as the hash of an address.
- * @param {Setting} setting @param {Record<string, number>} others
+ * A run as the hash of an address: what differs from the defaults, and then from phase to phase.
+ * @param {Phase[]} phases the first at step 0
+ * @param {Record<string, number>} others
  */
-export function toHash(setting, others) {
-  const parts = NAMES.filter((name) => setting[name] !== DEFAULTS[name]).map((name) => [name, setting[name]]);
-  return new URLSearchParams(/** @type {any} */ ([...parts, ...Object.entries(others)])).toString();
+export function toHash([first, ...later], others) {
+  const parts = differences(first.setting, DEFAULTS).map((name) => [name, first.setting[name]]);
+  let before = first.setting;
+  for (const { step, setting } of later) {
+    const own = differences(setting, before);
+    parts.push([`at${step}`, own.map((name) => `${name}:${setting[name]}`).join()]);
+    before = setting;
+  }
+  const all = /** @type {any} */ ([...parts, ...Object.entries(others)]);
+  return new URLSearchParams(all).toString().replace(/%3A/g, ":").replace(/%2C/g, ",");
+}
+
+/** A setting with another value, if it may have it. @param {Setting} setting @param {string} name @param {string} text @returns {Setting} */
+function withValue(setting, name, text) {
+  const key = /** @type {keyof Setting} */ (name);
+  if (!NAMES.includes(key)) return setting;
+  const value = typeof DEFAULTS[key] === "number" ? Number(text || NaN) : text;
+  return isAllowed(key, value) ? { ...setting, [key]: value } : setting;
 }
 
 /**
  * The inverse; what is not allowed is left out.
  * @param {string} hash
- * @returns {{setting: Setting, others: Record<string, number>}}
+ * @returns {{phases: Phase[], others: Record<string, number>}}
  */
 export function fromHash(hash) {
-  const given = new URLSearchParams(hash.replace(/^#/, ""));
-  const setting = /** @type {any} */ ({ ...DEFAULTS });
+  const given = [...new URLSearchParams(hash.replace(/^#/, ""))];
+  const first = given.reduce((setting, [name, text]) => withValue(setting, name, text), DEFAULTS);
+  const phases = [{ step: 0, setting: first }];
   /** @type {Record<string, number>} */
   const others = {};
   for (const [name, text] of given) {
-    if (name in setting) {
-      const value = typeof setting[name] === "number" ? Number(text || NaN) : text;
-      if (isAllowed(/** @type {keyof Setting} */ (name), value)) setting[name] = value;
-    } else if (/^\d+$/.test(text)) others[name] = Number(text);
+    const step = Number(/^at(\d+)$/.exec(name)?.[1]);
+    if (step > phases[phases.length - 1].step) {
+      let { setting } = phases[phases.length - 1];
+      for (const part of text.split(",")) {
+        const [key, value] = part.split(":");
+        if (key !== "seed") setting = withValue(setting, key, value ?? "");
+      }
+      phases.push({ step, setting });
+    } else if (/^\d+$/.test(text) && !(name in DEFAULTS)) others[name] = Number(text);
   }
-  return { setting, others };
+  return { phases, others };
 }
 
 /** The Python that trains the same. @param {Setting} setting @param {number} steps @param {number} seeds */
