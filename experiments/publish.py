@@ -257,7 +257,7 @@ def of_predictions(rows: list[dict]) -> dict[str, str]:
     medians = {}
     for kind in predictions.PREDICTIONS:
         found = [row[kind]["r2"] for row in rows if row[kind]["r2"] is not None]
-        medians[kind] = f"{100 * np.median(found):.0f} %"
+        medians[kind] = f"{100 * np.median(found):.1f} %"
     return {"count": f"{len(rows)}", **medians}
 
 
