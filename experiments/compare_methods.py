@@ -150,7 +150,7 @@ def compare(options: CompareMethods, seeds: range) -> dict[str, Any]:
 
 def find_cures(seeds: range) -> list[dict[str, Any]]:
     """Train by each of `CURES`: who is in support when, how soon they settle, and the cost."""
-    rows = []
+    rows, reference = [], count_operations(gan.Setup())
     for name, of in CURES.items():
         say(name)
         with progress_bar() as progress:
@@ -168,7 +168,7 @@ def find_cures(seeds: range) -> list[dict[str, Any]]:
             "most": as_json(inside, most),
             "least": as_json(inside, least),
             "settled_p50": settled and settled["p50"],
-            "cost": count_operations(of) / count_operations(gan.Setup()),
+            "cost": count_operations(of) / reference,
         }
         rows.append(row)
     return rows

@@ -41,18 +41,20 @@ MAX_ORDER = 64  # of a quadrature
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def checked(function: _Function) -> _Function:
+def checked(function: _Function, if_logged: Callable[..., Any] | None = None) -> _Function:
     """A public function whose failure for a wrong argument is an `InvalidArgument`.
 
     Arguments are looked at when a call has failed, by their names: no call that works is rejected
-    or slowed down, also under `jit`, which itself fails for what is not an array.
+    or slowed down, also under `jit`, which itself fails for what is not an array. A call with a
+    `log` goes to `if_logged`, if given, which need not be one compiled program.
     """
     signature = inspect.signature(function)
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        is_logged = if_logged is not None and kwargs.get("log") is not None
         try:
-            return function(*args, **kwargs)
+            return (if_logged if is_logged else function)(*args, **kwargs)
         except InvalidArgument:
             raise
         except Exception:

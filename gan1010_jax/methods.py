@@ -440,12 +440,9 @@ class Method:
         _look_up(self, "penalty", PENALTIES, Penalty, "a Penalty")
         for name, choices in (("update_order", UPDATE_ORDERS), ("first", PLAYERS)):
             check_choice(name, getattr(self, name), choices)
-        for name, most in (("d_steps", MAX_D_STEPS), ("sync_period", MAX_SYNC_PERIOD)):
-            value, is_optional = getattr(self, name), getattr(type(self), name) is None
-            is_count = type(value) is int and 1 <= value <= most
-            if not is_count and not (is_optional and value is None):
-                allowed = f"a whole number from 1 to {most}{', or None' if is_optional else ''}"
-                raise InvalidArgument(name, value, allowed)
+        _check_count("d_steps", self.d_steps, MAX_D_STEPS)
+        if self.sync_period is not None:
+            _check_count("sync_period", self.sync_period, MAX_SYNC_PERIOD, ", or None")
         is_complete = isinstance(self.optimizer, optax.GradientTransformation)
         if is_complete or len(self.optimizers) != 2 or not all(map(callable, self.optimizers)):
             allowed = "a function from a learning rate to an optax.GradientTransformation, or two"
@@ -536,6 +533,12 @@ class Method:
             "optimizer": ",".join(names) if isinstance(self.optimizer, tuple) else names[0],
             "sync_period": self.sync_period,
         }
+
+
+def _check_count(name: str, value: Any, most: int, remark: str = "") -> None:
+    """Raise unless a value is a Python integer from 1 on; a remark names what else is allowed."""
+    if type(value) is not int or not 1 <= value <= most:
+        raise InvalidArgument(name, value, f"a whole number from 1 to {most}{remark}")
 
 
 def _look_up(

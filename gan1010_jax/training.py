@@ -120,7 +120,7 @@ class Carry(NamedTuple):
     losses: Losses
 
 
-@checked
+@jit(static_argnames=("steps", "record_every", "log"))
 def train(
     key: chex.PRNGKey,
     setup: Setup = Setup(),
@@ -157,47 +157,58 @@ def train(
     Raises:
       InvalidArgument: (a `ValueError`) for an argument outside these limits.
     """
-    if log is None:
-        return _train(key, setup, steps, record_every)
-    check_callable("log", log)
-    setup, carry, data_key = _start_compiled(key, setup, steps, record_every)
+    setup, carry, data_key = _start(key, setup, steps, record_every)
+    batch_at = partial(draw_batch, data_key, setup)
+    to_record = partial(train_record, batch_at=batch_at, setup=setup, steps=record_every)
+    if log is not None:
+        to_record = _call_with_record(log, to_record)
+    carry, history = jax.lax.scan(to_record, carry, first_steps(steps, record_every))
+    return carry.state, history
+
+
+def _call_with_record(log: Log, to_record: Callable) -> Callable:
+    """A function to the next record that has it logged from within the compiled program."""
 
     def log_record(record):
-        log({name: np.asarray(x).item() for name, x in record_columns(record).items()})
+        log(_as_numbers(record))
 
+    def to_logged_record(carry, first_step):
+        carry, record = to_record(carry, first_step)
+        jax.debug.callback(log_record, record, ordered=True)  # which `vmap` takes, unlike IO's
+        return carry, record
+
+    return to_logged_record
+
+
+def _as_numbers(record: History) -> dict[str, Any]:
+    """One record as Python numbers by the names of its columns."""
+    return {name: np.asarray(x).item() for name, x in record_columns(record).items()}
+
+
+def _train_logged(
+    key: chex.PRNGKey,
+    setup: Setup = Setup(),
+    *,
+    steps: int = 10_000,
+    record_every: int = 10,
+    log: Log,
+) -> tuple[GANState, History]:
+    """`train` with a log: a call of one compiled program for each record."""
+    check_callable("log", log)
+    setup, carry, data_key = _start_compiled(key, setup, steps, record_every)
     if isinstance(data_key, jax.core.Tracer):  # of the caller's `jit` or `vmap`
-        return _train(key, setup, steps, record_every, log_record)
+        return _train_compiled(key, setup, steps=steps, record_every=record_every, log=log)
     records = []
     for first_step in range(0, steps, record_every):
         carry, record = _next_record(carry, data_key, np.int32(first_step), setup, record_every)
         records.append(jax.device_get(record))
-        log_record(records[-1])
+        log(_as_numbers(records[-1]))
     history = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *records)
     return carry.state, history
 
 
-@jit(static_argnames=("steps", "record_every", "log_record"))
-def _train(
-    key: chex.PRNGKey,
-    setup: Setup,
-    steps: int,
-    record_every: int,
-    log_record: Callable[[History], None] | None = None,
-) -> tuple[GANState, History]:
-    """`train` as one program, which calls a function on the host with each record if given."""
-    setup, carry, data_key = _start(key, setup, steps, record_every)
-    batch_at = partial(draw_batch, data_key, setup)
-
-    def to_record(carry, first_step):
-        carry, record = train_record(
-            carry, first_step, batch_at=batch_at, setup=setup, steps=record_every
-        )
-        if log_record is not None:
-            jax.debug.callback(log_record, record, ordered=True)  # which `vmap` takes, unlike IO's
-        return carry, record
-
-    carry, history = jax.lax.scan(to_record, carry, first_steps(steps, record_every))
-    return carry.state, history
+_train_compiled = train
+train = checked(_train_compiled, if_logged=_train_logged)
 
 
 def _start(
