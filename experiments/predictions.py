@@ -34,13 +34,13 @@ if __name__ == "__main__":
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import jax
 import numpy as np
 import optax
+from waves import compare_steps, initial_states, train_states
+from waves import predict as predict_records
 
 from gan1010_jax.checks import check_whole
 from gan1010_jax.figures import plot_predictions
-from gan1010_jax.gan import seed_key
 from gan1010_jax.population import claim, write_file
 
 FIRST_SEED = 1000
@@ -173,23 +173,12 @@ def predict(case: Case, seeds: int) -> dict[str, Any]:
     names = range(FIRST_SEED, FIRST_SEED + seeds)
     population = gan.train_population(names, setup, steps=steps, record_every=every, workers=1)
     trained = population.history.in_support
-    keys = jax.vmap(seed_key)(np.array(names))
-    train_one = partial(gan.train, setup=setup, steps=warm_up, record_every=warm_up)
-    later, _ = jax.jit(jax.vmap(train_one))(keys)
-    first = jax.vmap(partial(gan.init, setup=setup))(jax.vmap(jax.random.split)(keys)[:, 0])
-    stride = case.stride or every // 10
+    first, later = initial_states(names, setup), train_states(names, warm_up, setup)
+    options = {"record_every": every, "stride": case.stride or every // 10}
     order = 2 if setup.game.real.center.size <= 5 else 1
 
-    def follow(states, velocity, steps):
-        def follow_one(state):
-            path = gan.follow(
-                state, setup, velocity, steps=steps, record_every=every, stride=stride
-            )
-            return path.in_support
-
-        return np.asarray(jax.jit(jax.vmap(follow_one))(states))
-
-    def score_of(after):
+    def foresee(states, velocity, steps):
+        after = predict_records(states, velocity, setup, steps=steps, **options)
         begun = trained[:, : trained.shape[1] - after.shape[1]]
         both = np.concatenate([begun, after], axis=1)
         return score(trained, both, begun.shape[1], every)
@@ -203,10 +192,10 @@ def predict(case: Case, seeds: int) -> dict[str, Any]:
         "from": warm_up,
         "steps": steps,
         "order": order,
-        "start": score_of(follow(first, expected, steps)),
-        "step": score_of(follow(later, expected, rest)),
-        "gradient": score_of(follow(later, gradient, rest)),
-        "level": score_of(follow(later, gan.level_velocity, rest)),
+        "start": foresee(first, expected, steps),
+        "step": foresee(later, expected, rest),
+        "gradient": foresee(later, gradient, rest),
+        "level": foresee(later, gan.level_velocity, rest),
     }
 
 
@@ -222,16 +211,16 @@ def score(
     measured, found = measured[is_late], found[is_late]
     left, foreseen = measured > 0, found > 0
     both = left & foreseen
-    error, of = (found - measured)[both], measured[both]
     some = both.sum() >= 8
+    fit = compare_steps(measured[both], found[both]) if some else {}
     return {
         "left": float(left.mean()),
         "foreseen": float(foreseen.mean()),
         "agree": float((left == foreseen).mean()),
         "measured": float(np.median(measured[left])) if some else None,
         "median": float(np.median(found[foreseen])) if some else None,
-        "r2": float(1 - np.sum(error**2) / np.sum((of - of.mean()) ** 2)) if some else None,
-        "median_error": float(np.median(np.abs(error) / of)) if some else None,
+        "r2": fit.get("r2"),
+        "median_error": fit.get("median_error"),
     }
 
 

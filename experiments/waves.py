@@ -5,6 +5,7 @@ if __name__ == "__main__":
 
     start()  # before anything that is slow to import
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -46,6 +47,7 @@ from gan1010_jax.figures import (
 from gan1010_jax.flow import linear_velocity
 from gan1010_jax.gan import seed_key
 from gan1010_jax.population import claim
+from gan1010_jax.training import init_carry
 
 STEPS, WARM_UP, EVERY = 250_000, 10_000, 500
 SETUP = gan.Setup()
@@ -100,17 +102,17 @@ def follow_seeds(seeds: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarra
     mean = gan.Constant(tuple(SETUP.game.real.center.tolist()))
     calm = replace(SETUP, game=replace(SETUP.game, real=mean, recipe=None))
     runs = {"training": trained, "without randomness": train(calm, seeds)}
-    first = initial_states(seeds)
+    first = initial_states(range(seeds))
     say("following the expected step, and gradient descent, from the initial weights")
-    runs["expected step"] = predict(first, gan.step_velocity)
-    runs["gradient descent"] = predict(first, gan.gradient_velocity)
+    runs["expected step"] = predict(first, gan.step_velocity, steps=STEPS)
+    runs["gradient descent"] = predict(first, gan.gradient_velocity, steps=STEPS)
     say(f"following the level model from step {WARM_UP:,}")
-    later = train_states(seeds, WARM_UP)
+    later = train_states(range(seeds), WARM_UP)
     for name, velocity in {
         "level model": gan.level_velocity,
         "level model, level free": without_level,
     }.items():
-        after = predict(later, velocity, STEPS - WARM_UP)
+        after = predict(later, velocity, steps=STEPS - WARM_UP)
         runs[name] = np.concatenate([trained[:, : WARM_UP // EVERY], after], axis=1)
     return runs, {name: departures_of(inside) for name, inside in runs.items()}
 
@@ -121,17 +123,16 @@ def train(setup: gan.Setup, seeds: int, steps: int = STEPS) -> np.ndarray:
     return population.history.in_support
 
 
-def initial_states(seeds: int) -> gan.GANState:
-    """The states [seeds, ...] that the runs of seeds 0, 1, … start from."""
-    keys = jax.vmap(seed_key)(np.arange(seeds))
-    return jax.vmap(gan.init)(jax.vmap(jax.random.split)(keys)[:, 0])
+def initial_states(seeds: Sequence[int], setup: gan.Setup = SETUP) -> gan.GANState:
+    """The states [seeds, ...] that the runs of seeds start from."""
+    carries, _ = jax.vmap(partial(init_carry, setup=setup))(jax.vmap(seed_key)(np.array(seeds)))
+    return carries.state
 
 
-def train_states(seeds: int, steps: int) -> gan.GANState:
+def train_states(seeds: Sequence[int], steps: int, setup: gan.Setup = SETUP) -> gan.GANState:
     """The states [seeds, ...] of the runs after some steps."""
-    keys = jax.vmap(seed_key)(np.arange(seeds))
-    train_one = partial(gan.train, steps=steps, record_every=steps)
-    states, _ = jax.jit(jax.vmap(train_one))(keys)
+    train_one = partial(gan.train, setup=setup, steps=steps, record_every=steps)
+    states, _ = jax.jit(jax.vmap(train_one))(jax.vmap(seed_key)(np.array(seeds)))
     return states
 
 
@@ -141,14 +142,15 @@ def without_level(state: gan.GANState, setup: gan.Setup) -> gan.GANState:
     return velocity
 
 
-def predict(states: gan.GANState, velocity: Any, steps: int = STEPS) -> np.ndarray:
+def predict(
+    states: gan.GANState, velocity: Any, setup: gan.Setup = SETUP, **options: int
+) -> jax.Array:
     """Whether each of the states [seeds, ...] is in support at each record from there on."""
 
     def follow_one(state):
-        path = gan.follow(state, SETUP, velocity, steps=steps, record_every=EVERY)
-        return path.in_support
+        return gan.follow(state, setup, velocity, **options).in_support
 
-    return np.asarray(jax.jit(jax.vmap(follow_one))(states))
+    return jax.jit(jax.vmap(follow_one))(states)
 
 
 def departures_of(inside: np.ndarray, every: int = EVERY) -> np.ndarray:
@@ -167,14 +169,21 @@ def compare(departures: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 def score(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """R² and the median error of predicted departures [seeds], and the medians of both."""
     both = np.isfinite(measured) & np.isfinite(predicted)
-    error, spread = (predicted - measured)[both], measured[both] - measured[both].mean()
     return {
-        "r2": float(1 - np.sum(error**2) / np.sum(spread**2)),
-        "median_error": float(np.median(np.abs(error) / measured[both])),
+        **compare_steps(measured[both], predicted[both]),
         "median": float(np.nanmedian(predicted)),
         "measured": float(np.nanmedian(measured)),
         "left": float(np.isfinite(measured).mean()),
         "left_in_both": float(both.mean()),
+    }
+
+
+def compare_steps(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """R², the share of the variance among measured steps that is predicted; the median error."""
+    error, spread = predicted - measured, measured - measured.mean()
+    return {
+        "r2": float(1 - np.sum(error**2) / np.sum(spread**2)),
+        "median_error": float(np.median(np.abs(error) / measured)),
     }
 
 
@@ -240,14 +249,8 @@ def predict_cells(
 
     def follow_cell(*values):
         cell = at(setup, **dict(zip(names, values)))
-
-        def follow_one(state):
-            path = gan.follow(
-                state, cell, gan.level_velocity, steps=steps, record_every=every, stride=10
-            )
-            return path.in_support
-
-        return jax.vmap(follow_one)(initial_states(seeds))
+        options = {"steps": steps, "record_every": every, "stride": 10}
+        return predict(initial_states(range(seeds)), gan.level_velocity, cell, **options)
 
     return np.asarray(jax.jit(jax.vmap(follow_cell))(*cells))
 
