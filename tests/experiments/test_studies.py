@@ -160,18 +160,17 @@ def test_the_comparison_counts_what_the_curves_say(population):
 
 
 @pytest.mark.slow
-def test_the_waves_of_a_few_seeds_are_predicted(tmp_path, monkeypatch, capsys):
-    assert run_program("waves", f"--seeds 32 --out {tmp_path}/run", monkeypatch) == 0
+def test_the_waves_are_predicted(tmp_path, monkeypatch, capsys):
+    assert run_program("waves", f"--seeds 128 --out {tmp_path}/run", monkeypatch) == 0
     report = json.loads((tmp_path / "run" / "waves.json").read_text())
     found = report["predictions"]
-    # Of 256 seeds these are 0.998 and 0.966; of the first 32, a seed or two weigh more.
-    assert found["expected step"]["r2"] > 0.98 and found["level model"]["r2"] > 0.9
+    assert found["expected step"]["r2"] > 0.98 and found["level model"]["r2"] > 0.95
     assert found["level model, level free"]["r2"] < 0.3
     assert report["rays"]["correlation"] > 0.9
     for of in report["rates"].values():  # the exponents, which would be -1/2 of a constant gain
         assert abs(of["measured_exponent"] - of["model_exponent"]) < 0.1
     differences = np.subtract(report["brake"]["measured"], report["brake"]["model"])
-    assert np.abs(differences).max() < 0.3  # of 8 seeds
+    assert np.abs(differences).max() < 0.3  # of 32 seeds
     for name in ("waves", "departures", "orbit", "rates", "brake"):
         assert (tmp_path / "run" / "figures" / f"{name}.png").stat().st_size > 10_000
     assert "| level model | " in capsys.readouterr().out
