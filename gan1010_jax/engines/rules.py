@@ -336,20 +336,31 @@ def _scan(equation: jex.core.JaxprEqn, *operands: Any) -> list[Any]:
         rows = [jax.tree.map(itemgetter(i), y).elements.flat for i in range(length)]
         return Lanes(arrange(itertools.chain(*rows), (length, *y.elements.shape)))
 
-    def as_carry(value, on_lanes):
-        return spread(as_lanes(value), shape) if on_lanes else value
+    # The loops of a TPU's kernels carry no booleans on lanes, and so integers in their place.
+    are_flags = [
+        on_lanes and aval.dtype == np.bool_
+        for on_lanes, aval in zip(varies[of_carry], body.in_avals[of_carry])
+    ]
+
+    def as_carry(value, on_lanes, is_flag):
+        value = spread(as_lanes(value), shape) if on_lanes else value
+        return jax.tree.map(lambda x: x.astype(np.int32), value) if is_flag else value
+
+    def from_carry(value, is_flag):
+        return jax.tree.map(lambda x: x != 0, value) if is_flag else value
 
     def step(state, xs):
+        state = map(from_carry, state, are_flags)
         outputs = interpret(body, [*operands[:consts], *state, *xs])
         outputs = [spread(out, shape) if is_lanes(out) else jnp.asarray(out) for out in outputs]
-        return list(map(as_carry, outputs, varies[of_carry])), outputs[carry:]
+        return list(map(as_carry, outputs, varies[of_carry], are_flags)), outputs[carry:]
 
-    state = list(map(as_carry, operands[of_carry], varies[of_carry]))
+    state = list(map(as_carry, operands[of_carry], varies[of_carry], are_flags))
     xs = list(map(unstack, operands[consts + carry :]))
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
     options = {name: params[name] for name in ("length", "reverse", "unroll")}
     state, ys = lax.scan(_hoist_draws(step, state, one), state, xs, **options)
-    return [*state, *map(stack, ys)]
+    return [*map(from_carry, state, are_flags), *map(stack, ys)]
 
 
 RULES["scan"] = _scan
