@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import chex
@@ -230,6 +230,24 @@ def undecided(objective: Objective) -> tuple[float, tuple[float, float, float]]:
 @partial(jax.jit, static_argnames="objective")  # one program, where JAX else compiles a dozen
 def _losses_at(logits: np.ndarray, objective: Objective) -> list[jax.Array]:
     return [jax.vmap(loss)(logits) for loss in (objective.d_real, objective.d_fake, objective.g)]
+
+
+@cache
+def gives_belief(objective: Objective) -> bool:
+    """Whether D's sigmoid is its belief that a sample is real; else, its logit is only a score.
+
+    It is if the objective looks at one sample at a time, and the probability p minimises D's loss
+    where a share p of the samples is real, for every p: if it is a proper scoring rule. Gneiting
+    and Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation* (JASA 2007).
+    """
+
+    def slope(p):
+        def loss(logit):
+            return p * objective.d_real(logit) + (1 - p) * objective.d_fake(logit)
+
+        return jax.grad(loss)(jnp.log(p) - jnp.log1p(-p))
+
+    return not objective.relative and all(abs(slope(p)) < 1e-6 for p in (0.25, 0.6))
 
 
 class PenaltyContext(NamedTuple):

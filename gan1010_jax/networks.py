@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import chex
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 
 from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.models import Linear
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -116,3 +119,23 @@ def from_nnx(make: Callable[["nnx.Rngs"], "nnx.Module"]) -> Network:
     if not callable(make):
         raise InvalidArgument("make", make, "a function from nnx.Rngs to an nnx.Module")
     return _NNXNetwork(make)
+
+
+def activations(
+    network: nn.Module,
+    params: chex.ArrayTree,
+    inputs: jax.Array,
+    last: Callable[[jax.Array], jax.Array] = jnp.asarray,
+) -> jax.Array:
+    """The activations of a network with logistic layers, layer by layer, inputs first: [units].
+
+    Those of the last layer are a function `last` of the network's output.
+    """
+    output, kept = network.apply(
+        {"params": params},
+        inputs,
+        capture_intermediates=lambda module, _: isinstance(module, Linear),
+        mutable="intermediates",
+    )
+    *hidden, _ = [layer["__call__"][0] for layer in kept["intermediates"].values()]
+    return jnp.concatenate([inputs, *map(nn.sigmoid, hidden), jnp.atleast_1d(last(output))])

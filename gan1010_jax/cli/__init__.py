@@ -1,4 +1,4 @@
-"""Command lines: `gan1010 train | watch | sweep`, and what the programs in `experiments/` share."""
+"""`gan1010 train | watch | lab | sweep`, and what the programs in `experiments/` share."""
 
 from gan1010_jax.cli.entry import main
 from gan1010_jax.cli.process import start

@@ -9,16 +9,18 @@ def main(program: str | None = None) -> None:
     It does not return.
     """
     start()
-    from gan1010_jax.cli.commands import Check, Sweep, Train, Watch
+    from gan1010_jax.cli.commands import Check, Lab, Sweep, Train, Watch
     from gan1010_jax.cli.program import read, run
 
-    kinds = {"train": Train, "watch": Watch, "sweep": Sweep, "check": Check}
-    options = read(Train | Watch | Sweep | Check if program is None else kinds[program])
+    kinds = {"train": Train, "watch": Watch, "lab": Lab, "sweep": Sweep, "check": Check}
+    options = read(Train | Watch | Lab | Sweep | Check if program is None else kinds[program])
     match options:  # JAX is imported now
         case Train():
             from gan1010_jax.cli.train import train as program
         case Watch():
             from gan1010_jax.cli.watch import watch as program
+        case Lab():
+            from gan1010_jax.cli.lab import lab as program
         case Sweep():
             from gan1010_jax.cli.sweep import sweep as program
         case Check():

@@ -4,6 +4,7 @@ They are read before JAX is imported, so that help and mistakes are answered at 
 """
 
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
@@ -169,3 +170,17 @@ def check_number(name: str, value: float, kind: str) -> None:
 
     if not is_allowed(kind, value):
         raise InvalidArgument(name, value, HYPERPARAMS[kind]["allowed"])
+
+
+def check_page_file(out: Path) -> None:
+    """Reject the name of a file that cannot be written, or does not end in .html."""
+    allowed = "the name of a file that ends in .html"
+    try:
+        if out.suffix != ".html" or out.is_dir():
+            raise InvalidArgument("out", str(out), allowed)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}"):
+            pass  # the page itself may be there already
+    except OSError as error:
+        allowed += f" and can be written ({error.strerror})"
+        raise InvalidArgument("out", str(out), allowed) from None

@@ -9,8 +9,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import chex
@@ -27,8 +26,8 @@ from gan1010_jax.figures import style
 from gan1010_jax.figures.values import layer_sizes, undecided_losses
 from gan1010_jax.games import Game
 from gan1010_jax.gan import Setup, d_step_batch
-from gan1010_jax.methods import Method, Objective, flags_of
-from gan1010_jax.models import Linear
+from gan1010_jax.methods import Method, flags_of, gives_belief
+from gan1010_jax.networks import activations
 from gan1010_jax.training import History, Trace
 
 # The names of a chart's colours in the page's style, which has them for light and dark.
@@ -56,7 +55,7 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
     trace = jax.device_get(trace)
     game, method, history = setup.game, setup.method, trace.history
     outcomes = _name_outcomes(history)
-    arrays = jax.device_get(_view_arrays(trace, setup, _gives_belief(method.objective)))
+    arrays = jax.device_get(_view_arrays(trace, setup, gives_belief(method.objective)))
     codes = {  # in base64, so that no digit is lost
         name: (rows.shape[1], base64.b64encode(rows.astype("<f4").tobytes()).decode())
         for name, rows in arrays.items()
@@ -75,7 +74,7 @@ def make_page(trace: Trace, seed: int, setup: Setup = Setup()) -> str:
             "g": layer_sizes(game.generator, game.latent),
             "d": layer_sizes(game.discriminator, game.real),
         },
-        "verdict": "belief that it is real" if _gives_belief(method.objective) else "score",
+        "verdict": "belief that it is real" if gives_belief(method.objective) else "score",
         "views": views,
         "other": "as it was" if method.at_once else "held still",
         "arrays": {name: encoded.index(code) for name, code in codes.items()},
@@ -122,24 +121,6 @@ def _name_outcomes(history: History) -> list[str]:
     return np.select([np.asarray(test) for test in tests], words, "does not match").tolist()
 
 
-@cache
-def _gives_belief(objective: Objective) -> bool:
-    """Whether D's sigmoid is its belief that a sample is real; else, its logit is only a score.
-
-    It is if the objective looks at one sample at a time, and the probability p minimises D's loss
-    where a share p of the samples is real, for every p: if it is a proper scoring rule. Gneiting
-    and Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation* (JASA 2007).
-    """
-
-    def slope(p):
-        def loss(logit):
-            return p * objective.d_real(logit) + (1 - p) * objective.d_fake(logit)
-
-        return jax.grad(loss)(jnp.log(p) - jnp.log1p(-p))
-
-    return not objective.relative and all(abs(slope(p)) < 1e-6 for p in (0.25, 0.6))
-
-
 def _summary(history: History, setup: Setup, outcome: str) -> str:
     others = flags_of(setup.method.options | vars(setup.hyperparams))
     how = f" with {' '.join(others)}" if others else " of the reference method"
@@ -149,7 +130,7 @@ def _summary(history: History, setup: Setup, outcome: str) -> str:
 
 
 def _notes(setup: Setup) -> list[str]:
-    if _gives_belief(setup.method.objective):
+    if gives_belief(setup.method.objective):
         notes = [
             "The last unit of D is its belief that what it sees is real. D wants 1 for real "
             "samples and 0 for fake ones, and G wants 1 for its own: when they are alike, D can "
@@ -208,14 +189,14 @@ def _view_arrays(trace: Trace, setup: Setup, is_belief: bool) -> dict[str, jax.A
         def view_record(state, batch):
             batch = d_step_batch(batch, setup, d_step)
             d_params, g_params = state.discriminator.params, state.generator.params
-            g_units = _activations(game.generator, g_params, batch.latent)
+            g_units = activations(game.generator, g_params, batch.latent)
             output = g_units[-batch.real.size :]
             fake = output if batch.noise is None else output + batch.noise
             sample = batch.real if sees == "real" else fake
             return {
                 "d": _in_order(d_params),
                 "g": _in_order(g_params),
-                "d_units": _activations(game.discriminator, d_params, sample, verdict),
+                "d_units": activations(game.discriminator, d_params, sample, verdict),
                 "g_units": g_units[:0] if sees == "real" else g_units,
                 "output": output,
                 "real": batch.real,
@@ -237,26 +218,6 @@ def _view_arrays(trace: Trace, setup: Setup, is_belief: bool) -> dict[str, jax.A
     return {name: rows.astype(jnp.float32) for name, rows in arrays.items()}
 
 
-def _activations(
-    network: nn.Module,
-    params: chex.ArrayTree,
-    inputs: jax.Array,
-    last: Callable[[jax.Array], jax.Array] = jnp.asarray,
-) -> jax.Array:
-    """The activations of a network with logistic layers, layer by layer, inputs first: [units].
-
-    Those of the last layer are a function `last` of the network's output.
-    """
-    output, kept = network.apply(
-        {"params": params},
-        inputs,
-        capture_intermediates=lambda module, _: isinstance(module, Linear),
-        mutable="intermediates",
-    )
-    *hidden, _ = [layer["__call__"][0] for layer in kept["intermediates"].values()]
-    return jnp.concatenate([inputs, *map(nn.sigmoid, hidden), jnp.atleast_1d(last(output))])
-
-
 def _in_order(params: chex.ArrayTree) -> jax.Array:
     """A network's parameters side by side: of each layer the weights, unit by unit, then biases."""
     layers = [layer["Dense_0"] for layer in params.values()]
@@ -273,7 +234,7 @@ def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Set
     ]
     verdicts = [("a real sample", style.BLUE, "-"), ("what G makes", style.ORANGE, "-")]
     losses = [(label, color, "-") for label, color in style.LOSS_KEYS]
-    believes = _gives_belief(objective)
+    believes = gives_belief(objective)
     verdict = "D's belief that a sample is real" if believes else "D's score of a sample"
     undecided = sorted({*undecided_losses(objective)})
     ranges = sorted({*zip(game.real.low, game.real.high)})

@@ -31,7 +31,7 @@ def gan1010(words, monkeypatch):
 def test_help_names_the_programs_and_each_has_its_own(monkeypatch, capsys):
     assert gan1010("--help", monkeypatch) == 0
     printed = capsys.readouterr().out
-    assert all(f"• {name}" in printed for name in ("train", "watch", "sweep"))
+    assert all(f"• {name}" in printed for name in ("train", "watch", "lab", "sweep"))
     for name, option in (("train", "--animate"), ("watch", "--seed"), ("sweep", "--methods")):
         assert gan1010(f"{name} --help", monkeypatch) == 0
         printed = capsys.readouterr().out
@@ -73,7 +73,10 @@ SLOW = {"jax", "numpy", "scipy", "flax", "optax", "pyarrow", "matplotlib", "rich
 
 
 def test_help_and_mistakes_of_every_program_are_answered_before_what_is_slow_is_imported():
-    commands = "gan1010", *(f"gan1010 {name}" for name in ("train", "watch", "sweep", "check"))
+    commands = (
+        "gan1010",
+        *(f"gan1010 {name}" for name in ("train", "watch", "lab", "sweep", "check")),
+    )
     commands = [f"{x} {word}" for x in (*commands, *PROGRAMS) for word in ("--help", "--hlep")]
     commands += ["gan1010", "gan1010 paint", "train --seeds ten", "watch --out ~no-one/page.html"]
     names = {"EXPERIMENTS": str(EXPERIMENTS), "COMMANDS": [*map(str.split, commands)], "SLOW": SLOW}
@@ -127,6 +130,7 @@ def test_a_wheel_brings_the_command_and_all_that_it_needs(tmp_path, compilation_
     for command, written in (
         ("train --seeds 4 --steps 20 --pattern 10 --engine vmap --out run", "run/report.json"),
         ("watch --steps 20 --pattern 10 --out page.html", "page.html"),
+        ("lab --objectives mse --optimizers sgd --bits 2 --out lab.html", "lab.html"),
         ("sweep --x d_lr=0.1,1 --seeds 2 --steps 20 --game 10 --out grid", "grid/cells.parquet"),
     ):
         process = run(f"gan1010 {command}")

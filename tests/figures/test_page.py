@@ -16,8 +16,8 @@ from publish import BROWSERS, find_browser
 
 import gan1010_jax as gan
 from gan1010_jax.figures import make_page
-from gan1010_jax.figures.page import _describe, _gives_belief, _name_outcomes
-from gan1010_jax.methods import OBJECTIVES
+from gan1010_jax.figures.page import _describe, _name_outcomes
+from gan1010_jax.methods import OBJECTIVES, gives_belief
 
 STEPS, RECORDS = 600, 60
 DESKTOP, TELEPHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
@@ -526,7 +526,7 @@ def test_a_run_that_diverges_is_shown(open_page, monkeypatch, tmp_path):
 
 
 def test_a_belief_is_a_belief_only_under_a_proper_scoring_rule():
-    proper = {name for name, objective in OBJECTIVES.items() if _gives_belief(objective)}
+    proper = {name for name, objective in OBJECTIVES.items() if gives_belief(objective)}
     assert proper == {"mse", "minimax", "nonsaturating"}
 
 

@@ -1,0 +1,2 @@
+// What the page has beside its modules: uPlot's script, whose types are its own business.
+declare const uPlot: any;
