@@ -97,8 +97,11 @@ export function createOne({ scrub }) {
 
   function captionOf(/** @type {any} */ shown) {
     const say = objective().belief ? "belief" : "score";
-    const value = (/** @type {any} */ part, /** @type {string} */ sample) => show(beliefOf(part.units[sample].at(-1)), 6);
-    const moves = (/** @type {string} */ sample) => `${value(shown.before, sample)} → ${value(shown.after, sample)}`;
+    const moves = (/** @type {"real" | "fake"} */ sample) => {
+      const [before, after] = [shown.before, shown.after].map(({ units }) => beliefOf(units[sample].at(-1)));
+      const sign = after < before ? "" : "+";
+      return `${show(before, 4)} → ${show(after, 4)} (${sign}${show(after - before, 5)})`;
+    };
     if (shown.player === "generator") {
       return `G changes, so that D calls its sample real. D's ${say} in it: ${moves("fake")}.`;
     }
