@@ -24,6 +24,7 @@ const training = createTraining();
 /** @type {import("./setting.js").Phase[]} */
 let phases = [];
 let firstSeed = 0; // of the run
+let runs = 0; // that have begun
 let chosen = 0; // the place of the GAN that is shown in full
 /** @type {symbol | null} The play that goes on. */
 let playing = null;
@@ -101,6 +102,7 @@ function describe() {
 /** Begins a run at step 0; the last one's curve stays. @param {Setting} setting */
 async function begin(setting) {
   pause();
+  const mine = ++runs;
   if (training.curve[0].length > 1) lastCurve = training.curve;
   controls.set(setting);
   firstSeed = setting.seed;
@@ -108,6 +110,7 @@ async function begin(setting) {
   tiles.setPattern(setting.pattern);
   map.mark(setting);
   await training.begin(setting);
+  if (mine !== runs) return;
   await showChosen();
   refresh();
   describe();
@@ -118,7 +121,9 @@ async function change(setting) {
   map.mark(setting);
   if (setting.seed !== firstSeed) return begin(setting);
   tiles.setPattern(setting.pattern);
+  const mine = runs;
   await training.change(setting);
+  if (mine !== runs) return; // another run has begun since
   const { step } = training.changes[training.changes.length - 1];
   phases = [...phases.filter((phase) => phase.step < step), { step, setting }];
   await one.change(training.changes, setting);
