@@ -66,15 +66,15 @@ def find_browser() -> str | None:
 
 
 def take_screenshot(page: Path) -> bytes:
-    """A picture of a page in a browser, while G moves in step 5,000."""
+    """A picture of `watch.py`'s page in a browser, while G moves in step 5,000."""
     from playwright.sync_api import sync_playwright  # which only this needs
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1120, "height": 960})
-        tab.goto(page.as_uri())
-        tab.locator("#scrubber").fill("499")
-        tab.locator("#views button").nth(2).click()
+        tab = browser.new_page(viewport={"width": 1280, "height": 800})
+        tab.goto(f"{page.as_uri()}#step=5000")
+        tab.locator("#one-step", has_text="step 5,000:").wait_for()
+        tab.locator("#updates button").nth(2).click()
         picture = tab.screenshot()
         browser.close()
     return picture

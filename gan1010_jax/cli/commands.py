@@ -62,19 +62,18 @@ class Train:
 
 @dataclass(frozen=True)
 class Watch:
-    """Watch one GAN learn: write a page for the browser that replays its training.
+    """Watch one GAN learn: make the laboratory of one method, on one of its GANs.
 
-    The page shows both networks with their weights and activations, the output of G beside the real
-    ranges, the belief of D, the losses, and the updates of a step one after the other. It is one
-    file, and needs no network.
+    The page trains it live, and shows both networks with their weights and activations, the output
+    of G beside the real ranges, the belief of D, the losses, and the updates of a step one after
+    the other. Its rates and its pattern can be changed while it trains. It is one file, and needs
+    no network.
     """
 
     seed: Annotated[int, number("seed", int)] = 17
     """Which GAN to watch."""
     steps: Annotated[int, number("steps", int)] = 10_000
-    """How many steps to train it; a multiple of --record-every."""
-    record_every: Annotated[int, number("record_every", int)] = 10
-    """How many steps from one picture to the next; there may be 1000 of them."""
+    """How many steps the page trains it, 250,000 at most."""
     pattern: str = "1010"
     """The pattern to learn: 1 to 16 characters, each 0 or 1."""
     out: Annotated[Path, path("out")] = field(
@@ -99,7 +98,7 @@ class Lab:
     """The objectives, with commas between."""
     optimizers: str = "sgd,adam"
     """The optimisers, likewise."""
-    update_orders: str = ",".join(UPDATE_ORDERS)
+    update_orders: str = ",".join(order for order in UPDATE_ORDERS if order != "extragradient")
     """The update orders, likewise."""
     bits: Annotated[int, number("bits", int)] = 4
     """The length of the patterns, 1 to 16; the page begins with 1010 and so on."""

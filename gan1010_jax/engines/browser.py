@@ -81,11 +81,12 @@ def browser_program(
         judge(State, Sample, Judgement)               D's logit of a sample [units], the sigmoid of
                                                       that, and the slope of the logit there
 
-    Beside them are `game`, the game's name, `method`, by the names of its parts, and `updates`, the
-    player, samples and D step of each. Settings are those `hyperparams` that are not None, and the
+    Beside them are `game`, the game's name, `method`, by the names of its parts, `at_once`, whether
+    all updates start from the state before the step, and `updates`, the player, samples and D step
+    of each. Settings are those `hyperparams` that are not None, and the
     `pattern` of a game of `pattern_game`, its real ranges and bits: a program is for all patterns
     of a length. In a trace, each of the `updates` has the players' parameters before it, and the
-    gradient by those of the player that moves.
+    gradient by those of the player that moves; of an extragradient step, those of its first half.
 
     The numbers are those of `train(jax.random.key(seed), setup)`: the keys, the first state and the
     draws to the bit, on processors that multiply and add at once; the rest as the engines' are,
@@ -139,6 +140,7 @@ def browser_program(
     about = {
         "game": setup.game.name,
         "method": setup.method.options,
+        "at_once": setup.method.at_once,
         "updates": [dict(zip(names, update)) for update in setup.method.updates],
     }
     text = to_javascript({**own_functions, **(functions or {})})

@@ -16,7 +16,6 @@ from gan1010_jax.figures.methods import (
     plot_phase_diagram,
     plot_spectrum,
 )
-from gan1010_jax.figures.page import make_page
 from gan1010_jax.figures.population import (
     plot_architecture,
     plot_convergence,
@@ -35,7 +34,6 @@ from gan1010_jax.figures.style import (
     REAL_RANGE,
     styled,
 )
-from gan1010_jax.figures.values import layer_sizes
 from gan1010_jax.figures.waves import (
     plot_brake,
     plot_departures,
@@ -55,8 +53,6 @@ __all__ = [
     "animate_run",
     "check_movie",
     "encode_animation",
-    "layer_sizes",
-    "make_page",
     "plot_agreement",
     "plot_architecture",
     "plot_bilinear",

@@ -3,15 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
-from flax import linen as nn
 
 from gan1010_jax.convergence import OUTPUT_EDGES, proportion, settling_quantiles
 from gan1010_jax.figures.coordinates import Coordinates
-from gan1010_jax.games import Constant, Distribution, Game, Matches
-from gan1010_jax.gan import Losses, Setup, seed_key
+from gan1010_jax.games import Constant, Game, Matches
+from gan1010_jax.gan import Losses, Setup
 from gan1010_jax.methods import Method, Objective, undecided
+from gan1010_jax.networks import layer_sizes
 from gan1010_jax.population import Population, convergence_curves, first_history
 from gan1010_jax.training import History
 
@@ -108,8 +107,8 @@ def architecture_values(game: Game) -> _Values:
     """Those of `plot_architecture`."""
     is_number = isinstance(game.latent, Constant) and len(game.latent.value) == 1
     return {
-        "g_sizes": layer_sizes(game.generator, game.latent),
-        "d_sizes": layer_sizes(game.discriminator, game.real),
+        "g_sizes": layer_sizes(game.generator, game.latent.center),
+        "d_sizes": layer_sizes(game.discriminator, game.real.center),
         "latent": game.latent.value[0] if is_number else None,
     }
 
@@ -124,10 +123,3 @@ def undecided_losses(objective: Objective) -> Losses:
     """Each loss, a float, while D cannot tell real from fake samples."""
     _, losses = undecided(objective)
     return Losses(*losses)
-
-
-def layer_sizes(network: nn.Module, inputs: Distribution) -> list[int]:
-    """The number of units of each layer of a fully connected network, inputs first."""
-    params = jax.eval_shape(network.init, seed_key(0), inputs.center)
-    kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
-    return [kernels[0][0], *(units for _, units in kernels)]

@@ -6,73 +6,165 @@ the page, and that of the workers, each of which is started with its programs fr
 
 import base64
 import hashlib
-import itertools
+import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from gan1010_jax.checks import check_whole
-from gan1010_jax.environment import versions
 from gan1010_jax.errors import check_choice
-from gan1010_jax.figures import layer_sizes
 from gan1010_jax.games import pattern_game
 from gan1010_jax.gan import Setup
 from gan1010_jax.laboratory.bundle import bundle
-from gan1010_jax.laboratory.programs import PARTS, print_programs
-from gan1010_jax.methods import OBJECTIVES, OPTIMIZERS, gives_belief, undecided
+from gan1010_jax.laboratory.programs import (
+    PARTS,
+    named_setup,
+    print_program,
+    print_programs,
+    program_name,
+    program_names,
+)
+from gan1010_jax.methods import (
+    OBJECTIVES,
+    OPTIMIZERS,
+    Method,
+    Objective,
+    flags_of,
+    gives_belief,
+    undecided,
+)
 from gan1010_jax.names import OBJECTIVE_NAMES, UPDATE_ORDERS
+from gan1010_jax.networks import layer_sizes
 from gan1010_jax.population import tabulate_cells, train_population
 
-# The penalties of the page: those of any update order.
+# What the laboratory can have: orders whose updates are those that a trace tells of, and penalties
+# of any order.
+_UPDATE_ORDERS = tuple(order for order in UPDATE_ORDERS if order != "extragradient")
 _PENALTIES = ("none", "r1")
 _MAP_RATES = np.geomspace(1e-3, 1.0, 13)
 _MAP_SEEDS, _MAP_STEPS = 32, 10_000
+_LONGEST = 250_000  # steps of a run
 
 
 def make_laboratory(
     objectives: Sequence[str] = OBJECTIVE_NAMES,
     optimizers: Sequence[str] = ("sgd", "adam"),
-    update_orders: Sequence[str] = tuple(UPDATE_ORDERS),
+    update_orders: Sequence[str] = _UPDATE_ORDERS,
     *,
     bits: int = 4,
 ) -> str:
     """A page that trains 64 GANs in the browser, as HTML that needs nothing else.
 
-    It has the program of each method of these parts, without penalty and with R1, for every pattern
-    of a length. Printing them takes a second or two each, in as many processes as there are
-    processors.
+    It has the program of each method that these parts can make, without penalty and with R1, for
+    every pattern of a length. Printing them takes a second or two each, in as many processes as
+    there are processors.
 
     Args:
       objectives: names of objectives.
       optimizers: names of optimisers, of both players.
-      update_orders: names of update orders.
+      update_orders: names of update orders, all but `extragradient`.
       bits: the length of the patterns, 1 to 16.
 
     Raises:
-      InvalidArgument: (a `ValueError`) for a name that is unknown, or another length.
+      InvalidArgument: (a `ValueError`) for a name that is unknown, for another length, and for an
+        objective that goes with none of the update orders.
     """
     check_laboratory(objectives, optimizers, update_orders, bits)
-    parts = [objectives, _PENALTIES, optimizers, update_orders]
-    game = pattern_game(("10" * 8)[:bits])
+    parts = (objectives, _PENALTIES, optimizers, update_orders)
+    choices = {name: [*dict.fromkeys(given)] for name, given in zip(PARTS, parts)}
+    names = program_names(choices)
+    reference = program_name(Method())
+    setup = named_setup(reference if reference in names else names[0], bits)
+    return _fill_page(
+        setup,
+        title="The 1010 laboratory",
+        choices=choices,
+        programs=print_programs(names, bits),
+        map=_compute_map(Setup(setup.game)),
+        tour=bits == 4 and {reference, program_name(Method(penalty="r1"))} <= {*names},
+    )
+
+
+def check_laboratory(
+    objectives: Sequence[str], optimizers: Sequence[str], update_orders: Sequence[str], bits: int
+) -> None:
+    """Raise `InvalidArgument` for what `make_laboratory` does not take."""
+    given = {"objectives": objectives, "optimizers": optimizers, "update_orders": update_orders}
+    for (argument, names), known in zip(given.items(), (OBJECTIVES, OPTIMIZERS, _UPDATE_ORDERS)):
+        for name in names:
+            check_choice(argument, name, known)
+    check_whole("bits", bits, 1, 16)
+
+
+def make_watch_page(setup: Setup = Setup(), seed: int = 17, steps: int = 10_000) -> str:
+    """The laboratory of one method, on one of its GANs: that of a seed, before its first step.
+
+    Args:
+      setup: what is trained: a game of `pattern_game`, and any method.
+      seed: the GAN that is shown, 0 to 2³² - 64; the next 63 train beside it.
+      steps: how many steps it trains when it is played, 1 to 250,000.
+
+    Raises:
+      InvalidArgument: (a `ValueError`) for another seed or number of steps.
+    """
+    check_watch_page(seed, steps)
+    return _fill_page(
+        setup,
+        title=f"A GAN that learns {setup.game.name}",
+        choices={name: [setup.method.options[name]] for name in PARTS},
+        programs={program_name(setup.method): print_program(setup)},
+        seed=seed,
+        steps=steps,
+        watch=True,
+    )
+
+
+def check_watch_page(seed: int, steps: int) -> None:
+    """Raise `InvalidArgument` for what `make_watch_page` does not take."""
+    check_whole("seed", seed, 0, 2**32 - 64)
+    check_whole("steps", steps, 1, _LONGEST)
+
+
+def _fill_page(
+    setup: Setup,
+    *,
+    title: str,
+    choices: Mapping[str, Sequence[str]],
+    programs: Mapping[str, str],
+    seed: int = 0,
+    steps: int = 10_000,
+    watch: bool = False,
+    map: Mapping[str, Any] | None = None,
+    tour: bool = False,
+) -> str:
+    """The page of these programs, which begins with a setup's method, rates and pattern."""
+    game, own = setup.game, setup.method.objective
     data = {
-        "version": versions()["gan1010_jax"],
-        "choices": {name: [*dict.fromkeys(given)] for name, given in zip(PARTS, parts)},
-        "defaults": _defaults(game.name),
+        "choices": choices,
+        "defaults": _name_setting(setup) | {"seed": seed},
+        "steps": steps,
+        "longest": _LONGEST,
+        "watch": watch,
+        "tour": tour,
+        "others": _describe_others(setup),
         "ranges": _ranges(),
         "sizes": {
-            "generator": layer_sizes(game.generator, game.latent),
-            "discriminator": layer_sizes(game.discriminator, game.real),
+            "generator": layer_sizes(game.generator, game.latent.center),
+            "discriminator": layer_sizes(game.discriminator, game.real.center),
         },
-        "objectives": {name: _describe(name) for name in dict.fromkeys(objectives)},
-        "map": _compute_map(Setup(game)),
+        "objectives": {
+            name: _describe(own if name == own.name else OBJECTIVES[name])
+            for name in choices["objective"]
+        },
+        "map": map,
+        "programs": programs,
     }
-    names = [" ".join(names) for names in itertools.product(*data["choices"].values())]
-    data["programs"] = print_programs(names, bits)
     files = {
+        "title": html.escape(title),
         "style": _read("uPlot.css") + _read("laboratory.css"),
         "worker": bundle("worker", lambda name: _read(f"{name}.js")),
         "charts": _read("uPlot.js"),
@@ -87,27 +179,44 @@ def make_laboratory(
     return page.replace("{{hashes}}", " ".join(hashes))
 
 
-def check_laboratory(
-    objectives: Sequence[str], optimizers: Sequence[str], update_orders: Sequence[str], bits: int
-) -> None:
-    """Raise `InvalidArgument` for what `make_laboratory` does not take."""
-    given = {"objectives": objectives, "optimizers": optimizers, "update_orders": update_orders}
-    for (argument, names), known in zip(given.items(), (OBJECTIVES, OPTIMIZERS, UPDATE_ORDERS)):
-        for name in names:
-            check_choice(argument, name, known)
-    check_whole("bits", bits, 1, 16)
-
-
 def _read(name: str) -> str:
     return (resources.files(__package__) / "page_files" / name).read_text(encoding="utf-8")
 
 
-def _defaults(pattern: str) -> dict[str, Any]:
-    """The settings that the page begins with: the reference's."""
-    setup = Setup()
+def _name_setting(setup: Setup) -> dict[str, Any]:
+    """What the page can change of a setup."""
+    numbers = vars(setup.hyperparams)
+    rates = {name: numbers[name] for name in ("d_lr", "g_lr")}
+    weight = numbers["penalty_weight"]
+    pattern = "".join(map(str, setup.game.matched.bits))
     method = {name: setup.method.options[name] for name in PARTS}
-    rates = {"d_lr": setup.hyperparams.d_lr, "g_lr": setup.hyperparams.g_lr}
-    return {"pattern": pattern, **method, **rates, "penalty_weight": 1.0, "seed": 0}
+    return {
+        "pattern": pattern,
+        **method,
+        **rates,
+        "penalty_weight": 1.0 if weight is None else weight,
+    }
+
+
+def _describe_others(setup: Setup) -> dict[str, str]:
+    """What differs from the reference and the page cannot change: in words, and as Python."""
+    fixed = _name_setting(setup)
+    options = Method().options
+    method = {
+        name: value
+        for name, value in setup.method.options.items()
+        if name not in fixed and value != options[name]
+    }
+    numbers = {
+        name: value
+        for name, value in vars(setup.hyperparams).items()
+        if name not in fixed and value is not None
+    }
+    return {
+        "flags": " ".join(flags_of(method | numbers)),
+        "method": "".join(f", {name}={value!r}" for name, value in method.items()),
+        "hyperparams": "".join(f", {name}={value!r}" for name, value in numbers.items()),
+    }
 
 
 def _ranges() -> list[list[float]]:
@@ -116,11 +225,10 @@ def _ranges() -> list[list[float]]:
     return [[low, high] for low, high in zip(real.low, real.high)]
 
 
-def _describe(objective: str) -> dict[str, Any]:
+def _describe(objective: Objective) -> dict[str, Any]:
     """What the page knows of an objective: the losses while D is undecided, and D's last number."""
-    found = OBJECTIVES[objective]
-    logit, losses = undecided(found)
-    return {"belief": gives_belief(found), "logit": logit, "losses": losses}
+    logit, losses = undecided(objective)
+    return {"belief": gives_belief(objective), "logit": logit, "losses": losses}
 
 
 def _compute_map(setup: Setup) -> dict[str, Any]:

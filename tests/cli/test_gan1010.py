@@ -44,7 +44,7 @@ def test_help_names_the_programs_and_each_has_its_own(monkeypatch, capsys):
         ("", "Missing subcommand"),
         ("paint", "Unrecognized options"),
         ("train --seeds ten", "error: --seeds must be a whole number; got 'ten'\n"),
-        ("watch --seed -1", "error: --seed must be a whole number from 0 to 4294967295; got -1\n"),
+        ("watch --seed -1", "error: --seed must be a whole number from 0 to 4294967232; got -1\n"),
         ("sweep --x speed=1", "error: --x must be NAME=log:LOW:HIGH:COUNT"),
     ],
 )

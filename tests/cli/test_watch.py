@@ -1,4 +1,4 @@
-"""`experiments/watch.py`: the options that it rejects. Its page is tested with the figures."""
+"""`experiments/watch.py`: the options that it rejects. Its page is tested with the laboratory."""
 
 import pytest
 from programs import assert_rejected, run_program
@@ -6,7 +6,7 @@ from programs import assert_rejected, run_program
 REJECTED = {
     "--seed -1": "--seed must be",
     "--seed one": "--seed must be",
-    "--steps 20000": "--record-every must be",
+    "--steps 250001": "--steps must be",
     "--out page.txt": "--out must be",
     "--out /proc/page.html": "--out must be the name of a file that ends in .html and can be",
     f"--out {__file__}/page.html": "--out must be the name of a file that ends in .html and can be",

@@ -11,7 +11,7 @@ import pytest
 from rejects import rejects
 
 import gan1010_jax as gan
-from gan1010_jax.methods import flags_of
+from gan1010_jax.methods import OBJECTIVES, flags_of, gives_belief
 from gan1010_jax.names import HYPERPARAMS, by_name
 
 DIRAC = gan.dirac_game()  # compiles in a tenth of the time of the reference
@@ -213,3 +213,8 @@ def test_a_bad_penalty_is_rejected_at_construction(settings):
     ((name, value),) = settings.items()
     with rejects(name, value):
         gan.Penalty(**{"name": "own", "d": lambda ctx: 0.0} | settings)
+
+
+def test_a_belief_is_a_belief_only_under_a_proper_scoring_rule():
+    proper = {name for name, objective in OBJECTIVES.items() if gives_belief(objective)}
+    assert proper == {"mse", "minimax", "nonsaturating"}

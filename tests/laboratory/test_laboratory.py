@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import jax
 import numpy as np
+import optax
 import pytest
 from filelock import FileLock
 from playwright.sync_api import expect, sync_playwright
@@ -22,9 +23,10 @@ from rejects import rejects
 
 import gan1010_jax as gan
 from gan1010_jax.gan import seed_key
-from gan1010_jax.laboratory import make_laboratory
+from gan1010_jax.laboratory import make_laboratory, make_watch_page
 from gan1010_jax.laboratory.bundle import bundle
-from gan1010_jax.laboratory.programs import _program_setup
+from gan1010_jax.laboratory.programs import named_setup, program_names
+from gan1010_jax.methods import flags_of
 from gan1010_jax.names import OBJECTIVE_NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +70,7 @@ def browser():
 @pytest.fixture
 def open_page(browser, path):
     """Open the page at a hash; fails if anything goes wrong, or is asked for from elsewhere."""
-    contexts, trouble, requests = [], [], []
+    contexts, trouble, requests, own = [], [], [], set()
 
     def open_at(hash="", path=path, viewport=DESKTOP, **options):
         context = browser.new_context(viewport=viewport, accept_downloads=True, **options)
@@ -77,6 +79,7 @@ def open_page(browser, path):
         page.on("console", lambda message: trouble.append(message.text))
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
+        own.add(path.as_uri())
         page.goto(f"{path.as_uri()}#{hash}")
         expect(page.locator("#updates button").last).to_be_attached()
         return page
@@ -84,7 +87,7 @@ def open_page(browser, path):
     yield open_at
     for context in contexts:
         context.close()
-    assert {url.split("#")[0] for url in requests if not url.startswith("blob:")} == {path.as_uri()}
+    assert {url.split("#")[0] for url in requests if not url.startswith("blob:")} == own
     assert trouble == []
 
 
@@ -113,8 +116,8 @@ def outputs(page):
 
 def setup_of(name, **numbers):
     """The setup of a program at other numbers, and its hash."""
-    setup = _program_setup(name, 4)
-    hyperparams = gan.Hyperparams(**(vars(setup.hyperparams) | numbers))
+    setup = named_setup(name, 4)
+    hyperparams = gan.Hyperparams(**numbers)
     parts = dict(zip(("objective", "penalty", "optimizer", "update_order"), name.split()))
     hash = "&".join(f"{key}={value}" for key, value in (parts | numbers).items())
     return gan.Setup(setup.game, setup.method, hyperparams), hash
@@ -143,8 +146,7 @@ def sampled(tmp_path_factory):
     path = tmp_path_factory.getbasetemp().parent / "sampled.html"
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            orders = ("reference", "alternating", "simultaneous")
-            path.write_text(make_laboratory(update_orders=orders), encoding="utf-8")
+            path.write_text(make_laboratory(), encoding="utf-8")
     return path
 
 
@@ -185,7 +187,7 @@ def test_weights_and_draws_are_those_of_jax_to_the_bit(open_page, path):
     for name, code in json.loads(text)["programs"].items():
         program = zlib.decompress(b64decode(code)).decode()
         found = page.evaluate(FIRST.replace("PROGRAM", program), [name, [*range(16)], steps])
-        setup = _program_setup(name, 4)
+        setup = named_setup(name, 4)
         for seed, of_seed in enumerate(found):
             init_key, data_key = jax.random.split(jax.random.key(seed))
             state = jax.tree.leaves(gan.init(init_key, setup))
@@ -295,6 +297,67 @@ def test_one_gan_in_full_has_the_updates_of_python(open_page):
         )
 
 
+WATCHED = {
+    "noise": gan.Setup(hyperparams=gan.Hyperparams(0.05, 0.05, noise_std=0.1)),
+    "d_steps": gan.Setup(
+        gan.pattern_game("01"),
+        gan.Method("wasserstein", "alternating", "wgan_gp", d_steps=2, first="generator"),
+        gan.Hyperparams(0.05, 0.05, clip=0.5),
+    ),
+    "average": gan.Setup(
+        gan.pattern_game("1" * 16),
+        gan.Method(optimizer=(optax.sgd, optax.adam), sync_period=5),
+        gan.Hyperparams(0.01, 0.001, average_decay=0.9),
+    ),
+    "extragradient": gan.Setup(method=gan.Method(update_order="extragradient")),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WATCHED)
+def test_any_method_is_watched_and_its_python_is_the_same(name, open_page, tmp_path):
+    """What the page cannot change is named in it, and is in the Python that it gives."""
+    setup = WATCHED[name]
+    path = tmp_path / "watch.html"
+    path.write_text(make_watch_page(setup, seed=5, steps=300), encoding="utf-8")
+    page = open_page(path=path)
+    expect(page.locator("#goal")).to_have_value("300")
+    page.locator("#pace").select_option("0")
+    page.locator("#play").click()
+    at_step(page, 300)
+    expect(page.locator("#one-title")).to_have_text("GAN of seed 5")
+    titles = page.locator("#updates button").all_text_contents()
+    players = ["D" if player == "discriminator" else "G" for player, *_ in setup.method.updates]
+    assert [title.split()[1] for title in titles[:-1]] == players
+    for update in range(len(titles)):
+        page.locator("#updates button").nth(update).click()
+    others = flags_of(setup.method.options | vars(setup.hyperparams))
+    for flag in others:
+        if flag.split()[0] in ("--d-steps", "--first", "--noise-std", "--clip", "--sync-period"):
+            expect(page.locator("#others")).to_contain_text(flag)
+    page.locator("#code summary").click()
+    expect(page.locator("#python")).to_contain_text("train_population")
+    scope = {}
+    exec(page.locator("#python").inner_text(), scope)
+    assert scope["setup"] == setup or name == "d_steps"  # whose weight is the default, as a number
+    population, columns = scope["population"], table(page, "#csv-outputs")
+    for unit in range(len(setup.game.matched.bits)):
+        expected = population.columns[f"output_{unit}"]
+        made = np.array(columns[f"output_{unit}"], float)
+        np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_is_shown(open_page, tmp_path):
+    path = tmp_path / "watch.html"
+    setup = gan.Setup(method=gan.Method("wasserstein"), hyperparams=gan.Hyperparams(1e30, 0.01))
+    path.write_text(make_watch_page(setup, steps=100), encoding="utf-8")
+    page = open_page("step=100", path=path)
+    at_step(page, 100)
+    expect(page.locator("#one-step")).to_contain_text("diverged")
+    expect(page.locator("#tiles button").first).to_have_attribute("data-verdict", "diverged")
+
+
 # What its controls do
 
 
@@ -337,6 +400,7 @@ def test_its_files_and_its_python_are_of_the_run(open_page):
     page = open_page("d_lr=0.1&g_lr=0.1&penalty=r1&penalty_weight=0.3&seed=7&step=600")
     at_step(page, 600)
     page.locator("#code summary").click()
+    expect(page.locator("#python")).to_contain_text("train_population")
     scope = {}
     exec(page.locator("#python").inner_text(), scope)
     population = scope["population"]
@@ -417,6 +481,17 @@ def test_slow_motion_shows_each_update_of_a_step(open_page):
 
 
 @pytest.mark.slow
+def test_an_objective_that_needs_another_order_takes_it(open_page, sampled):
+    page = open_page(path=sampled)
+    page.locator("#objective").select_option("relativistic")
+    expect(page.locator("#update_order")).to_have_value("alternating")
+    expect(page.locator("#update_order option").first).to_be_disabled()
+    expect(page).to_have_url(re.compile("update_order=alternating"))
+    page.locator("#reset").click()
+    expect(page.locator("#update_order")).to_have_value("reference")
+
+
+@pytest.mark.slow
 def test_a_new_run_keeps_the_curve_of_the_last(open_page):
     page = open_page("step=200")
     at_step(page, 200)
@@ -480,13 +555,35 @@ def test_axe_finds_nothing(browser, path, scheme):
 # How it is made
 
 
+def test_methods_that_there_are_not_have_no_program():
+    choices = {
+        "objective": ["mse", "relativistic"],
+        "penalty": ["none"],
+        "optimizer": ["sgd"],
+        "update_order": ["reference", "alternating"],
+    }
+    assert program_names(choices) == [
+        "mse none sgd reference",
+        "mse none sgd alternating",
+        "relativistic none sgd alternating",
+    ]
+    with rejects("update_order", "reference", "both samples in one update"):
+        make_laboratory(("relativistic",), ("sgd",), ("reference",))
+
+
 def test_unknown_names_are_rejected():
     with rejects("objectives", "paint"):
         make_laboratory(objectives=("paint",))
     with rejects("optimizers", "paint"):
         make_laboratory(optimizers=("sgd", "paint"))
+    with rejects("update_orders", "extragradient"):
+        make_laboratory(update_orders=("extragradient",))
     with rejects("bits", 17):
         make_laboratory(bits=17)
+    with rejects("seed", -1):
+        make_watch_page(seed=-1)
+    with rejects("steps", 0):
+        make_watch_page(steps=0)
 
 
 def test_a_bundle_has_each_module_once_and_after_its_imports():

@@ -2,13 +2,13 @@
 
 import { DATA } from "./data.js";
 import { add, element, show } from "./dom.js";
-import { DEFAULTS, isAllowed } from "./setting.js";
+import { DEFAULTS, fit, isAllowed, programOf } from "./setting.js";
 
 /** @typedef {import("./setting.js").Setting} Setting */
 
 const LABELS = /** @type {Record<string, string>} */ ({
   mse: "squared error", lsgan: "least squares", minimax: "minimax",
-  nonsaturating: "non-saturating", wasserstein: "Wasserstein", hinge: "hinge",
+  nonsaturating: "non-saturating", wasserstein: "Wasserstein", hinge: "hinge", relativistic: "relativistic",
   sgd: "plain (SGD)", adam: "Adam",
   reference: "D on real, D on fake, G", alternating: "D on both, then G", simultaneous: "D and G at once",
 });
@@ -22,7 +22,7 @@ export function createControls(changed) {
   let setting = { ...DEFAULTS };
   /** @param {Partial<Setting>} part */
   const change = (part) => {
-    setting = { ...setting, ...part };
+    setting = fit({ ...setting, ...part });
     draw();
     changed(setting);
   };
@@ -39,8 +39,12 @@ export function createControls(changed) {
   for (const name of ["objective", "optimizer", "update_order"]) {
     const select = element(name);
     for (const value of DATA.choices[name]) add(select, "option", { value }, LABELS[value] ?? value);
+    select.disabled = select.options.length === 1;
     select.addEventListener("change", () => change({ [name]: select.value }));
   }
+  const penalties = DATA.choices.penalty;
+  element("penalty-row").hidden = penalties.length === 1;
+  element("others").textContent = DATA.others.flags && `And ${DATA.others.flags}, as in the command.`;
   element("penalty").addEventListener("change", () =>
     change({ penalty: element("penalty").checked ? "r1" : "none" }));
   for (const [name, [least, most]] of Object.entries(SLIDERS)) {
@@ -61,7 +65,11 @@ export function createControls(changed) {
       button.setAttribute("aria-label", `coordinate ${k + 1} is ${setting.pattern[k]}; change it`);
     });
     for (const name of ["objective", "optimizer", "update_order"]) element(name).value = /** @type {any} */ (setting)[name];
+    for (const option of element("update_order").options) {
+      option.disabled = !(programOf({ ...setting, update_order: option.value }) in DATA.programs);
+    }
     element("penalty").checked = setting.penalty === "r1";
+    element("weight-label").textContent = penalties.length === 1 ? `weight of the penalty ${setting.penalty}` : "its weight";
     element("weight-row").hidden = setting.penalty === "none";
     for (const name of /** @type {("d_lr" | "g_lr" | "penalty_weight")[]} */ (Object.keys(SLIDERS))) {
       element(name).value = Math.log10(setting[name]);

@@ -2,7 +2,7 @@
 
 import { createChart } from "./chart.js";
 import { createControls } from "./controls.js";
-import { LONGEST, SEEDS } from "./data.js";
+import { DATA, SEEDS } from "./data.js";
 import { announce, element, showSteps } from "./dom.js";
 import { createMap } from "./map.js";
 import { createOne } from "./one.js";
@@ -30,12 +30,12 @@ let chosen = 0; // the place of the GAN that is shown in full
 let playing = null;
 /** @type {number[][]} */
 let lastCurve = [[], [], []];
-let goal = 10_000;
+let goal = DATA.steps;
 let isFramed = false;
 
 const tiles = createTiles(choose);
 const controls = createControls(change);
-const map = createMap((rates) => controls.change(rates));
+const map = DATA.map && createMap(DATA.map, (rates) => controls.change(rates));
 const one = createOne({ scrub });
 const curve = createChart(element("curve"), {
   title: "How many of the 64 have learned, over training",
@@ -108,7 +108,7 @@ async function begin(setting) {
   firstSeed = setting.seed;
   phases = [{ step: 0, setting }];
   tiles.setPattern(setting.pattern);
-  map.mark(setting);
+  map?.mark(setting);
   await training.begin(setting);
   if (mine !== runs) return;
   await showChosen();
@@ -118,7 +118,7 @@ async function begin(setting) {
 
 /** The controls have changed. @param {Setting} setting */
 async function change(setting) {
-  map.mark(setting);
+  map?.mark(setting);
   if (setting.seed !== firstSeed) return begin(setting);
   tiles.setPattern(setting.pattern);
   const mine = runs;
@@ -166,7 +166,7 @@ function setPace(pace) {
  * @returns {Promise<boolean>}
  */
 async function play() {
-  if (training.step >= goal) setGoal([...element("goal").options].map(({ value }) => Number(value)).find((value) => value > training.step) ?? LONGEST);
+  if (training.step >= goal) setGoal([...element("goal").options].map(({ value }) => Number(value)).find((value) => value > training.step) ?? DATA.longest);
   const mine = Symbol("play");
   playing = mine;
   element("play").textContent = "Pause";
@@ -263,7 +263,7 @@ function setGoal(steps) {
 
 async function stepOnce() {
   pause();
-  if (training.step >= LONGEST) return;
+  if (training.step >= DATA.longest) return;
   await training.advance(training.step + 1, Infinity);
   one.setEnd(training.step);
   one.want(training.step);
@@ -303,11 +303,11 @@ async function readHash() {
   chosen = Math.min(SEEDS - 1, others.gan ?? 0);
   await begin(wanted[0].setting);
   for (const { step, setting } of wanted.slice(1)) {
-    await trainTo(Math.min(LONGEST, step));
+    await trainTo(Math.min(DATA.longest, step));
     controls.set(setting);
     await change(setting);
   }
-  if (others.step) await trainTo(Math.min(LONGEST, others.step));
+  if (others.step) await trainTo(Math.min(DATA.longest, others.step));
   describe();
 }
 
@@ -396,7 +396,16 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("hashchange", readHash);
 
-showTab("guide");
+showTab(DATA.watch ? "one" : DATA.tour ? "guide" : "many");
+document.body.classList.toggle("watch", DATA.watch);
 element("goal-of-all").textContent = DEFAULTS.pattern;
+element("tour").hidden = !DATA.tour;
+element("reset").textContent = DATA.watch ? "Back to the first setting" : "Back to the reference";
+element("map-panel").hidden = !DATA.map;
+const goals = [...element("goal").options].map(({ value }) => Number(value));
+if (!goals.includes(goal)) {
+  element("goal").add(new Option(showSteps(goal), String(goal)), goals.findIndex((other) => other > goal));
+}
+element("goal").value = String(goal);
 tour.go(0, true);
 readHash();

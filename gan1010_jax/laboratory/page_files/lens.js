@@ -4,7 +4,7 @@ import { copyLeaves, floatsOf, networkOf } from "./layout.js";
 import { createRun, RECORD_EVERY, resultsOf } from "./run.js";
 
 /** @typedef {import("./run.js").Change} Change */
-/** @typedef {{player: "generator" | "discriminator", samples: string}} Update */
+/** @typedef {{player: "generator" | "discriminator", samples: string, d_step: number}} Update */
 
 const KEEP_EVERY = 1000;
 /** Numbers of D's surface along each axis. */
@@ -101,8 +101,11 @@ export function createLens(programs, seed, changes) {
     return state;
   }
 
-  /** Both networks in a state. @param {any} state @param {ArrayLike<number>} real */
-  function describe(state, real) {
+  /**
+   * Both networks in a state, and D on samples as it sees them.
+   * @param {any} state @param {{real: number[], noise: number[]}} drawn
+   */
+  function describe(state, { real, noise }) {
     const [layout] = run.program.layouts.init.results;
     const { generator, discriminator } = unitsOf(state, real);
     const output = generator.slice(-real.length);
@@ -112,8 +115,21 @@ export function createLens(programs, seed, changes) {
         discriminator: networkOf(state, layout, "discriminator.params"),
       },
       output,
-      units: { generator, real: discriminator, fake: unitsOf(state, output).discriminator },
+      units: {
+        generator,
+        real: discriminator,
+        fake: unitsOf(state, output.map((value, k) => value + noise[k])).discriminator,
+      },
     };
+  }
+
+  /** A step's real sample, and the noise on its fake one, in one of its D steps. @param {any} trace @param {number} d_step */
+  function drawnOf(trace, d_step) {
+    const layout = run.program.layouts.step.results[2];
+    const units = middle().length;
+    const rowOf = (/** @type {string} */ name) => [...floatsOf(trace, layout, name)].slice(d_step * units, (d_step + 1) * units);
+    const isNoisy = layout.leaves.some((/** @type {any} */ { name }) => name === "batch.noise");
+    return { real: rowOf("batch.real"), noise: isNoisy ? rowOf("batch.noise") : Array(units).fill(0) };
   }
 
   /** The updates of the step that has just been taken. @param {any} trace */
@@ -121,20 +137,21 @@ export function createLens(programs, seed, changes) {
     const { program } = run;
     const [layout] = program.layouts.init.results;
     const traced = program.layouts.step.results[2];
-    const real = floatsOf(trace, traced, "batch.real");
-    const isTogether = program.method.update_order === "simultaneous";
     const starts = program.updates.map((/** @type {any} */ _, /** @type {number} */ k) =>
       stateBefore(trace, k),
     );
-    return program.updates.map((/** @type {Update} */ { player, samples }, /** @type {number} */ k) => {
+    return program.updates.map((/** @type {Update} */ { player, samples, d_step }, /** @type {number} */ k) => {
       const moved = copy(starts[k]);
-      const next = isTogether ? run.state : (starts[k + 1] ?? run.state);
+      const next = program.at_once ? run.state : (starts[k + 1] ?? run.state);
       copyLeaves(next, layout, moved, layout, (name) => (name.startsWith(player) ? name : ""));
-      const [before, after] = [describe(starts[k], real), describe(moved, real)];
+      const drawn = drawnOf(trace, d_step);
+      const [before, after] = [describe(starts[k], drawn), describe(moved, drawn)];
       const [start, end] = [before.parameters[player], after.parameters[player]];
       return {
         player,
         samples,
+        isAlone: !program.at_once,
+        real: drawn.real,
         before,
         after,
         change: start.map((/** @type {number} */ value, /** @type {number} */ place) => end[place] - value),
@@ -173,19 +190,19 @@ export function createLens(programs, seed, changes) {
       seek(Math.max(0, step - 1), performance.now() + milliseconds);
       const records = () => history.filter((record) => record[0] > since);
       if (run.step < step - 1) return { reached: run.step, history: records() };
-      let real = middle();
+      let drawn = { real: middle(), noise: middle().map(() => 0) };
       let updates = [];
       if (step > 0) {
         run.applyChanges();
         const [, , trace] = resultsOf(run.program, "step");
         advance(trace);
-        real = [...floatsOf(trace, run.program.layouts.step.results[2], "batch.real")];
+        drawn = drawnOf(trace, run.program.updates.at(-1).d_step);
         updates = describeUpdates(trace);
       }
-      const after = describe(run.state, real);
+      const after = describe(run.state, drawn);
       return {
         step,
-        real,
+        real: drawn.real,
         updates,
         after,
         losses: [...run.losses.f],

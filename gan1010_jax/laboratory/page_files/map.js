@@ -1,11 +1,12 @@
 // The phase diagram: how many end in support, at each pair of learning rates; a cell sets both.
 
-import { DATA } from "./data.js";
 import { add, element } from "./dom.js";
 
-/** @param {(rates: {d_lr: number, g_lr: number}) => void} choose */
-export function createMap(choose) {
-  const { rates, shares, seeds, steps } = DATA.map;
+/**
+ * @param {import("./data.js").Map} map
+ * @param {(rates: {d_lr: number, g_lr: number}) => void} choose
+ */
+export function createMap({ rates, shares, seeds, steps }, choose) {
   const table = add(element("map"), "table", { role: "presentation" });
   const addLabel = (/** @type {Element} */ row, /** @type {number} */ k) =>
     add(row, "td", { class: "tick" }, k % 4 === 0 ? String(Number(rates[k].toPrecision(1))) : "");

@@ -102,12 +102,13 @@ export function createOne({ scrub }) {
       const sign = after < before ? "" : "+";
       return `${show(before, 4)} → ${show(after, 4)} (${sign}${show(after - before, 5)})`;
     };
+    const rests = (/** @type {string} */ other) => shown.isAlone ? ` ${other} rests.` : ` ${other} moves at once with it.`;
     if (shown.player === "generator") {
-      return `G changes, so that D calls its sample real. D's ${say} in it: ${moves("fake")}.`;
+      return `G changes, so that D calls its sample real. D's ${say} in it: ${moves("fake")}.${rests("D")}`;
     }
-    if (shown.samples === "real") return `D sees a real sample and is told “real”. Its ${say} in it: ${moves("real")}.`;
-    if (shown.samples === "fake") return `D sees what G makes and is told “fake”. Its ${say} in it: ${moves("fake")}.`;
-    return `D sees both samples. Its ${say} in the real one: ${moves("real")}; in what G makes: ${moves("fake")}.`;
+    if (shown.samples === "real") return `D sees a real sample and is told “real”. Its ${say} in it: ${moves("real")}.${rests("G")}`;
+    if (shown.samples === "fake") return `D sees what G makes and is told “fake”. Its ${say} in it: ${moves("fake")}.${rests("G")}`;
+    return `D sees both samples. Its ${say} in the real one: ${moves("real")}; in what G makes: ${moves("fake")}.${rests("G")}`;
   }
 
   function drawUpdates() {
@@ -138,7 +139,7 @@ export function createOne({ scrub }) {
       parameters: state.parameters,
       units: { generator: state.units.generator, discriminator: sees === "real" ? state.units.real : state.units.fake },
       output: state.output,
-      real: view.real,
+      real: (shown ?? view).real,
       ranges: rangesOf(setting.pattern),
       sees: isAfter ? "both" : sees,
       moves: isAfter ? "" : shown.player,

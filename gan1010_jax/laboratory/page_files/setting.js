@@ -20,6 +20,13 @@ export const programOf = (setting) =>
     .map((name) => setting[/** @type {keyof Setting} */ (name)])
     .join(" ");
 
+/** A setting that has a program: its own, or that with the first update order that suits it. @param {Setting} setting @returns {Setting} */
+export function fit(setting) {
+  const orders = [setting.update_order, ...DATA.choices.update_order];
+  const fitting = orders.map((update_order) => ({ ...setting, update_order }));
+  return fitting.find((one) => programOf(one) in DATA.programs) ?? DEFAULTS;
+}
+
 /** The real ranges of a pattern, [low, high] of each coordinate. @param {string} pattern */
 export const rangesOf = (pattern) => [...pattern].map((bit) => DATA.ranges[Number(bit)]);
 
@@ -82,7 +89,7 @@ function withValue(setting, name, text) {
 export function fromHash(hash) {
   const given = [...new URLSearchParams(hash.replace(/^#/, ""))];
   const first = given.reduce((setting, [name, text]) => withValue(setting, name, text), DEFAULTS);
-  const phases = [{ step: 0, setting: first }];
+  const phases = [{ step: 0, setting: fit(first) }];
   /** @type {Record<string, number>} */
   const others = {};
   for (const [name, text] of given) {
@@ -93,7 +100,7 @@ export function fromHash(hash) {
         const [key, value] = part.split(":");
         if (key !== "seed") setting = withValue(setting, key, value ?? "");
       }
-      phases.push({ step, setting });
+      phases.push({ step, setting: fit(setting) });
     } else if (/^\d+$/.test(text) && !(name in DEFAULTS)) others[name] = Number(text);
   }
   return { phases, others };
@@ -103,13 +110,15 @@ export function fromHash(hash) {
 export function toPython(setting, steps, seeds) {
   const { pattern, objective, penalty, optimizer, update_order, d_lr, g_lr, penalty_weight, seed } = setting;
   const weight = penalty === "none" ? "" : `, penalty_weight=${penalty_weight}`;
+  const optimizers = optimizer.split(",").map((name) => `optax.${name}`).join(", ");
+  const both = optimizers.includes(",") ? `(${optimizers})` : optimizers;
   return `import gan1010_jax as gan
 import optax
 
 setup = gan.Setup(
     gan.pattern_game("${pattern}"),
-    gan.Method("${objective}", "${update_order}", "${penalty}", optimizer=optax.${optimizer}),
-    gan.Hyperparams(d_lr=${d_lr}, g_lr=${g_lr}${weight}),
+    gan.Method("${objective}", "${update_order}", "${penalty}", optimizer=${both}${DATA.others.method}),
+    gan.Hyperparams(d_lr=${d_lr}, g_lr=${g_lr}${weight}${DATA.others.hyperparams}),
 )
 seeds = range(${seed}, ${seed + seeds})
 population = gan.train_population(seeds, setup, steps=${steps}, record_every=50)

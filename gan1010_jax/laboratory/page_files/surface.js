@@ -73,20 +73,22 @@ export function createSurface(ask) {
   };
 }
 
-/** Where the belief crosses 0.5, as short strokes between cells. @param {Float32Array} cells */
+/** Where the logit crosses 0, by marching squares between the cells' middles. @param {Float32Array} cells */
 function contour(cells) {
   const count = Math.sqrt(cells.length);
-  const size = SIZE / count;
+  const at = (/** @type {number[]} */ [column, row]) => cells[row * count + column];
+  const place = (/** @type {number} */ cell) => ((cell + 0.5) * SIZE) / count;
   let path = "";
-  for (let row = 0; row < count; row++) {
-    for (let column = 0; column < count; column++) {
-      const here = cells[row * count + column] > 0;
-      if (column + 1 < count && here !== cells[row * count + column + 1] > 0) {
-        path += `M${(column + 1) * size} ${row * size}v${size}`;
-      }
-      if (row + 1 < count && here !== cells[(row + 1) * count + column] > 0) {
-        path += `M${column * size} ${(row + 1) * size}h${size}`;
-      }
+  for (let row = 0; row + 1 < count; row++) {
+    for (let column = 0; column + 1 < count; column++) {
+      const corners = [[column, row], [column + 1, row], [column + 1, row + 1], [column, row + 1]];
+      const crossings = corners.flatMap((from, k) => {
+        const to = corners[(k + 1) % 4];
+        if (at(from) > 0 === at(to) > 0) return [];
+        const share = at(from) / (at(from) - at(to));
+        return [from.map((cell, axis) => place(cell + share * (to[axis] - cell)).toFixed(2)).join(" ")];
+      });
+      for (let k = 0; k + 1 < crossings.length; k += 2) path += `M${crossings[k]}L${crossings[k + 1]}`;
     }
   }
   return path;
