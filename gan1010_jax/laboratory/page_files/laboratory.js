@@ -244,7 +244,7 @@ async function playTo(steps, pace, tab) {
   if (document.body.dataset.tab === tab) setTimeout(() => showTab("guide"), 1500);
   const [at, , inSupport] = training.curve;
   const after = inSupport.filter((_, k) => at[k] >= 10_000);
-  return { matched: matchedNow(), inSupport: inSupportNow(), view: one.view, lowest: Math.min(...after) };
+  return { matched: matchedNow(), inSupport: inSupportNow(), view: one.view, lowest: Math.min(...after), hasLast: lastCurve[0].length > 1 };
 }
 
 /** @param {Setting} setting */

@@ -54,8 +54,8 @@ export function createSurface(ask) {
       half.setAttribute("d", contour(surface));
       real.setAttribute("transform", `translate(${x(sample[across])} ${y(sample[up])})`);
       const [left, top] = [x(after.output[across]), y(after.output[up])];
-      fake.setAttribute("cx", left);
-      fake.setAttribute("cy", top);
+      fake.setAttribute("cx", Number.isFinite(left) ? left : -SIZE);
+      fake.setAttribute("cy", Number.isFinite(top) ? top : -SIZE);
       const length = Math.hypot(slope[across], slope[up]);
       const [dx, dy] = length > 0 ? [(16 * slope[across]) / length, (-16 * slope[up]) / length] : [0, 0];
       const [tipX, tipY] = [left + dx, top + dy];

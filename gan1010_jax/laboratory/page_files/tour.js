@@ -5,7 +5,7 @@ import { add, element, show, showSteps } from "./dom.js";
 import { DEFAULTS } from "./setting.js";
 
 /** @typedef {import("./setting.js").Setting} Setting */
-/** What a stop sees when its run has ended. @typedef {{matched: number, inSupport: number, view: any, lowest: number}} Outcome */
+/** What a stop sees when its run has ended. @typedef {{matched: number, inSupport: number, view: any, lowest: number, hasLast: boolean}} Outcome */
 /**
  * @typedef {{
  *   name: string, text: string, question: string, choices: string[], right: number,
@@ -47,7 +47,7 @@ const STOPS = [
     question: "The same 64, with R1 of weight 0.1, to step 100,000: what changes?",
     choices: ["nothing", "they learn, and stay", "they learn nothing"],
     right: 1, setting: { penalty: "r1", penalty_weight: 0.1 }, steps: 100_000, pace: "0",
-    answer: ({ inSupport }) => `They stay: ${inSupport} of ${SEEDS} are in support at the end. Without a slope of D, nothing pushes G away from where it has arrived. The grey line is the last run, without it.`,
+    answer: ({ inSupport, hasLast }) => `They stay: ${inSupport} of ${SEEDS} are in support at the end. Without a slope of D, nothing pushes G away from where it has arrived.${hasLast ? " The grey line is the run before." : ""}`,
   },
   {
     name: "Your own",
