@@ -45,6 +45,7 @@ from gan1010_jax.population import tabulate_cells, train_population
 # of any order.
 _UPDATE_ORDERS = tuple(order for order in UPDATE_ORDERS if order != "extragradient")
 _PENALTIES = ("none", "r1")
+_R1_WEIGHT = 0.1  # with which the reference learns in 10,000 steps, and stays
 _MAP_RATES = np.geomspace(1e-3, 1.0, 13)
 _MAP_SEEDS, _MAP_STEPS = 32, 10_000
 _LONGEST = 250_000  # steps of a run
@@ -188,13 +189,14 @@ def _name_setting(setup: Setup) -> dict[str, Any]:
     numbers = vars(setup.hyperparams)
     rates = {name: numbers[name] for name in ("d_lr", "g_lr")}
     weight = numbers["penalty_weight"]
+    default_weight = _R1_WEIGHT if setup.method.penalty.name == "none" else 1.0
     pattern = "".join(map(str, setup.game.matched.bits))
     method = {name: setup.method.options[name] for name in PARTS}
     return {
         "pattern": pattern,
         **method,
         **rates,
-        "penalty_weight": 1.0 if weight is None else weight,
+        "penalty_weight": default_weight if weight is None else weight,
     }
 
 

@@ -14,16 +14,19 @@ for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"])
  * @param {HTMLElement} host what the chart fills; beneath it stands its legend
  * @param {{
  *   lines: Line[], low: number, high: number | null, bands?: () => number[][], across?: () => number[],
- *   marks?: () => number[], choose?: (step: number) => void, title: string, dotted?: string,
+ *   marks?: () => number[], choose?: (step: number) => void, title: string, dotted?: string, marked?: string,
  * }} options `bands` and `across`: ranges and values that are drawn across, and `dotted`, what the values
- *   are; `marks`: steps
+ *   are; `marks`: steps, and `marked`, what happened there
  */
 export function createChart(host, options) {
   const { lines, low, high } = options;
   const stage = add(host, "div", { class: "plot", role: "img" });
   const legend = add(host, "ul", { class: "legend" });
+  /** @type {Line[]} */
   const dotted = options.dotted ? [{ label: options.dotted, color: "grey", dash: [2, 3], width: 1 }] : [];
-  for (const { label, color, dash, width } of [...lines, ...dotted]) {
+  /** @type {Line[]} */
+  const marked = options.marked ? [{ label: options.marked, color: "ink", width: 1 }] : [];
+  for (const { label, color, dash, width } of [...lines, ...dotted, ...marked]) {
     const item = add(legend, "li");
     const key = draw(item, "svg", { viewBox: "0 0 26 8", class: "key", "aria-hidden": "true" });
     const line = draw(key, "line", { x2: 26, y1: 4, y2: 4, "stroke-width": (width ?? 1.5) + 1 });
@@ -63,8 +66,11 @@ export function createChart(host, options) {
     ctx.strokeStyle = colorOf("ink");
     ctx.lineWidth = devicePixelRatio;
     ctx.setLineDash([]);
+    let before = -Infinity;
     for (const step of options.marks?.() ?? []) {
       const x = chart.valToPos(step, "x", true);
+      if (x - before < 4 * devicePixelRatio) continue; // a slider that was drawn
+      before = x;
       ctx.beginPath();
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
@@ -81,7 +87,7 @@ export function createChart(host, options) {
       {
         width: Math.max(50, stage.clientWidth),
         height: Math.max(60, stage.clientHeight),
-        padding: [8, 18, 0, 0],
+        padding: [8, 14, 0, 0],
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
         scales: {
@@ -90,9 +96,9 @@ export function createChart(host, options) {
             Math.min(low, from ?? low), high ?? Math.max(0.5, (to ?? 0) * 1.05)] },
         },
         axes: [
-          { ...axis, size: 26, space: 48, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) =>
+          { ...axis, size: 26, space: 36, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) =>
             ticks.map((value) => (value >= 1000 && value % 100 === 0 ? `${value / 1000}k` : String(value))) },
-          { ...axis, size: 38, space: 24 },
+          { ...axis, size: stage.clientWidth < 200 ? 28 : 38, space: 24 },
         ],
         series: [{}, ...lines.map(({ color, dash, width }) => ({
           stroke: colorOf(color), dash, width: width ?? 1.5, points: { show: false }, spanGaps: false,

@@ -2,7 +2,7 @@
 
 import { DATA } from "./data.js";
 import { add, element, show } from "./dom.js";
-import { DEFAULTS, fit, isAllowed, programOf } from "./setting.js";
+import { DEFAULTS, fit, isAllowed, MOST_SEED, programOf } from "./setting.js";
 
 /** @typedef {import("./setting.js").Setting} Setting */
 
@@ -53,10 +53,11 @@ export function createControls(changed) {
     slider.addEventListener("input", () => change({ [name]: power(Number(slider.value)) }));
   }
   const seed = element("seed");
+  [seed.max, seed.required] = [String(MOST_SEED), true];
   seed.addEventListener("change", () => {
     const value = Number(seed.value);
     if (seed.value !== "" && isAllowed("seed", value)) change({ seed: value });
-    else draw();
+    else seed.reportValidity();
   });
 
   function draw() {

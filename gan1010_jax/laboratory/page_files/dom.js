@@ -31,7 +31,7 @@ export function draw(parent, tag, attributes = {}, text = "") {
 export function show(value, digits = 3) {
   if (!Number.isFinite(value)) return "not finite";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 10 ** -digits || size >= 1e4)) return value.toExponential(1).replace("-", "−").replace("e−", "e-");
+  if (size !== 0 && (size < 0.5 * 10 ** -digits || size >= 1e4)) return value.toExponential(1).replace("-", "−").replace("e−", "e-");
   return value.toFixed(digits).replace("-", "−");
 }
 

@@ -5,7 +5,7 @@ import { createControls } from "./controls.js";
 import { DATA, SEEDS } from "./data.js";
 import { announce, element, showSteps } from "./dom.js";
 import { createMap } from "./map.js";
-import { createOne } from "./one.js";
+import { AFTER, createOne } from "./one.js";
 import { DEFAULTS, fromHash, toHash, toPython } from "./setting.js";
 import { createTiles } from "./tiles.js";
 import { createTour } from "./tour.js";
@@ -46,6 +46,7 @@ const curve = createChart(element("curve"), {
   ],
   low: 0, high: SEEDS, choose: scrub,
   marks: () => training.changes.slice(1).map(({ step }) => step),
+  marked: "setting changed",
 });
 const tour = createTour({ prepare, play: playTo });
 
@@ -99,6 +100,13 @@ function describe() {
 
 // What is trained
 
+/** @param {Setting} setting */
+function showSetting(setting) {
+  tiles.setPattern(setting.pattern);
+  element("goal-of-all").textContent = setting.pattern;
+  map?.mark(setting);
+}
+
 /** Begins a run at step 0; the last one's curve stays. @param {Setting} setting */
 async function begin(setting) {
   pause();
@@ -107,8 +115,8 @@ async function begin(setting) {
   controls.set(setting);
   firstSeed = setting.seed;
   phases = [{ step: 0, setting }];
-  tiles.setPattern(setting.pattern);
-  map?.mark(setting);
+  one.showUpdate(AFTER);
+  showSetting(setting);
   await training.begin(setting);
   if (mine !== runs) return;
   await showChosen();
@@ -118,9 +126,8 @@ async function begin(setting) {
 
 /** The controls have changed. @param {Setting} setting */
 async function change(setting) {
-  map?.mark(setting);
   if (setting.seed !== firstSeed) return begin(setting);
-  tiles.setPattern(setting.pattern);
+  showSetting(setting);
   const mine = runs;
   await training.change(setting);
   if (mine !== runs) return; // another run has begun since
@@ -166,11 +173,12 @@ function setPace(pace) {
  * @returns {Promise<boolean>}
  */
 async function play() {
-  if (training.step >= goal) setGoal([...element("goal").options].map(({ value }) => Number(value)).find((value) => value > training.step) ?? DATA.longest);
+  if (training.step >= goal) setGoal(nextGoal(training.step));
   const mine = Symbol("play");
   playing = mine;
   element("play").textContent = "Pause";
   document.body.classList.add("playing");
+  one.showUpdate(AFTER);
   let [before, owed, shownUpdate] = [performance.now(), 1, 0];
   let looked = 0;
   while (playing === mine && training.step < goal) {
@@ -242,8 +250,8 @@ async function playTo(steps, pace, tab) {
   if (!(await play())) return null;
   await one.settle();
   if (document.body.dataset.tab === tab) setTimeout(() => showTab("guide"), 1500);
-  const [at, , inSupport] = training.curve;
-  const after = inSupport.filter((_, k) => at[k] >= 10_000);
+  const [, , inSupport] = training.curve;
+  const after = inSupport.slice(inSupport.indexOf(Math.max(...inSupport))); // once most were
   return { matched: matchedNow(), inSupport: inSupportNow(), view: one.view, lowest: Math.min(...after), hasLast: lastCurve[0].length > 1 };
 }
 
@@ -254,6 +262,10 @@ async function prepare(setting) {
   setPace(NORMAL);
 }
 
+/** The first goal beyond a step. @param {number} step */
+const nextGoal = (step) =>
+  [...element("goal").options].map(({ value }) => Number(value)).find((value) => value > step) ?? DATA.longest;
+
 /** @param {number} steps */
 function setGoal(steps) {
   goal = steps;
@@ -263,11 +275,12 @@ function setGoal(steps) {
 
 async function stepOnce() {
   pause();
+  if (one.step < training.step) return one.want(one.step + 1);
   if (training.step >= DATA.longest) return;
   await training.advance(training.step + 1, Infinity);
   one.setEnd(training.step);
   one.want(training.step);
-  one.showUpdate(99);
+  one.showUpdate(AFTER);
   refresh();
   describe();
 }
@@ -313,8 +326,9 @@ async function readHash() {
 
 /** @param {number} step */
 async function trainTo(step) {
-  setGoal(Math.max(goal, step));
+  if (step > goal) setGoal(nextGoal(step - 1));
   while (training.step < step) {
+    element("one-step").textContent = `training to step ${showSteps(step)} …`;
     await training.advance(step, LONGEST_TURN);
     refresh();
   }
@@ -381,8 +395,15 @@ element("code").addEventListener("toggle", showPython);
 element("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText(element("python").textContent);
   announce("copied");
+  element("copy").textContent = "Copied";
+  setTimeout(() => (element("copy").textContent = "Copy the Python"), 1500);
 });
 element("reset").addEventListener("click", () => begin({ ...DEFAULTS, seed: controls.setting.seed }));
+element("to-words").addEventListener("click", () => {
+  showTab("guide");
+  element("words-title").scrollIntoView();
+  element("words-title").focus();
+});
 for (const button of element("tabs").children) {
   button.addEventListener("click", () => showTab(button.dataset.tab));
 }
@@ -398,7 +419,6 @@ addEventListener("hashchange", readHash);
 
 showTab(DATA.watch ? "one" : DATA.tour ? "guide" : "many");
 document.body.classList.toggle("watch", DATA.watch);
-element("goal-of-all").textContent = DEFAULTS.pattern;
 element("tour").hidden = !DATA.tour;
 element("reset").textContent = DATA.watch ? "Back to the first setting" : "Back to the reference";
 element("map-panel").hidden = !DATA.map;

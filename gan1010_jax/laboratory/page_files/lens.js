@@ -199,13 +199,15 @@ export function createLens(programs, seed, changes) {
         drawn = drawnOf(trace, run.program.updates.at(-1).d_step);
         updates = describeUpdates(trace);
       }
+      const losses = [...run.losses.f];
+      run.applyChanges(); // one at this step says what matches now
       const after = describe(run.state, drawn);
       return {
         step,
         real: drawn.real,
         updates,
         after,
-        losses: [...run.losses.f],
+        losses,
         verdict: run.record().verdict,
         slope: judge(run.state, after.output).slope,
         surface: sliceSurface(after.output, axes),

@@ -1,6 +1,7 @@
 // The phase diagram: how many end in support, at each pair of learning rates; a cell sets both.
 
 import { add, element } from "./dom.js";
+import { DEFAULTS, programOf } from "./setting.js";
 
 /**
  * @param {import("./data.js").Map} map
@@ -24,6 +25,9 @@ export function createMap({ rates, shares, seeds, steps }, choose) {
       });
       button.setAttribute("aria-label", button.title);
       button.style.setProperty("--share", String(share));
+      for (const event of ["pointerenter", "focus"]) {
+        button.addEventListener(event, () => (element("map-reading").textContent = button.title));
+      }
       button.addEventListener("click", () =>
         choose({ d_lr: Number(d_lr.toPrecision(3)), g_lr: Number(rates[up].toPrecision(3)) }));
       return button;
@@ -47,8 +51,11 @@ export function createMap({ rates, shares, seeds, steps }, choose) {
     next.focus();
   });
   return {
-    /** @param {{d_lr: number, g_lr: number}} setting */
+    /** Marks the cell of a setting, if the map is of its method. @param {import("./setting.js").Setting} setting */
     mark(setting) {
+      const isOther = programOf(setting) !== programOf(DEFAULTS);
+      element("map").classList.toggle("other", isOther);
+      element("map-other").hidden = !isOther;
       const near = (/** @type {number} */ rate) => rates.findIndex((one) => Math.abs(Math.log10(one / rate)) < 0.126);
       cells.forEach((row, up) => row.forEach((button, across) =>
         button.toggleAttribute("data-here", up === near(setting.g_lr) && across === near(setting.d_lr))));

@@ -176,7 +176,7 @@ export function createNetwork(read) {
             const amount = isAnswer ? 1 / (1 + Math.exp(-value)) : value;
             if (isAnswer) value = view.belief(value);
             circle.fill.style.opacity = Number.isFinite(amount) ? 0.5 * Math.min(1, Math.max(0, amount)) : 0;
-            circle.label.textContent = value === undefined ? "" : show(value, 2);
+            circle.label.textContent = value === undefined ? "" : show(Math.abs(value) < 0.005 ? 0 : value, 2);
           }
         });
         group.classList.toggle("unused", player === "generator" && view.sees === "real");

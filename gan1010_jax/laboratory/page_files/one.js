@@ -14,6 +14,8 @@ import { startWorker } from "./workers.js";
 const sigmoid = (/** @type {number} */ logit) => 1 / (1 + Math.exp(-logit));
 const DASHES = [undefined, [6, 3], [2, 2], [8, 3, 2, 3]];
 const HINT = "Point at a line or a circle for its number.";
+/** The picture after the last update of a step. */
+export const AFTER = 99;
 const PATIENCE = 60; // milliseconds of training before it says how far it is
 
 /** @param {{scrub: (step: number) => void}} actions */
@@ -34,7 +36,7 @@ export function createOne({ scrub }) {
   /** @type {any} */
   let view = null;
   /** @type {number} Which update of the step is shown; their number is the state after them. */
-  let update = 99;
+  let update = AFTER;
   /** @type {number[][]} */
   let history = [];
   let end = 0;
@@ -53,7 +55,7 @@ export function createOne({ scrub }) {
     across: () => [0.5],
   });
   const beliefs = createChart(element("beliefs"), {
-    title: "D's answers over training",
+    title: "D's beliefs over training",
     lines: [{ label: "a typical real sample", color: "real" }, { label: "what G makes", color: "fake" }],
     low: 0, high: 1, choose, marks, across: () => [0.5],
   });
@@ -100,7 +102,7 @@ export function createOne({ scrub }) {
     const moves = (/** @type {"real" | "fake"} */ sample) => {
       const [before, after] = [shown.before, shown.after].map(({ units }) => beliefOf(units[sample].at(-1)));
       const sign = after < before ? "" : "+";
-      return `${show(before, 4)} → ${show(after, 4)} (${sign}${show(after - before, 5)})`;
+      return `${show(before, 5)} → ${show(after, 5)} (${sign}${show(after - before, 5)})`;
     };
     const rests = (/** @type {string} */ other) => shown.isAlone ? ` ${other} rests.` : ` ${other} moves at once with it.`;
     if (shown.player === "generator") {
@@ -190,8 +192,8 @@ export function createOne({ scrub }) {
   }
 
   function drawAll() {
-    element("surface-title").textContent = objective().belief ? "D's belief" : "σ(D's score)";
-    element("beliefs-title").textContent = objective().belief ? "D's answers" : "D's scores, as σ(score)";
+    element("surface-title").textContent = objective().belief ? "D's belief" : "D's score";
+    element("beliefs-title").textContent = objective().belief ? "D's beliefs" : "D's scores in 0–1";
     const scrubber = element("scrubber");
     scrubber.max = Math.max(1, end);
     scrubber.value = view.step;

@@ -12,7 +12,7 @@ import { DATA } from "./data.js";
 /** @type {Setting} */
 export const DEFAULTS = DATA.defaults;
 const NAMES = /** @type {(keyof Setting)[]} */ (Object.keys(DEFAULTS));
-const MOST_SEED = 2 ** 32 - 64;
+export const MOST_SEED = 2 ** 32 - 64;
 
 /** The name of a setting's program. @param {Setting} setting */
 export const programOf = (setting) =>

@@ -9,7 +9,7 @@ import { DEFAULTS } from "./setting.js";
 /**
  * @typedef {{
  *   name: string, text: string, question: string, choices: string[], right: number,
- *   setting: Partial<Setting>, steps: number, pace: string, tab?: string, answer: (outcome: Outcome) => string,
+ *   setting: Partial<Setting>, before?: Partial<Setting>, steps: number, pace: string, tab?: string, answer: (outcome: Outcome) => string,
  * }} Stop
  */
 
@@ -19,7 +19,7 @@ const logistic = (/** @type {number} */ logit) => show(1 / (1 + Math.exp(-logit)
 const STOPS = [
   {
     name: "Learn",
-    text: `A GAN is two small networks. The generator G makes ${BITS === 4 ? "four" : BITS} numbers; the discriminator D says how real they look. Real samples look like ${DEFAULTS.pattern}: a number is high (0.8 to 1) for a 1, and low (0 to 0.2) for a 0. G never sees one. Here are 64 such GANs, each with its own random weights, all with the same method.`,
+    text: `A GAN is two small networks. The generator G makes ${BITS === 4 ? "four" : BITS} numbers; the discriminator D says how real they look. Real samples look like ${DEFAULTS.pattern}: a number is high (0.8 to 1) for a 1, and low (0 to 0.2) for a 0. G never sees one. There are 64 such GANs on this page, each with its own random weights, all trained in the same way.`,
     question: "After 10,000 steps of training, in how many will G's numbers be on the right sides of 0.5?",
     choices: ["hardly any", "about half", "nearly all"],
     right: 2, setting: {}, steps: 10_000, pace: "2000",
@@ -27,7 +27,7 @@ const STOPS = [
   },
   {
     name: "Beat D",
-    text: "Look at one of them. D learns to answer 1 for real samples and 0 for what G makes; G learns to make D answer 1. The picture shows both, with every weight.",
+    text: "Look at one of them, that of seed 17. D learns to answer 1 for real samples and 0 for what G makes; G learns to make D answer 1. The picture shows both, with every weight.",
     question: "Once G makes samples like the real ones, what will D answer, seeing a real one?",
     choices: ["1: it is real", "0.5: it cannot tell", "0: it is fake"],
     right: 1, setting: { seed: 17 }, steps: 20_000, pace: "2000", tab: "one",
@@ -35,15 +35,15 @@ const STOPS = [
   },
   {
     name: "Forget",
-    text: "They have learned it, so more training should do no harm.",
+    text: "After 10,000 steps nearly all of them have learned it. More training should do no harm.",
     question: "What happens to the 64 from step 10,000 to 100,000?",
     choices: ["they stay in support", "many leave it again", "all leave it, for ever"],
     right: 1, setting: {}, steps: 100_000, pace: "0",
-    answer: ({ lowest, inSupport }) => `Many leave: only ${lowest} were in support at the lowest, and ${inSupport} are at the end. G overshoots the middle of the real range. There it is hardly wrong, so that D's slope, which pushed it there, fades only over tens of thousands of steps, and turns. The new slope then drives G out of the range within a few thousand; there it is far wrong, D turns round at once, and it begins again. The waiting time hardly depends on the weights, so that nearly all leave at the same time, first around step 60,000.`,
+    answer: ({ lowest, inSupport }) => `Many leave: at the lowest only ${lowest} were in support, and at the end ${inSupport} are. Why? G follows D's slope, the arrow in “D's belief”, and it overshoots the middle of the real range. There G is hardly wrong, so that D hardly learns: it takes tens of thousands of steps until its slope has faded and points the other way. The new slope then drives G out of the range within a few thousand steps. Outside, G is far wrong, so that D turns round at once, and all begins again. Most of the 64 wait about as long as one another: they leave together, first around step 60,000.`,
   },
   {
     name: "R1",
-    text: "The penalty R1 costs D something for every slope at real samples: a brake on what drove G out.",
+    text: "What drove G out was D's slope. The penalty R1 makes D pay for its slope at real samples: a brake.",
     question: "The same 64, with R1 of weight 0.1, to step 100,000: what changes?",
     choices: ["nothing", "they learn, and stay", "they learn nothing"],
     right: 1, setting: { penalty: "r1", penalty_weight: 0.1 }, steps: 100_000, pace: "0",
@@ -51,11 +51,11 @@ const STOPS = [
   },
   {
     name: "Your own",
-    text: "Now it is your laboratory. Change a setting while they train, or before a new run; the last run's curve stays as a thin line, and the same seeds begin with the same weights.",
+    text: "Now it is your laboratory. Change a setting while they train, or before a new run; the last run's curve stays as a grey line, and the same seeds begin with the same weights.",
     question: "Which of these, do you think, learns fastest?",
     choices: ["D ten times as fast (0.1)", "G ten times as fast (0.1)", "both ten times as fast"],
-    right: 2, setting: { d_lr: 0.1, g_lr: 0.1 }, steps: 10_000, pace: "2000",
-    answer: ({ inSupport }) => `Here are both at 0.1: most are in support by step 1,000, which D alone at 0.1 takes some 1,500 steps for, and G alone some 6,000. At the end, ${inSupport} of ${SEEDS} are: fast ones forget sooner. Try the others: the map of learning rates, further down, sets both with one click. Or ask: is it the ratio that matters? What does Adam do? Which objective forgets?`,
+    right: 2, setting: { d_lr: 0.1, g_lr: 0.1 }, before: {}, steps: 10_000, pace: "2000",
+    answer: ({ inSupport, lowest }) => `Here are both at 0.1: most are in support by step 1,000, which D alone at 0.1 takes some 1,500 steps for, and G alone some 6,000. But fast ones forget sooner, too: these fell to ${lowest} on the way, and ${inSupport} of ${SEEDS} are in support at the end. Try the others: the map of learning rates, further down, sets both with one click. Or ask: is it the ratio that matters? What does Adam do? Which objective forgets?`,
   },
 ];
 
@@ -88,7 +88,7 @@ export function createTour({ prepare, play }) {
       const button = add(answers, "button", { type: "button" }, text);
       button.addEventListener("click", () => answer(choice, answers));
     });
-    if (!keep) prepare({ ...DEFAULTS, ...stop.setting });
+    if (!keep) prepare({ ...DEFAULTS, ...(stop.before ?? stop.setting) });
   }
 
   async function answer(/** @type {number} */ choice, /** @type {HTMLElement} */ answers) {
@@ -109,6 +109,7 @@ export function createTour({ prepare, play }) {
     reply.textContent = `${verdict}${stop.answer(outcome)}`;
     if (place + 1 < STOPS.length) {
       const next = add(card, "button", { type: "button", class: "next" }, `Next: ${STOPS[place + 1].name}`);
+      next.scrollIntoView({ block: "nearest" });
       next.addEventListener("click", () => {
         go(place + 1);
         card.querySelector("button")?.focus();
