@@ -43,20 +43,20 @@ def program_names(choices: Mapping[str, Sequence[str]]) -> list[str]:
         names = [" ".join(names) for names in itertools.product(*parts)]
         made = [name for name in names if _is_method(name)]
         if not made:
-            named_method(names[0])  # raises, and says why
+            _named_method(names[0])  # raises, and says why
         found += made
     return found
 
 
 def _is_method(name: str) -> bool:
     try:
-        named_method(name)
+        _named_method(name)
     except InvalidArgument:
         return False
     return True
 
 
-def named_method(name: str) -> Method:
+def _named_method(name: str) -> Method:
     """The method of a program's name, in all else the reference.
 
     Raises:
@@ -67,7 +67,7 @@ def named_method(name: str) -> Method:
 
 def named_setup(name: str, bits: int) -> Setup:
     """The setup of a program's name, for patterns of a length."""
-    return Setup(pattern_game(("10" * 8)[:bits]), named_method(name))
+    return Setup(pattern_game(("10" * 8)[:bits]), _named_method(name))
 
 
 def print_programs(names: Sequence[str], bits: int) -> dict[str, str]:
