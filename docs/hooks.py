@@ -47,7 +47,7 @@ def on_page_markdown(markdown, page, **_):
 
     markdown = LINK.sub(lead, re.sub(r"<!-- .*? -->", "", markdown))
     if here == "laboratory.md":
-        markdown = markdown.replace("\n\n", f"\n\n[**Open the laboratory**]({LABORATORY})\n\n", 1)
+        markdown = markdown.replace("\n\n", f"\n\n[Open the laboratory]({LABORATORY})\n\n", 1)
     return markdown
 
 
@@ -75,8 +75,9 @@ def _add(files, config, path):
     if not path.is_file() or _place(path) in files.src_uris:
         return
     if path.suffix == ".py":
-        source = f"# {path.name}\n\n```python\n{path.read_text(encoding='utf-8')}```\n"
-        files.append(File.generated(config, _place(path), content=source))
+        text = path.read_text(encoding="utf-8")
+        page = f"---\nsearch: {{exclude: true}}\n---\n\n# {path.name}\n\n```python\n{text}```\n"
+        files.append(File.generated(config, _place(path), content=page))
     else:
         files.append(File.generated(config, _place(path), abs_src_path=str(path)))
 
