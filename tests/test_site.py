@@ -64,9 +64,10 @@ def test_the_first_figure_is_dark_for_those_who_prefer_it(tab):
 
 
 def test_it_is_searched_without_a_server(tab):
-    tab.keyboard.press("/")
-    tab.keyboard.type("train_population")
-    expect(tab.locator(".md-search-result__item a").first).to_contain_text("train_population")
+    box = tab.get_by_role("textbox", name="Search")
+    box.click()
+    box.fill("train_population")
+    expect(tab.locator(".md-search-result__item").first).to_contain_text("train_population")
 
 
 def test_the_laboratory_is_a_page_of_it(tab):
