@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The site, somewhere else than in the checkout, which the workers of a test run make once."""
-    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    pytest.importorskip("mkdocs", reason="the group `docs` is not installed")
     out = tmp_path_factory.getbasetemp().parent / "site"
     with FileLock(f"{out}.lock"):
         if not (out / "sitemap.xml").exists():
