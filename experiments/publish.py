@@ -28,7 +28,7 @@ from gan1010_jax.cli import read, run, say
 
 @dataclass(frozen=True)
 class Publish:
-    """Insert the kept results' numbers into README.md and experiments/README.md.
+    """Insert the kept results' numbers into README.md, experiments/README.md and docs/.
 
     With names, those runs come first: each command as the pages have it, in an empty directory,
     and the figures and numbers that the pages show are kept in figures/ and results/. This
@@ -57,7 +57,8 @@ from gan1010_jax.population import write_file, write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGES = (HERE.parent / "README.md", HERE / "README.md")
+ROOT = HERE.parent
+PAGES = (ROOT / "README.md", HERE / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -99,6 +100,7 @@ KEPT = {
     "million": "results/million.json=report.json figures/million.png=figures/convergence.png "
     "figures/settling.png",
     "long_run": "results/long_run.json=curves figures/long_run.png=figures/convergence.png "
+    "figures/finding.png=figures/convergence.png figures/finding-dark.png=figures/convergence.png "
     "figures/forgetting.png",
     "phase_diagram": "figures/phase_diagram.png",
     "methods": "figures/methods.png=figures/phase_diagram.png",
@@ -212,7 +214,8 @@ def of_million(report: dict) -> dict[str, str]:
     ]
     titles = [f"of {report['seeds']:,} seeds", "seeds", "fraction", "95 % interval"]
     settled = {key: f"{step:,}" for key, step in report["settled_step"].items()}
-    return {"table": make_table(titles, rows), **settled}
+    both = {name: f"{100 * report[name]['fraction']:.2f} %" for name in ("matched", "in_support")}
+    return {"table": make_table(titles, rows), **both, **settled}
 
 
 def of_long_run(curves: dict) -> dict[str, str]:
@@ -245,9 +248,11 @@ def of_compare_methods(report: dict) -> dict[str, str]:
     columns = ["10,000", "50,000", "forgot"]
     titles = ["objective, optimiser", *columns, *(f"R1: {column}" for column in columns)]
     settled = {row["method"]: f"{row['settled_p50']:,}" for row in report["cures"]}
+    least = {row["method"]: f"{100 * row['least']['fraction']:.1f} %" for row in report["cures"]}
     return {
         "table": make_table(titles, rows.values()),
         "r1": settled["R1, 0.1"],
+        "kept": least["R1, 0.1"],
         "wasserstein": settled["wasserstein, R1, 0.4"],
         "relativistic": settled["relativistic, R1 and R2, 0.1"],
     }
@@ -283,7 +288,10 @@ VALUES = {
     "million": of_million,
     "long_run": of_long_run,
     "compare_methods": of_compare_methods,
-    "waves": lambda report: {"table": waves.tabulate(report["predictions"])},
+    "waves": lambda report: {
+        "table": waves.tabulate(report["predictions"]),
+        "error": f"{100 * report['predictions']['level model']['median_error']:.1f} %",
+    },
     "predictions": of_predictions,
     "spectrum": lambda report: {"table": spectrum.tabulate(report)},
     "dirac": lambda report: {

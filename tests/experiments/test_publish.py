@@ -7,7 +7,7 @@ import publish
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experiments/README.md")]
+PAGES = [*publish.PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "reference").glob("*.md")]
 
 
 @pytest.mark.parametrize("page", publish.PAGES, ids=str)
@@ -16,13 +16,14 @@ def test_a_page_has_the_numbers_of_the_kept_results(page):
     assert publish.insert(text) == text, "python experiments/publish.py inserts them"
 
 
-def test_a_changed_number_is_noticed():
-    page = publish.PAGES[0].read_text(encoding="utf-8")
-    for value in ("million.table", "million.p50", "dirac.seconds"):
-        begin = page.index(f"<!-- {value} -->")
-        number = re.search(r"\d[\d.,]*", page[begin:].partition("-->")[2])[0]
-        changed = page[:begin] + page[begin:].replace(number, "12.345", 1)
-        assert changed != page and publish.insert(changed) == page
+@pytest.mark.parametrize("value", ["million.table", "million.p50", "dirac.seconds", "waves.error"])
+def test_a_changed_number_is_noticed(value):
+    texts = [page.read_text(encoding="utf-8") for page in publish.PAGES]
+    page, *_ = (text for text in texts if f"<!-- {value} -->" in text)
+    begin = page.index(f"<!-- {value} -->")
+    number = re.search(r"\d[\d.,]*", page[begin:].partition("-->")[2])[0]
+    changed = page[:begin] + page[begin:].replace(number, "12.345", 1)
+    assert changed != page and publish.insert(changed) == page
 
 
 def test_a_value_within_a_line_does_not_begin_it():
@@ -50,11 +51,14 @@ def test_every_kept_file_is_of_a_run():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_pages_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
-    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-    for link in links:
-        if link.startswith("#"):
-            assert link[1:] in anchors, link
-        elif not link.startswith("https://"):
-            assert (page.parent / link).exists(), link
+    for link in re.findall(r"\]\(([^)\s]+)\)|\b(?:src|srcset)=\"([^\"]+)\"", text):
+        path, _, anchor = "".join(link).partition("#")
+        if not path.startswith("https://"):
+            target = page.parent / path if path else page
+            assert target.exists(), path
+            assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def anchors(page):
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
