@@ -62,7 +62,7 @@ def compile_kernel(kind, setup=REFERENCE, record_every=10):
 
 
 NOTEBOOK = Path(__file__).parents[2] / "experiments" / "colab.ipynb"
-SHORT = "SEED, SEEDS, STEPS, LONG, CELL_SEEDS = 17, 64, 200, 500, 1"
+SHORT = "SEED, SEEDS, STEPS, LONG, DEEPEST = 17, 64, 200, 500, 500"
 COMPILED = (
     "train",
     "init",

@@ -31,7 +31,7 @@ EXERCISE = re.compile(r"^### Exercise (\d): ", re.MULTILINE)
 # A folded solution: its number, its code, and what that prints.
 SOLUTION = re.compile(
     r"<details><summary>Solution (\d)</summary>\n\n(?:(?!</details>).)*?"
-    r"```python\n(.*?)```\n\n```text\n(.*?)```\n.*?\n</details>",
+    r"```python\n(.*?)```\n\nIt prints\n\n```text\n(.*?)```\n.*?\n</details>",
     re.DOTALL,
 )
 
