@@ -21,6 +21,8 @@ from filelock import FileLock
 from matplotlib.image import imread
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_output
+from playwright.sync_api import expect, sync_playwright
+from publish import BROWSERS, find_browser
 
 NOTEBOOK = Path(__file__).parent.parent.parent / "experiments" / "colab.ipynb"
 COMMITTED = nbformat.read(NOTEBOOK, as_version=4)
@@ -232,6 +234,26 @@ def test_all_that_gives_an_answer_away_is_folded():
         assert opened == closed, cell.id
         unfolded = re.sub("<details>.*?</details>", "", cell.source, flags=re.DOTALL)
         assert "Solution" not in unfolded and "Discussion" not in unfolded, cell.id
+
+
+@pytest.mark.slow
+def test_the_laboratory_trains_in_the_frame_that_its_cell_shows(executed):
+    found = find_browser()
+    if not found:
+        pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)} is installed")
+    (cell,) = (cell for cell in executed[0].cells if cell.id == "laboratory")
+    errors = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("pageerror", errors.append)
+        page.set_content(cell.outputs[0].data["text/html"])
+        frame = page.frame_locator("iframe")
+        frame.locator("#play").click()
+        expect(frame.locator("#step")).not_to_have_text("0")
+        frame.locator("#play").click()
+        browser.close()
+    assert errors == []
 
 
 @pytest.mark.slow
