@@ -22,7 +22,6 @@ from matplotlib.image import imread
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_output
 from playwright.sync_api import expect, sync_playwright
-from publish import BROWSERS, find_browser
 
 NOTEBOOK = Path(__file__).parent.parent.parent / "experiments" / "colab.ipynb"
 COMMITTED = nbformat.read(NOTEBOOK, as_version=4)
@@ -238,6 +237,8 @@ def test_all_that_gives_an_answer_away_is_folded():
 
 @pytest.mark.slow
 def test_the_laboratory_trains_in_the_frame_that_its_cell_shows(executed):
+    from publish import BROWSERS, find_browser  # which is on the path of tests alone
+
     found = find_browser()
     if not found:
         pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)} is installed")
