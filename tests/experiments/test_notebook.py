@@ -272,6 +272,13 @@ def test_it_is_small_and_tells_nothing_of_the_machine_that_ran_it():
         assert not re.search(r"/(home|Users|root|tmp|work|usr|opt|content)/|[A-Z]:\\", said)
 
 
+def test_the_first_cell_is_hidden_and_short():
+    first = code_cells(COMMITTED)[0]
+    assert first.metadata["jupyter"]["source_hidden"]  # in Jupyter
+    assert first.metadata["cellView"] == "form" and first.source.startswith("# @title ")  # on Colab
+    assert len(first.source.splitlines()) < 32
+
+
 # A package in a checkout that builds itself, so that pip needs nothing from elsewhere.
 PYPROJECT = """
 [build-system]
