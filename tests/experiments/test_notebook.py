@@ -1,7 +1,7 @@
-"""The notebook runs from top to bottom, and shows what running it gives.
+"""The lesson runs from top to bottom, with its solutions, and shows what running it gives.
 
-`python tests/experiments/test_notebook.py` runs it in place. That is what
-`jupyter execute --inplace` does, but for the times of day, which the latter writes into every cell.
+`python tests/experiments/test_notebook.py` runs it in place, and writes what each solution prints
+below the solution.
 """
 
 import base64
@@ -20,10 +20,21 @@ import pytest
 from filelock import FileLock
 from matplotlib.image import imread
 from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_output
+from playwright.sync_api import expect, sync_playwright
 
 NOTEBOOK = Path(__file__).parent.parent.parent / "experiments" / "colab.ipynb"
 COMMITTED = nbformat.read(NOTEBOOK, as_version=4)
 TO_RENEW = "python tests/experiments/test_notebook.py runs the notebook in place"
+
+EXERCISES = 8
+EXERCISE = re.compile(r"^### Exercise (\d): ", re.MULTILINE)
+# A folded solution: its number, its code, and what that prints.
+SOLUTION = re.compile(
+    r"<details><summary>Solution (\d)</summary>\n\n(?:(?!</details>).)*?"
+    r"```python\n(.*?)```\n\nIt prints\n\n```text\n(.*?)```\n.*?\n</details>",
+    re.DOTALL,
+)
 
 # Another version of JAX or another kind of processor takes a few of 4,096 seeds over a threshold.
 NUMBER, ROUNDING, CHANGED_BY_FEW = re.compile(r"\d[\d,]*(?:\.\d+)?"), 1, 0.005
@@ -33,10 +44,50 @@ NUMBER, ROUNDING, CHANGED_BY_FEW = re.compile(r"\d[\d,]*(?:\.\d+)?"), 1, 0.005
 SQUARE, SHIFTED_BY_A_PIXEL = 32, 0.1
 
 
+def with_solutions(notebook):
+    """The notebook, with each solution as a cell of its own behind it."""
+    notebook = copy.deepcopy(notebook)
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if solution := SOLUTION.search(cell.source):
+            number, code, printed = solution.groups()
+            outputs = [new_output("stream", text=printed)]
+            cells.append(new_code_cell(code, id=f"solution-{number}-code", outputs=outputs))
+    notebook.cells = cells
+    return notebook
+
+
+def is_solution(cell):
+    return cell.cell_type == "code" and cell.id.startswith("solution-")
+
+
+def without_solutions(notebook):
+    """The notebook as readers have it, from one that was run with its solutions.
+
+    A solution's cell is gone, and what it printed is in the text of the solution. The page of the
+    laboratory, which is large, is left out: there is a text in its place.
+    """
+    notebook = copy.deepcopy(notebook)
+    for place, cell in enumerate(notebook.cells):
+        if is_solution(cell):
+            prose, printed = notebook.cells[place - 1], texts(cell)["stdout"]
+            start, end = SOLUTION.search(prose.source).span(3)
+            prose.source = prose.source[:start] + printed + prose.source[end:]
+    notebook.cells = [cell for cell in notebook.cells if not is_solution(cell)]
+    for count, cell in enumerate(code_cells(notebook), 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            output.get("data", {}).pop("text/html", None)
+            if "execution_count" in output:
+                output.execution_count = count
+    return notebook
+
+
 def execute(notebook, directory, environment):
-    """The notebook as it is once a new kernel has run it in a directory."""
+    """The notebook with its solutions, as it is once a new kernel has run it in a directory."""
     client = NotebookClient(
-        copy.deepcopy(notebook),
+        with_solutions(notebook),
         coalesce_streams=True,
         kernel_name="python3",
         record_timing=False,
@@ -65,7 +116,10 @@ sys.addaudithook(watch)
 
 @pytest.fixture(scope="session")
 def executed(compilation_cache, tmp_path_factory):
-    """The notebook run in an empty directory, once for all workers, and the recorded calls."""
+    """The notebook run in an empty directory, once for all workers, and the recorded calls.
+
+    Its solutions are run, too.
+    """
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     result, calls = base / "notebook.ipynb", base / "notebook_calls.txt"
@@ -90,6 +144,11 @@ def executed(compilation_cache, tmp_path_factory):
 
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def pairs(ran):
+    """Each code cell as it is committed, and as it was run, solutions included."""
+    return zip(code_cells(with_solutions(COMMITTED)), code_cells(ran), strict=True)
 
 
 def texts(cell):
@@ -128,14 +187,14 @@ def mean_colours(picture):
 
 @pytest.mark.slow
 def test_every_cell_was_run_once_and_in_order(executed):
-    for notebook in (COMMITTED, executed[0]):
+    for notebook in (COMMITTED, executed[0], without_solutions(executed[0])):
         counts = [cell.execution_count for cell in code_cells(notebook)]
         assert counts == list(range(1, 1 + len(counts))), TO_RENEW
 
 
 @pytest.mark.slow
 def test_it_says_what_it_says_when_it_is_run(executed):
-    for shown, now in zip(code_cells(COMMITTED), code_cells(executed[0])):
+    for shown, now in pairs(executed[0]):
         old, new = texts(shown), texts(now)
         assert old.keys() == new.keys() and "stderr" not in new, f"{now.id}: {new}; {TO_RENEW}"
         for old_text, new_text in zip(old.values(), new.values()):
@@ -148,13 +207,54 @@ def test_it_says_what_it_says_when_it_is_run(executed):
 
 @pytest.mark.slow
 def test_it_draws_what_it_draws_when_it_is_run(executed):
-    assert sum(len(pictures(cell)) for cell in COMMITTED.cells if cell.cell_type == "code") > 9
-    for shown, now in zip(code_cells(COMMITTED), code_cells(executed[0])):
+    assert sum(len(pictures(cell)) for cell in COMMITTED.cells if cell.cell_type == "code") > 6
+    for shown, now in pairs(executed[0]):
         old, new = pictures(shown), pictures(now)
         drawn = f"{now.id} draws something else; {TO_RENEW}"
         assert [picture.shape for picture in new] == [picture.shape for picture in old], drawn
         for a, b in zip(old, new):
             assert abs(a - b).max() <= SHIFTED_BY_A_PIXEL, drawn
+
+
+def test_every_exercise_has_a_place_to_work_and_a_folded_solution_after_it():
+    cells, found = COMMITTED.cells, []
+    for place, cell in enumerate(cells):
+        for number in EXERCISE.findall(cell.source):
+            work, solution = cells[place + 1 : place + 3]
+            assert work.cell_type == "code" and "Your code" in work.source, work.id
+            assert SOLUTION.match(solution.source)[1] == number, solution.id
+            found.append(int(number))
+    assert found == list(range(1, 1 + EXERCISES))
+
+
+def test_every_prediction_has_a_folded_discussion_after_it():
+    question, answer = "**Predict.**", "<details><summary>Discussion</summary>"
+    text = "\n".join(cell.source for cell in COMMITTED.cells)
+    found = re.findall(f"{re.escape(question)}|{answer}", text)
+    assert found == [question, answer] * 10
+    assert text.count("<details>") == text.count("</details>") == 10 + EXERCISES
+
+
+@pytest.mark.slow
+def test_the_laboratory_trains_in_the_frame_that_its_cell_shows(executed):
+    from publish import BROWSERS, find_browser  # which is on the path of tests alone
+
+    found = find_browser()
+    if not found:
+        pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)} is installed")
+    (cell,) = (cell for cell in executed[0].cells if cell.id == "laboratory")
+    errors = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("pageerror", lambda error: errors.append(error))
+        page.set_content(cell.outputs[0].data["text/html"])
+        frame = page.frame_locator("iframe")
+        frame.locator("#play").click()
+        expect(frame.locator("#step")).not_to_have_text("0")
+        frame.locator("#play").click()
+        browser.close()
+    assert errors == []
 
 
 @pytest.mark.slow
@@ -166,9 +266,17 @@ def test_nothing_is_installed_and_no_network_is_used_where_nothing_is_missing(ex
 def test_it_is_small_and_tells_nothing_of_the_machine_that_ran_it():
     assert NOTEBOOK.stat().st_size < 1.5e6
     for cell in COMMITTED.cells:
+        assert not any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
         assert "execution" not in cell.metadata, f"times of day in {cell.id}; {TO_RENEW}"
         said = "".join([cell.source, *texts(cell).values()])
         assert not re.search(r"/(home|Users|root|tmp|work|usr|opt|content)/|[A-Z]:\\", said)
+
+
+def test_the_first_cell_is_hidden_and_short():
+    first = code_cells(COMMITTED)[0]
+    assert first.metadata["jupyter"]["source_hidden"]  # in Jupyter
+    assert first.metadata["cellView"] == "form" and first.source.startswith("# @title ")  # on Colab
+    assert len(first.source.splitlines()) < 32
 
 
 # A package in a checkout that builds itself, so that pip needs nothing from elsewhere.
@@ -274,4 +382,5 @@ def test_the_first_cell_leaves_jax_as_it_is_or_says_why_it_cannot(run_in_checkou
 
 
 if __name__ == "__main__":
-    nbformat.write(execute(COMMITTED, NOTEBOOK.parent, os.environ), NOTEBOOK)
+    ran = execute(COMMITTED, NOTEBOOK.parent, os.environ)
+    nbformat.write(without_solutions(ran), NOTEBOOK)
