@@ -514,10 +514,11 @@ def test_a_new_run_keeps_the_curve_of_the_last(open_page):
 def test_the_tour_asks_before_it_answers(open_page):
     page = open_page()
     page.locator("#stops button").nth(4).click()
-    expect(page.locator("#d_lr-value")).to_have_text("0.1")
+    expect(page.locator("#d_lr-value")).to_have_text("0.01")
     assert page.locator(".reply").count() == 0
     page.locator(".answers button").first.click()
     expect(page.locator(".reply")).to_contain_text("Not “D ten times", timeout=120_000)
+    expect(page.locator("#d_lr-value")).to_have_text("0.1")
     hyperparams = gan.Hyperparams(0.1, 0.1)
     population = gan.train_population(range(64), gan.Setup(hyperparams=hyperparams))
     expect(page.locator(".reply")).to_contain_text(f"{population.counts.in_support} of 64")

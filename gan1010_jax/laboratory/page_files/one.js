@@ -32,6 +32,7 @@ export function createOne({ scrub }) {
   let generation = 0; // of the run that is shown
   /** @type {number | null} The step that is wanted and not asked for yet. */
   let wanted = null;
+  let asked = 0; // the last step that was wanted
   let isBusy = false;
   /** @type {any} */
   let view = null;
@@ -88,7 +89,7 @@ export function createOne({ scrub }) {
   }
 
   function want(/** @type {number} */ step) {
-    wanted = step;
+    [asked, wanted] = [step, step];
     ask();
   }
 
@@ -216,7 +217,7 @@ export function createOne({ scrub }) {
   element("numbers").addEventListener("toggle", () => view && drawNetworks());
 
   return {
-    get step() { return view?.step ?? 0; },
+    get step() { return asked; },
     get updates() { return view?.updates.length ?? 0; },
     get update() { return view ? shownUpdate() : 0; },
     get view() { return view; },
