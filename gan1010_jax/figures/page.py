@@ -33,11 +33,11 @@ from gan1010_jax.training import History, Trace
 # The names of a chart's colours in the page's style, which has them for light and dark.
 _CSS_COLORS = {
     "#000000": "ink",
-    style.GREY: "grey",
-    style.BLUE: "blue",
-    style.ORANGE: "orange",
-    style.GREEN: "green",
-    style.REAL_RANGE: "range",
+    style.PAPER.grey: "grey",
+    style.PAPER.blue: "blue",
+    style.PAPER.orange: "orange",
+    style.PAPER.green: "green",
+    style.PAPER.real_range: "range",
 }
 # The line styles as dashes of a chart's legend.
 _DASHES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "8 3 2 3"}
@@ -227,13 +227,13 @@ def _in_order(params: chex.ArrayTree) -> jax.Array:
 def _make_charts(arrays: Mapping[str, np.ndarray], steps: np.ndarray, setup: Setup) -> str:
     """The charts over training, each with its legend, in HTML."""
     game, objective, bits = setup.game, setup.method.objective, _bits(setup.game)
-    colors, styles = {"1": style.BLUE, "0": style.ORANGE}, [*_DASHES]
+    colors, styles = {"1": style.PAPER.blue, "0": style.PAPER.orange}, [*_DASHES]
     outputs = [
         (f"coordinate {unit + 1} ({bit})", colors[bit], styles[bits[:unit].count(bit) % 4])
         for unit, bit in enumerate(bits)
     ]
-    verdicts = [("a real sample", style.BLUE, "-"), ("what G makes", style.ORANGE, "-")]
-    losses = [(label, color, "-") for label, color in style.LOSS_KEYS]
+    verdicts = [("a real sample", style.PAPER.blue, "-"), ("what G makes", style.PAPER.orange, "-")]
+    losses = [(label, getattr(style.PAPER, color), "-") for label, color in style.LOSS_KEYS]
     believes = gives_belief(objective)
     verdict = "D's belief that a sample is real" if believes else "D's score of a sample"
     undecided = sorted({*undecided_losses(objective)})
@@ -263,12 +263,12 @@ def _chart_lines(
     figure = Figure(figsize=(4.6, 2.4))
     axes = figure.subplots()
     for low, high in bands:
-        axes.axhspan(low, high, fc=style.REAL_RANGE, ec=style.GREY, lw=0.6)
+        axes.axhspan(low, high, fc=style.PAPER.real_range, ec=style.PAPER.grey, lw=0.6)
     marker = "o" if len(steps) == 1 else ""
     for values, (_, color, line) in zip(lines, keys):
         axes.plot(steps, values, color=color, ls=line, lw=1.3, marker=marker, clip_on=False)
     for value in across:
-        axes.axhline(value, color=style.GREY, lw=1, ls=":")
+        axes.axhline(value, color=style.PAPER.grey, lw=1, ls=":")
     style.show_steps(axes, steps[-1])
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 5, 10)))
     return figure

@@ -27,18 +27,12 @@ from gan1010_jax.figures.population import (
     plot_population,
     plot_settling,
 )
-from gan1010_jax.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    REAL_RANGE,
-    styled,
-)
-from gan1010_jax.figures.values import layer_sizes
+from gan1010_jax.figures.style import PAPER, headed, legend_below, palette, styled
+from gan1010_jax.figures.values import layer_sizes, note_of
 from gan1010_jax.figures.waves import (
     plot_brake,
     plot_departures,
+    plot_finding,
     plot_orbit,
     plot_predictions,
     plot_rates,
@@ -46,17 +40,17 @@ from gan1010_jax.figures.waves import (
 )
 
 __all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
-    "REAL_RANGE",
+    "PAPER",
     "Animation",
     "animate_run",
     "check_movie",
     "encode_animation",
+    "headed",
     "layer_sizes",
+    "legend_below",
     "make_page",
+    "note_of",
+    "palette",
     "plot_agreement",
     "plot_architecture",
     "plot_bilinear",
@@ -65,6 +59,7 @@ __all__ = [
     "plot_cures",
     "plot_departures",
     "plot_dirac",
+    "plot_finding",
     "plot_forgetting",
     "plot_generator",
     "plot_losses",
