@@ -87,7 +87,7 @@ def _draw_losses(
     others: Sequence[np.ndarray] | None,
 ) -> Figure:
     """Draw the three losses [records] of a run, and those of others [seeds, records]."""
-    apart = max(abs(loss[-1] - value) for loss, value in zip(losses, undecided))
+    apart = np.max([abs(loss[-1] - value) for loss, value in zip(losses, undecided)])
     title = f"The losses of seed {seed} "
     if np.isfinite(apart):
         title += f"end about {apart:.1g} from an undecided D's, or nearer"

@@ -43,7 +43,7 @@ class Palette(NamedTuple):
 
 
 PAPER = Palette(
-    *("#0063B0", "#D55E00", "#00A36C", "#C583B4", "#555555", "#F3DFA2", "black", "white")
+    *("#0063B0", "#D55E00", "#00A36C", "#BC7DAE", "#555555", "#F3DFA2", "black", "white")
 )
 _DARK = Palette(
     *("#3D9DE0", "#E8702A", "#5AE8AA", "#F5BDE6", "#8C959F", "#5C4F24", "#E6EDF3", "#0D1117")

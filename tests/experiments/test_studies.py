@@ -223,7 +223,7 @@ def test_the_kept_comparison_is_what_the_program_writes_of_its_numbers(compariso
 def test_the_comparison_is_drawn_from_its_numbers(comparison):
     methods = compare_methods.early_and_late(comparison)
     assert len(methods) == 12 and all(list(one) == ["none", "r1"] for one in methods.values())
-    figure = plot_methods(methods, (10_000, 50_000))
+    figure = plot_methods(methods, (10_000, 50_000), "2,048 seeds")
     (axes,) = figure.axes
     drawn = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
     for row in comparison["methods"]:
