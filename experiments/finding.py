@@ -51,8 +51,11 @@ def main(options: Finding) -> None:
     prepare_jax()
     with claim(options.out):
         report = {"seeds": len(seeds)}
-        for name, setup in {"no penalty": gan.Setup(), f"R1, weight {weight:g}": r1}.items():
-            say(f"training with {name}")
+        for name, setup in {
+            "without penalty": gan.Setup(),
+            f"with R1 of weight {weight:g}": r1,
+        }.items():
+            say(f"training {name}")
             with progress_bar() as progress:
                 population = gan.train_population(
                     seeds, setup, steps=STEPS, record_every=EVERY, progress=progress

@@ -72,7 +72,7 @@ def path(name: str) -> PrimitiveConstructorSpec:
     )
 
 
-def choice(name: str, choices: tuple[str, ...]) -> PrimitiveConstructorSpec:
+def _choice(name: str, choices: tuple[str, ...]) -> PrimitiveConstructorSpec:
     """How an option of this name is read as one of some names."""
 
     def read(texts: list[str]) -> str:
@@ -181,10 +181,10 @@ class SeedOptions:
 class FigureOptions:
     """How figures are drawn."""
 
-    style: tuple[Annotated[str, choice("style", FIGURE_STYLES)], ...] = ("paper",)
+    style: tuple[Annotated[str, _choice("style", FIGURE_STYLES)], ...] = ("paper",)
     """How figures look; slides have larger text and lines, as NAME-slides, and NAME-dark suits a
     dark page. One or more."""
-    format: Annotated[str, choice("format", FIGURE_FORMATS)] = "png"
+    format: Annotated[str, _choice("format", FIGURE_FORMATS)] = "png"
     """The format of figures; svg and pdf can be enlarged."""
 
     def arguments(self) -> tuple[tuple[str, ...], str]:

@@ -33,7 +33,7 @@ def write_figures(
     """Write figures in every style: the same bytes for the same results.
 
     Args:
-      out: the directory; files are named as by `figure_file`.
+      out: the directory; its files are `figures/NAME.FORMAT`, or `figures/NAME-STYLE.FORMAT`.
       draw: functions of `style`, each of which draws a figure, by their names.
       styles: names of `FIGURE_STYLES`.
       format: a name of `FIGURE_FORMATS`.
@@ -44,10 +44,10 @@ def write_figures(
     for name, draw_one in draw.items():
         for style in styles:
             data = encode(draw_one(style=style), format)
-            write_file(out / figure_file(name, style, format), data)
+            write_file(out / _figure_file(name, style, format), data)
 
 
-def figure_file(name: str, style: str, format: str) -> Path:
+def _figure_file(name: str, style: str, format: str) -> Path:
     """The file of a figure in a result directory; on paper, its style has no part in the name."""
     suffix = "" if style == "paper" else f"-{style}"
     return Path("figures") / f"{name}{suffix}.{format}"
@@ -104,7 +104,7 @@ def start_painters(
 
                     data = draw_file(*figure)
                 name, _, *look = figure
-                write_file(out / figure_file(name, *look), data)
+                write_file(out / _figure_file(name, *look), data)
 
         try:
             yield draw_files

@@ -82,7 +82,8 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str, style: str = "p
         bar.set_label("" if is_alone else title)
         axis = bar.ax.xaxis if is_alone else bar.ax.yaxis
         if row == 2:
-            axis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
+            is_wide = scale.vmax > 50 * scale.vmin
+            axis.set_major_locator(LogLocator(subs=(1,) if is_wide else (1, 2, 5)))
             axis.set_major_formatter(THOUSANDS)
         else:
             bar.set_ticks((0, 0.5, 1))
@@ -98,8 +99,11 @@ def _find_best(cells: Mapping[str, _Cells]) -> str:
     found = {}
     for method, table in cells.items():
         found[method] = np.mean(table["in_support_fraction"] >= _NEARLY_ALL)
-    parts = [f"{method} in {percent(fraction)}" for method, fraction in found.items()]
-    return f"{percent(_NEARLY_ALL)} of the seeds are in support: {', '.join(parts)} of the cells"
+    if len(found) == 1:
+        fraction = percent(found.popitem()[1])
+        return f"In {fraction} of the cells, {percent(_NEARLY_ALL)} of the seeds are in support"
+    parts = [f"{percent(fraction)} by {method}" for method, fraction in found.items()]
+    return f"Cells with {percent(_NEARLY_ALL)} of the seeds in support: {', '.join(parts)}"
 
 
 def _settling_scale(cells: Mapping[str, _Cells]) -> Normalize:
@@ -145,7 +149,7 @@ def _draw_line(axes: Axes, table: _Cells, column: str, name: str) -> None:
         axes.set_ylim(-0.02, 1.02)
         show_percent(axes.yaxis)
     if place := _default_place(table, [name]):
-        axes.axvline(*place, color=colors.grey, lw=1.2, ls=":", label="the reference's")
+        axes.axvline(*place, color=colors.grey, lw=1.2, ls=":", label="reference")
 
 
 def _default_place(table: _Cells, names: Sequence[str]) -> list[float] | None:

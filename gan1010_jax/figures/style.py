@@ -117,6 +117,7 @@ def headed(title: str, note: str = "", size: tuple[float, float] = (8, 4)) -> Fi
     zoom = mpl.rcParams["figure.dpi"] / _DPI
     width, height = size[0] / zoom, size[1] / zoom**0.5
     texts, tops = [], [0.08]  # inches from the top
+    note = note.replace(" ·", "\N{NO-BREAK SPACE}·")  # which begins no line
     for text, points, across in ((title, _TITLE, 0.65), (note, _NOTE, 0.56)):  # of a letter
         lines = _wrap(text, int(72 * width / points / across))
         texts.append("\n".join(lines))
@@ -206,4 +207,4 @@ def mark_reference(axes: Axes, place: Sequence[float]) -> None:
     """Mark the reference's hyperparameters on a map by a cross that is seen on any colour."""
     edge = [Stroke(linewidth=5, foreground="black"), Normal()]
     look = {"color": "white", "ms": 11, "mew": 2, "path_effects": edge}
-    axes.plot(*place, "+", label="the reference's", **look)
+    axes.plot(*place, "+", label="reference", **look)

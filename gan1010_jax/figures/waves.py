@@ -60,8 +60,8 @@ def plot_finding(
     (plain, cured), (_, cure) = runs.values(), runs
     (best, worst), (_, least) = map(_find_fall, (plain, cured))
     title = (
-        f"{percent(plain[best])} learn it, but at step {steps[worst]:,} only "
-        f"{percent(plain[worst])} have it still; {cure} keeps {percent(cured[least])}"
+        f"{percent(plain[best])} learn 1010, but at step {steps[worst]:,} only "
+        f"{percent(plain[worst])} still have it; {cure}, at least {percent(cured[least])}"
     )
     figure, colors = headed(title, note, (8, 3.6)), palette()
     learning, later = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2.4))
@@ -72,12 +72,13 @@ def plot_finding(
         axes.grid(axis="y", color=colors.grey, alpha=0.25, lw=0.8)
     place = {"xytext": (0, -8), "textcoords": "offset points", "ha": "center", "va": "top"}
     later.annotate(percent(plain[worst]), (steps[worst], plain[worst]), **place)
-    learning.set(xlim=(0, _LEARNING), xticks=(0, _LEARNING / 2), title="learning")
+    learning.set(xlim=(0, _LEARNING), xticks=(0, _LEARNING / 2))
+    learning.set_title(f"the first {_LEARNING:,} steps")
     later.set(xlim=(_LEARNING, steps[-1]), xlabel="step", title="training on")
-    later.set_xticks([_LEARNING, *range(50_000, steps[-1] + 1, 50_000)])
+    later.set_xticks(range(50_000, steps[-1] + 1, 50_000))
     later.spines.left.set(linestyle=":", color=colors.grey)
     later.tick_params(left=False)
-    learning.set(ylabel="in support", ylim=(0, 1.02))
+    learning.set(ylabel="seeds in support", ylim=(0, 1.02))
     show_percent(learning.yaxis)
     figure.get_layout_engine().set(wspace=0, w_pad=0.01)
     legend_below(figure)
