@@ -27,7 +27,7 @@ from gan1010_jax.figures.population import (
     plot_population,
     plot_settling,
 )
-from gan1010_jax.figures.style import PAPER, headed, legend_below, palette, styled
+from gan1010_jax.figures.style import PAPER, Palette, headed, legend_below, palette, styled
 from gan1010_jax.figures.values import layer_sizes, note_of
 from gan1010_jax.figures.waves import (
     plot_brake,
@@ -42,6 +42,7 @@ from gan1010_jax.figures.waves import (
 __all__ = [
     "PAPER",
     "Animation",
+    "Palette",
     "animate_run",
     "check_movie",
     "encode_animation",
