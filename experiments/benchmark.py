@@ -397,10 +397,10 @@ def plot_benchmark(rows: Sequence[dict], machine: str = "", *, style: str = "pap
         throughput.plot(seeds, rate, "o-", color=color, ms=4, lw=1.5, label=own[0]["label"])
         duration.plot(seeds, compiling + seeds * FULL_RUN / rate, "o-", color=color, ms=4, lw=1.5)
     throughput.set(title="seed-steps per second")
-    duration.set(title="seconds for 10,000 steps each, with compiling")
+    duration.set(title="seconds for 10,000 steps each")
     for axes in (throughput, duration):
         axes.set(xscale="log", yscale="log", xlabel="GANs trained at a time")
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set_xticks(sizes, [f"{size / 1e3:.0f}k" if size >= 1e3 else size for size in sizes])
         axes.minorticks_off()
         axes.grid(axis="y", color=colors.grey, alpha=0.2, lw=0.8)
     legend_below(figure)

@@ -124,11 +124,10 @@ def main(options: Dirac) -> None:
         verdicts = [hold(verdict, game, options) for verdict in VERDICTS for game in verdict.games]
         report = {"lr": options.lr, "methods": rows, "verdicts": verdicts}
         converging = [row["method"] for row in rows[::2] if row["converges"]]
-        title = f"Of {len(panels)} methods, {len(converging)} reach the equilibrium"
-        note = (
-            f"Dirac-GAN · gradient descent at {options.lr:g} · {options.steps:,} steps from (1, 1)"
-        )
-        figure = partial(plot_dirac, panels, 2.0, f"{title}: {', '.join(converging)}", note)
+        title = f"{len(converging)} of {len(panels)} methods reach the equilibrium"
+        note = f"Dirac-GAN · gradient descent at {options.lr:g} · {options.steps:,} steps"
+        note += " · where it differs: simultaneous · alternating"
+        figure = partial(plot_dirac, panels, 2.0, f"{title}: {'; '.join(converging)}", note)
         note = f"θψ, bilinear · rate {BOOK_LR:g} · {BOOK_STEPS} steps from {BOOK}"
         bilinear = partial(plot_bilinear, follow_cures(), note)
         options.write("dirac", report, figure, bilinear=bilinear)
@@ -170,7 +169,7 @@ def describe_end(path: np.ndarray) -> str:
         return f"sticks {distance[-1]:.2g} away"
     if np.ptp(distance) < NEAR:
         return "circles"
-    return "circles outwards" if distance[-1] > 1.05 * distance[0] else "circles"
+    return "spirals out" if distance[-1] > 1.05 * distance[0] else "circles"
 
 
 def hold(verdict: Verdict, game: str, options: Dirac) -> dict:

@@ -90,7 +90,7 @@ def _draw_losses(
     apart = np.max([abs(loss[-1] - value) for loss, value in zip(losses, undecided)])
     title = f"The losses of seed {seed} "
     if np.isfinite(apart):
-        title += f"end about {apart:.1g} from an undecided D's, or nearer"
+        title += f"end within about {apart:.1g} of an undecided D's"
     else:
         title += "are not finite at the end"
     note += "" if others is None else f" · median and 5–95 % of {len(others[0]):,} seeds"
@@ -127,8 +127,8 @@ def _draw_convergence(
     most = int(inside.argmax())  # the first such record
     least = most + int(inside[most:].argmin())
     if inside[most] - inside[least] > _FALL:
-        early, late = (f"{percent(inside[k])} at step {steps[k]:,}" for k in (most, least))
-        title = f"In support are {early}, but {late}"
+        title = f"{percent(inside[most])} are in support at step {steps[most]:,}"
+        title += f", and only {percent(inside[least])} at step {steps[least]:,}"
     else:
         title = (
             f"At the end, {percent(matched[-1])} match, and {percent(inside[-1])} are in support"

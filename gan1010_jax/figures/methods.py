@@ -204,10 +204,10 @@ def plot_dirac(
       note: the line below the title.
       style: a name of `FIGURE_STYLES`.
     """
-    figure, colors = headed(title, note, (8, 5.6)), palette()
+    figure, colors = headed(title, note, (8, 4.9)), palette()
     grid = figure.subplots(2, -(-len(panels) // 2), sharex=True, sharey=True, squeeze=False)
     for axes, (title, panel) in zip(grid.flat, panels.items()):
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=9.5)
         axes.set(xlim=(-bound, bound), ylim=(-bound, bound), aspect="equal")
         if np.isfinite(panel["clip"]):
             for side in (-1, 1):
@@ -216,14 +216,15 @@ def plot_dirac(
         theta, psi, *velocity = (part[::2, ::2] for part in panel["field"])
         length = np.hypot(*velocity)
         unit = [part / np.maximum(length, 1e-9) for part in velocity]
-        arrows = {"color": colors.grey, "alpha": 0.5, "pivot": "mid", "width": 0.009, "scale": 16}
+        arrows = {"color": colors.grey, "alpha": 0.6, "pivot": "mid", "width": 0.013, "scale": 12}
         axes.quiver(theta, psi, *unit, **arrows)
         for update_order, color in (("simultaneous", colors.blue), ("alternating", colors.orange)):
             axes.plot(*panel[update_order].T, color=color, lw=1.2, label=update_order)
-            axes.plot(*panel[update_order][-1], "s", color=color, ms=5, mec=colors.paper, zorder=4)
+            end = {"color": color, "ms": 5, "mec": colors.paper, "mew": 0.7, "zorder": 2.5}
+            axes.plot(*panel[update_order][-1], "s", **end)
         axes.plot([], [], "s", color=colors.grey, ms=5, label="end of each")
         axes.plot(*panel["simultaneous"][0], "o", color=colors.ink, ms=5, label="start")
-        axes.plot(0, 0, "*", color=colors.green, ms=11, zorder=3, label="equilibrium")
+        axes.plot(0, 0, "*", color=colors.green, ms=10, zorder=2.4, label="equilibrium")
     for axes in grid.flat:
         axes.set(xlabel="θ, generator", ylabel="ψ, discriminator")
         axes.label_outer()
@@ -253,7 +254,7 @@ def plot_bilinear(
     bound = 1.05 * np.abs(spiral).max()
     theta, psi = np.meshgrid(*[np.linspace(-bound, bound, 11)] * 2)
     length = np.hypot(theta, psi) + 1e-9
-    arrows = {"color": colors.grey, "alpha": 0.5, "pivot": "mid", "width": 0.007, "scale": 18}
+    arrows = {"color": colors.grey, "alpha": 0.6, "pivot": "mid", "width": 0.011, "scale": 13}
     whole.quiver(theta, psi, psi / length, -theta / length, **arrows)
     whole.plot(*spiral.T, ".-", color=colors.blue, lw=0.5, ms=2.5)
     whole.set(title=next(iter(paths)).partition(":")[0], xlim=(-bound, bound))

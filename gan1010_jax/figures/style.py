@@ -122,6 +122,7 @@ def headed(title: str, note: str = "", size: tuple[float, float] = (8, 4)) -> Fi
         lines = _wrap(text, int(72 * width / points / across))
         texts.append("\n".join(lines))
         tops.append(tops[-1] + len(lines) * _LINE * points / 72)
+    tops[-1] += 0.05
     figure = Figure(figsize=(width, height + tops[-1]))
     title_top, note_top, bottom = (1 - top / (height + tops[-1]) for top in tops)
     left = {"x": 0.08 / width, "ha": "left", "va": "top", "linespacing": 1.1}

@@ -242,7 +242,7 @@ def plot_rates(
         image = axes.pcolormesh(edges, edges, cells, cmap="cividis", vmin=0, vmax=1)
         axes.set(xscale="log", yscale="log", xlabel="D's rate")
         axes.set_title(title)
-        axes.set_xticks((1e-3, 1e-2, 1e-1))
+        axes.set_xticks((1e-3, 1e-1))
         mark_reference(axes, (0.01, 0.01))
     maps[0].set_ylabel("G's rate")
     maps[1].set_yticklabels([])
