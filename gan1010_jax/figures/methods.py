@@ -51,7 +51,7 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str, style: str = "p
     )
     note += f", {any_cells['steps'][0]:,} steps"
     note += " · grey: fewer than half of the seeds match" if is_map else ""
-    figure = headed(_find_best(cells), note, (8, 3.5 if is_alone else 6.6))
+    figure = headed(_find_title(cells), note, (8, 3.5 if is_alone else 6.6))
     share = is_map or (False if is_alone else "row")
     shape = (1, 3) if is_alone else (3, len(cells))
     grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=share)
@@ -70,12 +70,12 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str, style: str = "p
                 _draw_line(axes, table, column, names[0])
             if is_alone or row == 0:
                 axes.set_title(title if is_alone else method)
-            if is_alone or row == 2:
+            if is_alone:
                 axes.set_xlabel(labels[0])
         if not is_map:
             grid[row, 0].set_ylabel(title)
             continue
-        if row == 0 or not is_alone:
+        if row == 0 and is_alone:
             grid[row, 0].set_ylabel(labels[1])
         side = {"location": "bottom", "aspect": 12} if is_alone else {"pad": 0.02}
         bar = figure.colorbar(image, ax=list(grid[row]), **side)
@@ -90,20 +90,21 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str, style: str = "p
             show_percent(axis)
         axis.set_minor_formatter("")
         bar.minorticks_off()
-    legend_below(figure)
+    if not is_alone:
+        figure.supxlabel(labels[0], fontsize=11)
+        figure.supylabel(labels[1] if is_map else "", fontsize=11)
+    legend_below(figure, "center" if is_alone else "left")  # of the axes' label
     return figure
 
 
-def _find_best(cells: Mapping[str, _Cells]) -> str:
-    """In how many cells nearly all seeds are in support, in words."""
-    found = {}
-    for method, table in cells.items():
-        found[method] = np.mean(table["in_support_fraction"] >= _NEARLY_ALL)
-    if len(found) == 1:
-        fraction = percent(found.popitem()[1])
-        return f"In {fraction} of the cells, {percent(_NEARLY_ALL)} of the seeds are in support"
-    parts = [f"{percent(fraction)} by {method}" for method, fraction in found.items()]
-    return f"Cells with {percent(_NEARLY_ALL)} of the seeds in support: {', '.join(parts)}"
+def _find_title(cells: Mapping[str, _Cells]) -> str:
+    """How often nearly all seeds of a cell are in support; of several methods, how many forget."""
+    if len(cells) == 1:
+        ((_, table),) = cells.items()
+        share = percent(np.mean(table["in_support_fraction"] >= _NEARLY_ALL))
+        return f"In {share} of the cells, {percent(_NEARLY_ALL)} of the seeds are in support"
+    forget = [f"{name} {percent(of['forgot_fraction'].max())}" for name, of in cells.items()]
+    return f"Seeds that forget, in the worst cell: {', '.join(forget)}"
 
 
 def _settling_scale(cells: Mapping[str, _Cells]) -> Normalize:

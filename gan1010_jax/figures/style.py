@@ -140,14 +140,14 @@ def _wrap(text: str, across: int) -> list[str]:
     return lines
 
 
-def legend_below(figure: Figure) -> None:
+def legend_below(figure: Figure, side: str = "center") -> None:
     """Put the legend of all axes below them, in as many columns as the figure has room for."""
     found = [axes.get_legend_handles_labels() for axes in figure.axes]
     labels = {label: handle for pair in found for handle, label in zip(*pair)}
     look = {"handlelength": 1.6, "columnspacing": 1.5, "fontsize": 10}
     for columns in range(len(labels), 0, -1):
         legend = figure.legend(
-            labels.values(), labels, loc="outside lower center", ncols=columns, **look
+            labels.values(), labels, loc=f"outside lower {side}", ncols=columns, **look
         )
         if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
             return
@@ -193,7 +193,7 @@ def percent(fraction: float) -> str:
         text = f"{100 * fraction:.{digits}f}"
         if float(text) not in (0, 100) or fraction in (0, 1):
             break
-    return f"{text} %"
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
 def draw_ranges(axes: Axes, of: Coordinates) -> np.ndarray:

@@ -117,4 +117,4 @@ def test_another_style_or_format_is_rejected(population):
     [(0, "0 %"), (1, "100 %"), (0.334, "33 %"), (0.9997, "99.97 %"), (1e-5, "0.001 %")],
 )
 def test_a_percentage_is_neither_none_nor_all_by_rounding(fraction, text):
-    assert style.percent(fraction) == text
+    assert style.percent(fraction).replace("\N{NO-BREAK SPACE}", " ") == text
