@@ -68,8 +68,10 @@ def plot_phase_diagram(cells: Mapping[str, _Cells], *names: str, style: str = "p
                 image = _draw_cells(axes, table, column, scale, names)
             else:
                 _draw_line(axes, table, column, names[0])
-            if is_alone or row == 0:
-                axes.set_title(title if is_alone else method)
+            if not is_alone and row == 0:
+                axes.set_title(method)
+            elif is_alone and is_map:
+                axes.set_title(title)
             if is_alone:
                 axes.set_xlabel(labels[0])
         if not is_map:
