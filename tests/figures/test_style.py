@@ -90,6 +90,19 @@ def test_every_figure_fits_in_every_style(population, name):
         title, note = figure._suptitle.get_window_extent(), figure.texts[1].get_window_extent()
         tops = [axes.get_tightbbox().y1 for axes in figure.axes if axes.axison]
         assert title.y0 >= note.y1 - 1 and note.y0 >= max(tops, default=0) - 1, figure_name
+        assert_numbers_are_apart(figure_name, figure)
+
+
+def assert_numbers_are_apart(name, figure):
+    """The numbers below neighbouring panels do not meet."""
+    shown = [
+        label
+        for axes in figure.axes
+        for label in axes.get_xticklabels()
+        if axes.axison and axes.get_xlim()[0] <= label.get_position()[0] <= axes.get_xlim()[1]
+    ]
+    for a, b in itertools.combinations(shown, 2):
+        assert not a.get_window_extent().overlaps(b.get_window_extent()), (name, a, b)
 
 
 def test_a_style_is_of_one_figure(population):
