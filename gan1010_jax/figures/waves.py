@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from gan1010_jax.figures.style import (
@@ -34,12 +36,14 @@ _SCATTERS = {
 }
 _LEARNING = 10_000  # steps
 _SHOWN_STEPS = (20_000, 50_000, 100_000, 200_000)
+# Those of viridis that are seen on white, and on a dark ground.
+_PATH_COLORS = ListedColormap(colormaps["viridis"](np.linspace(0.3, 0.95, 256)))
 # The parts of a wave, and where they stand beside the orbit of `plot_orbit`.
 _PARTS = (
     (0.53, 1.75, "1  D's slope pulls G in,\nand past the middle"),
-    (0.805, 0.3, "2  The error is at most\n0.1: D's slope fades, and\nturns, in 30,000 steps"),
-    (0.805, -1.15, "3  D's new slope\ndrives G out in a\nfew thousand steps"),
-    (0.65, -0.25, "4  The error is large,\nand D turns round\nat once"),
+    (0.705, -0.45, "2  The error is at most 0.1:\nD's slope fades, and turns,\nin 30,000 steps"),
+    (0.52, -1.7, "3  D's new slope drives G\nout in a few thousand steps"),
+    (0.5, -0.6, "4  The error is\nlarge, and D turns\nround at once"),
 )
 
 
@@ -187,11 +191,11 @@ def plot_orbit(
     step, output, slope = (trained[key][seen] for key in ("step", "output", "slope"))
     points = np.stack([output, slope], axis=-1)
     line = LineCollection(
-        np.stack([points[:-1], points[1:]], axis=1), array=step[1:], cmap="viridis", lw=2
+        np.stack([points[:-1], points[1:]], axis=1), array=step[1:], cmap=_PATH_COLORS, lw=2
     )
     axes.add_collection(line)
     marks = step % 5_000 == 0
-    axes.scatter(output[marks], slope[marks], c=step[marks], cmap="viridis", s=16, zorder=3)
+    axes.scatter(output[marks], slope[marks], c=step[marks], cmap=_PATH_COLORS, s=16, zorder=3)
     bar = figure.colorbar(line, ax=axes, pad=0.02)
     bar.set_label("step (a dot every 5,000)")
     bar.ax.yaxis.set_major_formatter(THOUSANDS)
