@@ -174,7 +174,9 @@ def _draw_forgetting(
         axes.plot(steps, some["fraction"], **look)
         if name != "ever_matched":  # whose interval would hide the others
             _draw_interval(axes, steps, some, color)
-    axes.set(yscale="log", ylim=(0.5 / seeds, 1.2))
+    every = np.concatenate([of["fraction"] for of in missing.values()])
+    least = every[every > 0].min(initial=1)
+    axes.set(yscale="log", ylim=(0.5 * least, 1.2))
     axes.yaxis.set_major_formatter(lambda fraction, _: f"{100 * fraction:g} %")
     axes.yaxis.set_minor_formatter("")
     _finish_curves(figure, axes, steps)

@@ -144,7 +144,7 @@ def plot_departures(
     """
     explained = [f"R² {scores[name]['r2']:.3f}" for name in ("expected step", "level model")]
     title = f"When each seed first leaves is predicted: {' and '.join(explained)}"
-    figure, colors = headed(title, note, (8, 3.5)), palette()
+    figure, colors = headed(title, note, (8, 3.3)), palette()
     panels = figure.subplots(1, len(_SCATTERS), sharex=True, sharey=True)
     measured = departures["training"]
     every = np.concatenate([departures[name] for name in ("training", *_SCATTERS)])
@@ -156,7 +156,7 @@ def plot_departures(
         axes.set_title(title)
         axes.text(0.05, 0.95, f"R² {scores[name]['r2']:.3f}", transform=axes.transAxes, va="top")
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="measured step")
-        axes.locator_params(nbins=3)
+        axes.locator_params(nbins=2)
         axes.xaxis.set_major_formatter(THOUSANDS)
         axes.yaxis.set_major_formatter(THOUSANDS)
     panels[0].set_ylabel("predicted step")
