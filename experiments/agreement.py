@@ -40,7 +40,7 @@ from scipy import stats
 
 from gan1010_jax.engines import ENGINES, compiler_options, init_block, observe
 from gan1010_jax.environment import enable_x64, versions
-from gan1010_jax.figures import plot_agreement
+from gan1010_jax.figures import note_of, plot_agreement
 from gan1010_jax.population import claim
 from gan1010_jax.training import Carry, train_record
 
@@ -73,7 +73,9 @@ def main(options: Agreement) -> None:
             "agrees": agrees(rows, p_values),
             "versions": versions(),
         }
-        options.write("agreement", report, plot_agreement(rows, TOLERANCES))
+        note = note_of(gan.Setup(), "10,000 steps", "eight runs, on PyTorch's samples")
+        figure = partial(plot_agreement, rows, TOLERANCES, note=note)
+        options.write("agreement", report, figure)
     print(tabulate(report))
     p, name = min((p, name) for name, p in p_values.items())
     print(f"{SEEDS:,} seeds against 400 runs: least of {len(p_values)} p-values: {p:.2g} ({name})")

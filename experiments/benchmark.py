@@ -65,7 +65,7 @@ from matplotlib.figure import Figure
 from gan1010_jax.checks import check_whole
 from gan1010_jax.engines import ENGINES
 from gan1010_jax.environment import count_cores, describe_device, has_avx512, versions
-from gan1010_jax.figures import BLUE, GREEN, GREY, ORANGE, styled, write_figures
+from gan1010_jax.figures import headed, legend_below, palette, styled, write_figures
 from gan1010_jax.gan import seed_key
 from gan1010_jax.population import claim, write_json
 
@@ -93,7 +93,8 @@ def main(options: Benchmark) -> None:
         torch = {"torch": metadata.version("torch")} if util.find_spec("torch") else {}
         report = {"machine": machine, "versions": versions() | torch, "rows": rows}
         write_json(options.out / "report.json", report)
-        write_figures(options.out, {"benchmark": plot_benchmark(rows)})
+        draw = partial(plot_benchmark, rows, describe(machine))
+        write_figures(options.out, {"benchmark": draw}, *options.look.arguments())
     print(f"Millions of seed-steps per second, {describe(machine)}:\n\n{tabulate(rows)}\n")
     for row in rows:
         if row["unavailable"] or row["program"] == ONE_SEED:
@@ -202,7 +203,7 @@ def prepare_engine(engine: str, seeds: int) -> Call:
 
 
 class Program(NamedTuple):
-    """A way to train many GANs: its name in the table, its colour in the figure, how to prepare it.
+    """A way to train many GANs: its name, its colour by its name in a `Palette`, how to prepare it.
 
     The rate, in seed-steps per second and rather too high, decides how many steps a call takes.
     """
@@ -215,13 +216,13 @@ class Program(NamedTuple):
 
 ONE_SEED = "pytorch"  # trains one seed at a time, in a process on every core
 PROGRAMS = {
-    "pytorch": Program("PyTorch, one seed a core", GREY, 2e3, prepare_pytorch),
-    "torch_compile": Program("PyTorch, compile(vmap)", "black", 5e6, prepare_torch_compile),
-    "vmap_scan": Program("JAX, jit(vmap(scan))", ORANGE, 1e7, prepare_vmap_scan),
+    "pytorch": Program("PyTorch, one seed a core", "grey", 2e3, prepare_pytorch),
+    "torch_compile": Program("PyTorch, compile(vmap)", "ink", 5e6, prepare_torch_compile),
+    "vmap_scan": Program("JAX, jit(vmap(scan))", "orange", 1e7, prepare_vmap_scan),
 }
-ENGINE_STYLES = {"vmap": (BLUE, 2e7), "pallas": ("#CC79A7", 1e10)}
+ENGINE_STYLES = {"vmap": ("blue", 2e7), "pallas": ("pink", 1e10)}
 for name in ENGINES:
-    style = ENGINE_STYLES.get(name, (GREEN, 2e8))
+    style = ENGINE_STYLES.get(name, ("green", 2e8))
     PROGRAMS[f"engine_{name}"] = Program(f"engine {name}", *style, partial(prepare_engine, name))
 
 
@@ -376,12 +377,14 @@ def describe(machine: dict) -> str:
 
 
 @styled
-def plot_benchmark(rows: Sequence[dict]) -> Figure:
+def plot_benchmark(rows: Sequence[dict], machine: str = "", *, style: str = "paper") -> Figure:
     """Throughput against seeds, and from it the time to train that many GANs for 10,000 steps."""
-    figure = Figure(figsize=(11, 4.6))
-    figure.suptitle("Training many GANs at a time")
-    throughput, duration = figure.subplots(1, 2)
     measured = [row for row in rows if not row["unavailable"]]
+    best = max(measured, key=lambda row: row[RATE], default={"label": "Nothing", RATE: 0})
+    fastest = f"{best[RATE] / 1e6:,.0f} million seed-steps per second"
+    title = f"The fastest, {best['label']}, takes {fastest}"
+    figure, colors = headed(title, machine, (8, 3.6)), palette()
+    throughput, duration = figure.subplots(1, 2)
     sizes = sorted({row["seeds"] for row in measured if row["seeds"]}) or [1, 1_000]
     for name in dict.fromkeys(row["program"] for row in measured):
         own = [row for row in measured if row["program"] == name]
@@ -389,18 +392,18 @@ def plot_benchmark(rows: Sequence[dict]) -> Figure:
             own = [own[0] | {"seeds": size} for size in sizes]
         keys = ("seeds", "slowest", RATE, "fastest", "compile_seconds")
         seeds, low, rate, high, compiling = np.array([[row[key] for row in own] for key in keys])
-        color = PROGRAMS[name].color
+        color = getattr(colors, PROGRAMS[name].color, PROGRAMS[name].color)
         throughput.fill_between(seeds, low, high, color=color, alpha=0.2, lw=0)
         throughput.plot(seeds, rate, "o-", color=color, ms=4, lw=1.5, label=own[0]["label"])
         duration.plot(seeds, compiling + seeds * FULL_RUN / rate, "o-", color=color, ms=4, lw=1.5)
-    throughput.set(title="Throughput", ylabel="seed-steps per second")
-    duration.set(title="Time for 10,000 steps each", ylabel="seconds, compilation included")
+    throughput.set(title="seed-steps per second")
+    duration.set(title="seconds for 10,000 steps each")
     for axes in (throughput, duration):
         axes.set(xscale="log", yscale="log", xlabel="GANs trained at a time")
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=9)
+        axes.set_xticks(sizes, [f"{size / 1e3:.0f}k" if size >= 1e3 else size for size in sizes])
         axes.minorticks_off()
-        axes.grid(axis="y", color=GREY, alpha=0.2, lw=0.8)
-    figure.legend(loc="outside right center")
+        axes.grid(axis="y", color=colors.grey, alpha=0.2, lw=0.8)
+    legend_below(figure)
     return figure
 
 

@@ -110,10 +110,17 @@ def main(options: CompareMethods) -> None:
     prepare_jax()
     with claim(options.out):
         report = compare(options, seeds)
-        report["cures"] = find_cures(seeds[: max(1, len(seeds) // 2)])
+        few = seeds[: max(1, len(seeds) // 2)]
+        report["cures"] = find_cures(few)
         tables = {"compare_methods": tabulate(report), "cures": tabulate_cures(report["cures"])}
-        figure = plot_methods(early_and_late(report), (EARLY, LATE))
-        options.write("compare_methods", report, figure, cures=plot_cures(report["cures"], EARLY))
+        rates = f"SGD at {options.sgd_lr:g}, Adam at {options.adam_lr:g}"
+        note = f"1010 · {rates} · R1 of weight {options.penalty_weight:g} · {len(seeds):,} seeds"
+        compared = partial(plot_methods, early_and_late(report), (EARLY, LATE), note)
+        note = (
+            f"1010 · mse, sgd at 0.01 but where named · {CURE_STEPS:,} steps · {len(few):,} seeds"
+        )
+        cures = partial(plot_cures, report["cures"], EARLY, note)
+        options.write("compare_methods", report, compared, cures=cures)
         for name, table in tables.items():
             write_file(options.out / f"{name}.md", f"{table}\n".encode())
     print("\n\n".join(tables.values()))

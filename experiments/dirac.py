@@ -119,12 +119,18 @@ def main(options: Dirac) -> None:
             for update_order in UPDATE_ORDERS:
                 row, panel[update_order] = judge(case, update_order, options)
                 rows.append(row)
-            mark = "converges" if row["converges"] else "does not converge"
-            panels[f"{case.title}\n{mark}"] = panel
+            ends = [describe_end(panel[update_order]) for update_order in UPDATE_ORDERS]
+            panels[f"{case.title}\n{' · '.join(dict.fromkeys(ends))}"] = panel
         verdicts = [hold(verdict, game, options) for verdict in VERDICTS for game in verdict.games]
         report = {"lr": options.lr, "methods": rows, "verdicts": verdicts}
-        figures = {"bilinear": plot_bilinear(follow_cures())}
-        options.write("dirac", report, plot_dirac(panels, bound=2.0), **figures)
+        converging = [row["method"] for row in rows[::2] if row["converges"]]
+        title = f"{len(converging)} of {len(panels)} methods reach the equilibrium"
+        note = f"Dirac-GAN · gradient descent at {options.lr:g} · {options.steps:,} steps"
+        note += " · where it differs: simultaneous · alternating"
+        figure = partial(plot_dirac, panels, 2.0, f"{title}: {'; '.join(converging)}", note)
+        note = f"θψ, bilinear · rate {BOOK_LR:g} · {BOOK_STEPS} steps from {BOOK}"
+        bilinear = partial(plot_bilinear, follow_cures(), note)
+        options.write("dirac", report, figure, bilinear=bilinear)
     print(f"{tabulate(report)}\n\n{tabulate_verdicts(report)}")
     print(f"written to {options.out}")
     differ = [row for row in rows + verdicts if row["converges"] != row["paper"]]
@@ -149,6 +155,21 @@ def judge(case: Case, update_order: str, options: Dirac) -> tuple[dict, np.ndarr
         "paper": case.converges,
     }
     return row, path
+
+
+def describe_end(path: np.ndarray) -> str:
+    """Where the last tenth of a run [steps + 1, 2] is, in words."""
+    end = path[-(len(path) // 10 + 1) :]
+    distance = np.hypot(*end.T)
+    if not np.isfinite(end).all():
+        return "diverges"
+    if distance.max() < NEAR:
+        return "converges"
+    if np.ptp(end, axis=0).max() < NEAR:
+        return f"sticks {distance[-1]:.2g} away"
+    if np.ptp(distance) < NEAR:
+        return "circles"
+    return "spirals out" if distance[-1] > 1.05 * distance[0] else "circles"
 
 
 def hold(verdict: Verdict, game: str, options: Dirac) -> dict:

@@ -153,7 +153,9 @@ def main(options: Predictions) -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             rows = list(pool.map(partial(predict, seeds=options.seeds), CASES))
         rows.sort(key=rank)
-        options.write("predictions", rows, plot_predictions(rows, PREDICTIONS))
+        note = f"{len(rows)} settings of {options.seeds} seeds · {STEPS:,} steps at rates of 0.01"
+        figure = partial(plot_predictions, rows, PREDICTIONS, note=note)
+        options.write("predictions", rows, figure)
         write_file(options.out / "predictions.md", f"{tabulate(rows)}\n".encode())
     print(tabulate(rows))
     print(f"written to {options.out}")

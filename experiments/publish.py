@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,8 +93,11 @@ def sample_curves(out: Path) -> bytes:
 
 MAKERS = {"screenshot": take_screenshot, "curves": sample_curves}
 # The files that are kept of each run that the pages show. After `=` stands a file's source, a name
-# in the run's directory or one of `MAKERS`; without one, the names are the same.
+# in the run's directory or one of `MAKERS`; without one, the names are the same. Of each figure a
+# dark one is kept, too, for pages that are dark.
+STYLES = ["--style", "paper", "dark"]
 KEPT = {
+    "finding": "results/finding.json=finding.json figures/finding.png",
     "first": "results/first.txt=../../stdout.txt figures/training.gif figures/generator.png "
     "figures/losses.png figures/convergence.png figures/outputs.png figures/architecture.png",
     "watch": "figures/watch.png=screenshot",
@@ -132,6 +136,15 @@ def main(options: Publish) -> None:
         write_file(page, insert(page.read_text(encoding="utf-8")).encode())
 
 
+def list_kept(name: str) -> Iterator[tuple[str, str]]:
+    """The files that are kept of a run, each with its source; of figures, also the dark ones."""
+    for kept, _, source in (word.partition("=") for word in KEPT[name].split()):
+        pair = kept, source or kept
+        yield pair
+        if kept.endswith(".png") and source not in MAKERS:
+            yield tuple(one.replace(".png", "-dark.png") for one in pair)
+
+
 def find_commands() -> list[tuple[str, str]]:
     """The commands that the pages show, each after the name of its run."""
     command = r"(?:```bash\n|`)(python [^`]*?)(?:\n```\n\n\(|`<br>)<!-- (\w+)\.seconds -->"
@@ -146,6 +159,8 @@ def perform(name: str, command: str) -> None:
         for part in ("experiments", "tests"):
             (place / part).symlink_to(HERE.parent / part)
         _, *arguments = shlex.split(command.replace("\\\n", ""))
+        kept = [*list_kept(name)]
+        arguments += STYLES if any(one.endswith("-dark.png") for one, _ in kept) else []
         # As for a newcomer, with nothing compiled yet.
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(place / "compiled")}
         with (place / "stdout.txt").open("w") as stdout:
@@ -155,11 +170,9 @@ def perform(name: str, command: str) -> None:
             seconds = time.perf_counter() - started
         say("keeping the results")
         out = next(iter([*place.glob("runs/*"), place]))
-        for kept, _, source in (word.partition("=") for word in KEPT[name].split()):
-            if source in MAKERS:
-                write_file(HERE / kept, MAKERS[source](out))
-            else:
-                write_file(HERE / kept, (out / (source or kept)).read_bytes())
+        for one, source in kept:
+            make = MAKERS.get(source)
+            write_file(HERE / one, make(out) if make else (out / source).read_bytes())
     runs = read_json("runs")
     runs[name] = {"command": command, "seconds": round(seconds, 1), "versions": versions()}
     write_json(RESULTS / "runs.json", {name: runs[name] for name in KEPT if name in runs})

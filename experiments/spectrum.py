@@ -52,7 +52,7 @@ from jax.flatten_util import ravel_pytree
 
 from gan1010_jax.checks import MAX_STEPS, check_whole
 from gan1010_jax.environment import enable_x64
-from gan1010_jax.figures import plot_spectrum
+from gan1010_jax.figures import note_of, plot_spectrum
 from gan1010_jax.gan import seed_key
 from gan1010_jax.population import claim
 from gan1010_jax.training import carry_from, first_steps, init_carry, train_record
@@ -81,10 +81,11 @@ def main(options: Spectrum) -> None:
             "begun_at_equilibria": begin_at_equilibria(chosen["equilibrium"], options.stops[-1]),
         }
         spectra = {
-            f"{options.seeds} seeds after {options.begin_at:,} steps": chosen["eigenvalues"],
+            "the states": chosen["eigenvalues"],
             "the equilibria near them": chosen["eigenvalues_there"],
         }
-        options.write("spectrum", report, plot_spectrum(spectra))
+        note = note_of(SETUP, f"{options.begin_at:,} steps", f"{options.seeds} seeds")
+        options.write("spectrum", report, partial(plot_spectrum, spectra, note=note))
     print(f"{tabulate(report)}\n\nMedians, and 5 – 95 % of the seeds.")
     print(f"written to {options.out}, with the equilibria and the runs from there")
 

@@ -2,15 +2,19 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gan1010_jax.cli import path, say
+from tyro.conf import OmitArgPrefixes
+
+from gan1010_jax.cli import FigureOptions, path, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    Draw = Callable[..., Figure]  # of `style`
 
 
 def _new_directory() -> Path:
@@ -24,14 +28,16 @@ class Study:
     out: Annotated[Path, path("out")] = field(default_factory=_new_directory)
     """Where to write: a new or empty directory."""
 
-    def write(self, name: str, report: Any, figure: "Figure", **others: "Figure") -> None:
-        """Write NAME.json, figures/NAME.png, and other figures by their names."""
+    look: OmitArgPrefixes[FigureOptions] = field(default_factory=FigureOptions)
+
+    def write(self, name: str, report: Any, draw: "Draw", **others: "Draw") -> None:
+        """Write NAME.json, the figure NAME, and other figures by their names."""
         from gan1010_jax.figures import write_figures
         from gan1010_jax.population import write_json
 
         say("drawing")
         write_json(self.out / f"{name}.json", report)
-        write_figures(self.out, {name: figure, **others})
+        write_figures(self.out, {name: draw, **others}, *self.look.arguments())
 
 
 def make_table(titles: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

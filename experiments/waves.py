@@ -38,6 +38,7 @@ import numpy as np
 
 from gan1010_jax.checks import check_whole
 from gan1010_jax.figures import (
+    note_of,
     plot_brake,
     plot_departures,
     plot_orbit,
@@ -54,6 +55,7 @@ SETUP = gan.Setup()
 ORBIT_SEED = 0
 RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
 RAYS = np.geomspace(1e-3, 1, 19)
+BRAKE_STEPS = 120_000
 WEIGHTS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
 
 
@@ -79,14 +81,33 @@ def main(options: Waves) -> None:
         options.write(
             "waves",
             report,
-            plot_waves(steps, runs),
-            departures=plot_departures(departures, report["predictions"]),
-            orbit=plot_orbit(*orbit),
-            rates=plot_rates(rates, rays),
-            brake=plot_brake(brake),
+            partial(plot_waves, steps, runs, note=describe(options.seeds)),
+            departures=partial(
+                plot_departures, departures, report["predictions"], note=describe(options.seeds)
+            ),
+            orbit=partial(plot_orbit, *orbit, note=f"{describe(1)}, seed {ORBIT_SEED}"),
+            rates=partial(
+                plot_rates,
+                rates,
+                rays,
+                note=f"{note_of(SETUP)} but where varied · {options.seeds // 4} seeds a rate, "
+                f"{options.seeds // 8} a cell",
+            ),
+            brake=partial(
+                plot_brake,
+                brake,
+                note=note_of(
+                    SETUP, f"{BRAKE_STEPS:,} steps", f"{options.seeds // 4} seeds a weight"
+                ),
+            ),
         )
     print(tabulate(report["predictions"]))
     print(f"written to {options.out}")
+
+
+def describe(seeds: int) -> str:
+    """The line below the title of a figure of these seeds."""
+    return note_of(SETUP, f"{STEPS:,} steps", f"{seeds} seeds" if seeds > 1 else "one seed")
 
 
 # One population, as it was trained and as it is predicted
@@ -276,9 +297,8 @@ def vary_weight(seeds: int) -> dict[str, list[float]]:
     setup = gan.Setup(
         method=gan.Method(penalty="r1"), hyperparams=gan.Hyperparams(penalty_weight=0.0)
     )
-    steps = 120_000
-    measured = [train(at(setup, penalty_weight=weight), seeds, steps) for weight in WEIGHTS]
-    model = predict_cells(seeds, {"penalty_weight": WEIGHTS}, steps, EVERY, setup)
+    measured = [train(at(setup, penalty_weight=weight), seeds, BRAKE_STEPS) for weight in WEIGHTS]
+    model = predict_cells(seeds, {"penalty_weight": WEIGHTS}, BRAKE_STEPS, EVERY, setup)
     return {
         "weights": list(WEIGHTS),
         "measured": [least(inside) for inside in measured],

@@ -1,4 +1,4 @@
-"""The names of a method's parts and of the engines, and what every hyperparameter is.
+"""The names of a method's parts, of the engines and of figures' looks; every hyperparameter.
 
 Options and help know them before JAX is imported; `methods` and `engines` make what they name.
 """
@@ -25,6 +25,8 @@ OBJECTIVE_NAMES = (
 PENALTY_NAMES = ("none", "r1", "r2", "r1_r2", "wgan_gp", "consensus", "symplectic")
 OPTIMIZER_NAMES = ("sgd", "adam", "rmsprop", "optimistic_gradient_descent")  # those of optax
 ENGINE_NAMES = ("vmap", "fused", "pallas")
+FIGURE_STYLES = ("paper", "slides", "dark")
+FIGURE_FORMATS = ("png", "svg", "pdf")
 
 
 def by_name(names: Sequence[str], parts: Iterable[_Part]) -> dict[str, _Part]:

@@ -36,6 +36,7 @@ assert_type(gan.convergence_curves(population), dict[str, gan.Proportion])
 assert_type(population.counts, gan.Counts)
 assert_type(gan.plot.convergence(population), Figure)
 assert_type(gan.plot.losses(history, 0, setup), Figure)
+assert_type(gan.plot.phase_diagram({}, "d_lr", style="slides"), Figure)
 assert_type(gan.plot.population(population), dict[str, Figure])
 
 assert_type(gan.step_spectrum(state, setup, order=3), jax.Array)

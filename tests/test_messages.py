@@ -100,6 +100,7 @@ REJECTED = [
     lambda: gan.replay(-1),
     lambda: seed_range(0),
     lambda: check_movie("avi"),
+    lambda: gan.plot.spectrum({"one": np.ones(1)}, style="slide"),
 ]
 
 COMMANDS = [
@@ -130,6 +131,8 @@ COMMANDS = [
     "train --distributed --coordinator alpha",
     "train --process-id 0",
     "train --d-lr fast",
+    "train --style poster",
+    "train --format bmp",
     "watch --seed -1",
     "watch --seed one",
     "watch --steps 250001",

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from gan1010_jax.cli.options import MethodOptions, SeedOptions, number, path
+from gan1010_jax.cli.options import FigureOptions, MethodOptions, SeedOptions, number, path
 from gan1010_jax.names import OBJECTIVE_NAMES, UPDATE_ORDERS
 
 
@@ -20,7 +20,7 @@ class Train:
 
     Writes a directory: manifest.json (what is run), population/ (Parquet, one row per seed),
     curves/ and histories/ (how it went over training), report.json (the numbers of the table
-    printed at the end) and figures/*.png. What is finished is on disk at once. The same command
+    printed at the end) and figures/. What is finished is on disk at once. The same command
     with the same --out goes on with a run that was interrupted or killed at any moment, and shows
     again one that is finished, with --animate if wanted. --resume DIR is short for it.
 
@@ -58,6 +58,7 @@ class Train:
     """With --distributed: which one this is, from 0."""
     run: OmitArgPrefixes[SeedOptions] = field(default_factory=SeedOptions)
     method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
+    look: OmitArgPrefixes[FigureOptions] = field(default_factory=FigureOptions)
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ class Sweep:
     """Move damaged files to set-aside/, and train their seeds again."""
     run: OmitArgPrefixes[SeedOptions] = field(default_factory=lambda: SeedOptions(seeds=256))
     method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
+    look: OmitArgPrefixes[FigureOptions] = field(default_factory=FigureOptions)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from gan1010_jax.cli.program import report
-from gan1010_jax.errors import InvalidArgument
+from gan1010_jax.errors import InvalidArgument, check_choice
 from gan1010_jax.names import (
     ENGINE_NAMES,
+    FIGURE_FORMATS,
+    FIGURE_STYLES,
     HYPERPARAMS,
     OBJECTIVE_NAMES,
     OPTIMIZER_NAMES,
@@ -67,6 +69,25 @@ def path(name: str) -> PrimitiveConstructorSpec:
         instance_from_str=read,
         is_instance=lambda value: value is None or isinstance(value, Path),
         str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _choice(name: str, choices: tuple[str, ...]) -> PrimitiveConstructorSpec:
+    """How an option of this name is read as one of some names."""
+
+    def read(texts: list[str]) -> str:
+        try:
+            check_choice(name, texts[0], choices)
+        except InvalidArgument as error:
+            sys.exit(report(error))
+        return texts[0]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(choices)}}}",
+        instance_from_str=read,
+        is_instance=lambda value: value in choices,
+        str_from_instance=lambda value: [value],
     )
 
 
@@ -154,6 +175,21 @@ class SeedOptions:
         """The arguments of `train_population` that they give, but for the seeds."""
         names = ("steps", "record_every", "engine", "workers", "chunk")
         return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """How figures are drawn."""
+
+    style: tuple[Annotated[str, _choice("style", FIGURE_STYLES)], ...] = ("paper",)
+    """How figures look; slides have larger text and lines, as NAME-slides, and NAME-dark suits a
+    dark page. One or more."""
+    format: Annotated[str, _choice("format", FIGURE_FORMATS)] = "png"
+    """The format of figures; svg and pdf can be enlarged."""
+
+    def arguments(self) -> tuple[tuple[str, ...], str]:
+        """The styles and the format, as `write_figures` takes them."""
+        return self.style, self.format
 
 
 def check_given_with(options: object, needed: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """What the programs in `experiments/` share with those of this room."""
 
 from gan1010_jax.cli.options import (
+    FigureOptions,
     MethodOptions,
     check_given_with,
     check_number,
@@ -10,6 +11,7 @@ from gan1010_jax.cli.options import (
 from gan1010_jax.cli.program import prepare_jax, progress_bar, read, run, say
 
 __all__ = [
+    "FigureOptions",
     "MethodOptions",
     "check_given_with",
     "check_number",

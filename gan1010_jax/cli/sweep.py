@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def sweep(options: Sweep) -> None:
     def draw(swept: gan.Sweep) -> None:
         showing.close()
         say("drawing the phase diagram")
-        write_figures(out, {"phase_diagram": plot_phase_diagram(swept.tables, *grid)})
+        diagram = partial(plot_phase_diagram, swept.tables, *grid)
+        write_figures(out, {"phase_diagram": diagram}, *options.look.arguments())
 
     with says_how_to_go_on(out), ExitStack() as showing:
         swept = gan.sweep(

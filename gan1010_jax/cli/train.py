@@ -83,7 +83,7 @@ def train(options: Train) -> None:
     train_all = gan.train_share if options.distributed else gan.train_population
     with ExitStack() as drawing, says_how_to_go_on(out), ExitStack() as showing:
         if options.figures and is_first():  # which alone draws
-            draw_files = drawing.enter_context(start_painters())
+            draw_files = drawing.enter_context(start_painters(*options.look.arguments()))
         train_all(
             seeds,
             gan.Setup(game, method, options.method.hyperparams()),

@@ -37,7 +37,7 @@ _MAX_FRAMES = 120
 _TICK = 80  # milliseconds
 _MAX_TICKS_PER_FRAME = 5
 _TICKS_AT_THE_END = 25
-_COLORS = ("white", "black", style.GREY, style.BLUE, style.ORANGE, style.GREEN, style.REAL_RANGE)
+_COLORS = [color for color in style.PAPER if color != style.PAPER.pink]
 _BLENDS = 12  # of two colours, themselves among them
 
 
@@ -101,8 +101,8 @@ def _draw_output(axes: Axes, game: Game) -> tuple[Sequence[Rectangle], Line2D]:
     of = coordinates_of(game)
     coordinates = style.draw_ranges(axes, of)
     # Green, as G's loss is beside it.
-    bars = axes.bar(coordinates, 0, 0.5, color=style.GREEN, label="output of G")
-    border = axes.axhline(0.5, color=style.GREY, lw=1, ls=":")
+    bars = axes.bar(coordinates, 0, 0.5, color=style.PAPER.green, label="output of G")
+    border = axes.axhline(0.5, color=style.PAPER.grey, lw=1, ls=":")
     size = 11 if len(coordinates) <= 8 else 8
     axes.set_xticks(coordinates, of.labels("\n"), fontsize=size)
     axes.set(xlabel=of.title, ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
@@ -114,14 +114,14 @@ def _draw_losses(axes: Axes, objective: Objective) -> list[Line2D]:
     dot = {"marker": ".", "markersize": 9, "markevery": [-1], "clip_on": False}
     lines = []
     for label, color in (
-        ("D's loss, real sample", style.BLUE),
-        ("D's loss, fake sample", style.ORANGE),
-        ("G's loss", style.GREEN),
+        ("D's loss, real sample", style.PAPER.blue),
+        ("D's loss, fake sample", style.PAPER.orange),
+        ("G's loss", style.PAPER.green),
     ):
         lines += axes.plot([], [], color=color, lw=1.2, label=label, **dot)
     undecided = {f"D undecided: {x:.3g}": x for x in undecided_losses(objective)}
     for label, value in undecided.items():
-        axes.axhline(value, color=style.GREY, lw=1, ls=":", label=label)
+        axes.axhline(value, color=style.PAPER.grey, lw=1, ls=":", label=label)
     return lines
 
 

@@ -8,7 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -24,18 +24,44 @@ _Painter = subprocess.Popen[bytes]
 _MAX_PAINTERS = 2  # with more, the slowest figure would still take half as long as with two
 
 
-def write_figures(out: Path, figures: Mapping[str, "Figure"]) -> None:
-    """Write each figure as `figures/NAME.png`, the same bytes for the same figure."""
-    from gan1010_jax.figures.style import encode_png
+def write_figures(
+    out: Path,
+    draw: Mapping[str, Callable[..., "Figure"]],
+    styles: Sequence[str] = ("paper",),
+    format: str = "png",
+) -> None:
+    """Write figures in every style: the same bytes for the same results.
+
+    Args:
+      out: the directory; its files are `figures/NAME.FORMAT`, or `figures/NAME-STYLE.FORMAT`.
+      draw: functions of `style`, each of which draws a figure, by their names.
+      styles: names of `FIGURE_STYLES`.
+      format: a name of `FIGURE_FORMATS`.
+    """
+    from gan1010_jax.figures.style import encode
     from gan1010_jax.population import write_file
 
-    for name, figure in figures.items():
-        write_file(out / "figures" / f"{name}.png", encode_png(figure))
+    for name, draw_one in draw.items():
+        for style in styles:
+            data = encode(draw_one(style=style), format)
+            write_file(out / _figure_file(name, style, format), data)
+
+
+def _figure_file(name: str, style: str, format: str) -> Path:
+    """The file of a figure in a result directory; on paper, its style has no part in the name."""
+    suffix = "" if style == "paper" else f"-{style}"
+    return Path("figures") / f"{name}{suffix}.{format}"
 
 
 @contextmanager
-def start_painters() -> Iterator[Callable[[Path, "Population"], None]]:
+def start_painters(
+    styles: Sequence[str] = ("paper",), format: str = "png"
+) -> Iterator[Callable[[Path, "Population"], None]]:
     """Start processes that draw figures, as many as there are processors, but two at most.
+
+    Args:
+      styles: as in `write_figures`.
+      format: likewise.
 
     Yields:
       A function of a directory and a population, which draws the figures of `plot_population` and
@@ -49,7 +75,7 @@ def start_painters() -> Iterator[Callable[[Path, "Population"], None]]:
     for painter in painters:
         idle.put(painter)
 
-    def paint(figure: tuple[str, Any]) -> bytes | None:
+    def paint(figure: tuple[Any, ...]) -> bytes | None:
         if not painters:
             return None
         painter = idle.get()
@@ -71,12 +97,14 @@ def start_painters() -> Iterator[Callable[[Path, "Population"], None]]:
             from gan1010_jax.population import write_file
 
             values = population_values(population)
-            for name, png in zip(values, pool.map(paint, values.items())):
-                if png is None:
-                    from gan1010_jax.figures.drawing import draw_png
+            figures = [(*one, style, format) for one in values.items() for style in styles]
+            for figure, data in zip(figures, pool.map(paint, figures)):
+                if data is None:
+                    from gan1010_jax.figures.drawing import draw_file
 
-                    png = draw_png(name, values[name])
-                write_file(out / "figures" / f"{name}.png", png)
+                    data = draw_file(*figure)
+                name, _, *look = figure
+                write_file(out / _figure_file(name, *look), data)
 
         try:
             yield draw_files

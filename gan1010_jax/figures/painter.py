@@ -1,4 +1,4 @@
-"""A process that draws: names and values of figures come in, PNG files go out, both pickled.
+"""A process that draws: what `draw_file` takes comes in, and files go out, both pickled.
 
 It imports neither JAX nor what does, and ends with its standard input.
 """
@@ -29,10 +29,10 @@ def _main() -> None:
     figures: SimpleQueue = SimpleQueue()
     threading.Thread(target=_receive, args=(figures,), daemon=True).start()
 
-    from gan1010_jax.figures.drawing import draw_png  # which takes long to import
+    from gan1010_jax.figures.drawing import draw_file  # which takes long to import
 
     while True:
-        pickle.dump(draw_png(*pickle.loads(figures.get())), sys.stdout.buffer)
+        pickle.dump(draw_file(*pickle.loads(figures.get())), sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
 

@@ -26,17 +26,12 @@ from gan1010_jax.figures.population import (
     plot_population,
     plot_settling,
 )
-from gan1010_jax.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    REAL_RANGE,
-    styled,
-)
+from gan1010_jax.figures.style import PAPER, Palette, headed, legend_below, palette, styled
+from gan1010_jax.figures.values import note_of
 from gan1010_jax.figures.waves import (
     plot_brake,
     plot_departures,
+    plot_finding,
     plot_orbit,
     plot_predictions,
     plot_rates,
@@ -44,15 +39,16 @@ from gan1010_jax.figures.waves import (
 )
 
 __all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
-    "REAL_RANGE",
+    "PAPER",
     "Animation",
+    "Palette",
     "animate_run",
     "check_movie",
     "encode_animation",
+    "headed",
+    "legend_below",
+    "note_of",
+    "palette",
     "plot_agreement",
     "plot_architecture",
     "plot_bilinear",
@@ -61,6 +57,7 @@ __all__ = [
     "plot_cures",
     "plot_departures",
     "plot_dirac",
+    "plot_finding",
     "plot_forgetting",
     "plot_generator",
     "plot_losses",

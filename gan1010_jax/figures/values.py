@@ -1,5 +1,6 @@
 """What figures show of results: plain values, from which `drawing` draws without JAX."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,43 @@ from gan1010_jax.convergence import OUTPUT_EDGES, proportion, settling_quantiles
 from gan1010_jax.figures.coordinates import Coordinates
 from gan1010_jax.games import Constant, Game, Matches
 from gan1010_jax.gan import Losses, Setup
-from gan1010_jax.methods import Method, Objective, undecided
+from gan1010_jax.methods import HYPERPARAMS, Method, Objective, flags_of, undecided
 from gan1010_jax.networks import layer_sizes
 from gan1010_jax.population import Population, convergence_curves, first_history
 from gan1010_jax.training import History
 
 _Values = dict[str, Any]
+
+
+def note_of(setup: Setup, *lengths: str, varied: Iterable[str] = ()) -> str:
+    """What a figure is of: game, method, learning rates, and its numbers of steps and seeds.
+
+    Args:
+      setup: what was trained.
+      *lengths: the numbers in words, such as "10,000 steps".
+      varied: the hyperparameters that have several values.
+    """
+    options = setup.method.options
+    numbers = {
+        name: value if value is None else float(value)
+        for name, value in vars(setup.hyperparams).items()
+        if name not in varied and np.ndim(value) == 0
+    }
+    rates = [numbers.pop(name, None) for name in ("d_lr", "g_lr")]
+    method = f"{options.pop('objective')}, {options.pop('optimizer')}"
+    if None not in rates:
+        shown = [f"{rate:g}" for rate in rates]
+        same = shown[0] if shown[0] == shown[1] else f"{shown[0]} (D) and {shown[1]} (G)"
+        method += f" at {same}"
+    others = [flag.removeprefix("--").replace("-", " ") for flag in flags_of(options | numbers)]
+    over = [HYPERPARAMS[name]["label"] for name in varied]
+    grid = [f"a grid of {' and '.join(over)}"] if over else []
+    return " · ".join([setup.game.name, ", ".join([method, *others]), *grid, *lengths])
+
+
+def _note(population: Population) -> str:
+    lengths = f"{population.steps:,} steps", f"{population.counts.seeds:,} seeds"
+    return note_of(population.setup, *lengths, varied=population.grid)
 
 
 def population_values(population: Population) -> dict[str, _Values]:
@@ -36,6 +68,7 @@ def population_values(population: Population) -> dict[str, _Values]:
 def generator_values(history: History, seed: int, setup: Setup) -> _Values:
     """Those of `plot_generator`."""
     return {
+        "note": note_of(setup, f"{np.asarray(history.step)[-1]:,} steps"),
         "seed": seed,
         "game": setup.game.name,
         "last": np.asarray(history.step)[-1],
@@ -47,6 +80,7 @@ def generator_values(history: History, seed: int, setup: Setup) -> _Values:
 def losses_values(history: History, seed: int, setup: Setup, others: History | None) -> _Values:
     """Those of `plot_losses`."""
     return {
+        "note": note_of(setup, f"{np.asarray(history.step)[-1]:,} steps"),
         "seed": seed,
         "steps": np.asarray(history.step),
         "losses": [np.asarray(loss) for loss in history.losses],
@@ -59,6 +93,7 @@ def convergence_values(population: Population) -> _Values:
     """Those of `plot_convergence`."""
     curves = convergence_curves(population)
     return {
+        "note": _note(population),
         "seeds": population.counts.seeds,
         "game": population.setup.game.name,
         "steps": population.curves["step"],
@@ -71,6 +106,7 @@ def forgetting_values(population: Population) -> _Values:
     seeds, curves = population.counts.seeds, convergence_curves(population)
     names = ("matched", "in_support", "ever_matched")
     return {
+        "note": _note(population),
         "seeds": seeds,
         "game": population.setup.game.name,
         "steps": population.curves["step"],
@@ -83,9 +119,11 @@ def forgetting_values(population: Population) -> _Values:
 def outputs_values(population: Population) -> _Values:
     """Those of `plot_outputs`."""
     return {
+        "note": _note(population),
         "seeds": population.counts.seeds,
         "counts": population.counts.outputs,
         "edges": OUTPUT_EDGES,
+        "inside": population.counts.in_support,
         "coordinates": coordinates_of(population.setup.game),
     }
 
@@ -94,6 +132,7 @@ def settling_values(population: Population) -> _Values:
     """Those of `plot_settling`."""
     counts, steps = population.counts, population.curves["step"]
     return {
+        "note": _note(population),
         "seeds": counts.seeds,
         "game": population.setup.game.name,
         "steps": steps,
@@ -107,6 +146,7 @@ def architecture_values(game: Game) -> _Values:
     """Those of `plot_architecture`."""
     is_number = isinstance(game.latent, Constant) and len(game.latent.value) == 1
     return {
+        "note": f"{game.name} · the reference's updates, each by gradient descent",
         "g_sizes": layer_sizes(game.generator, game.latent.center),
         "d_sizes": layer_sizes(game.discriminator, game.real.center),
         "latent": game.latent.value[0] if is_number else None,

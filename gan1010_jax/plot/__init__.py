@@ -1,4 +1,7 @@
-"""Figures: `gan.plot.convergence(population)` is a matplotlib `Figure`, to show or to save."""
+"""Figures: `gan.plot.convergence(population)` is a matplotlib `Figure`, to show or to save.
+
+Each takes `style="slides"`, for larger text and lines, or `style="dark"`, for a dark page.
+"""
 
 from gan1010_jax.lazy import load_when_used
 

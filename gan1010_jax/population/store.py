@@ -5,7 +5,7 @@ OUT/population/part-*.parquet   a row per seed
 OUT/curves/part-*.parquet       a row per record: how many of a chunk's seeds have each property
 OUT/histories/part-*.parquet    a row per seed and record, of the first seeds
 OUT/report.json                 the results; written last
-OUT/figures/*.png               and training.gif or training.mp4, if asked for
+OUT/figures/*                   and training.gif or training.mp4, if asked for
 
 A part is the file of a chunk in a table, and gets its name when all of it is on the disk. The name
 states the chunk's rows and a digest of the file's bytes, so that a part that exists is complete,

@@ -167,4 +167,4 @@ def _is_ours(out: Path, names: Iterable[str]) -> bool:
 def find_misplaced_in(out: Path, names: Iterable[str]) -> Iterator[BadFile]:
     """What is in the place of a sweep's own folders and files."""
     folders = (out / name for name in (*OTHER_FOLDERS, *names))
-    return find_misplaced(folders, (out / CELLS, out / "figures" / "phase_diagram.png"))
+    return find_misplaced(folders, (out / CELLS, *(out / "figures").glob("phase_diagram*")))

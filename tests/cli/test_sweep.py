@@ -23,7 +23,8 @@ SWEEP = (
 def test_a_sweep_writes_each_cells_statistics(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     methods = "--methods mse,hinge+r1 --penalty-weight 0.5 --out run".split()
-    assert run_program("sweep", [*SWEEP, *methods], monkeypatch) == 0
+    look = "--style slides dark --format svg".split()
+    assert run_program("sweep", [*SWEEP, *methods, *look], monkeypatch) == 0
     table = pq.read_table(tmp_path / "run" / "cells.parquet")
     assert table["method"].to_pylist() == ["mse"] * 6 + ["hinge+r1"] * 6
     assert table["g_lr"].to_pylist()[:3] == [0.1, 1.0, 10.0]
@@ -35,7 +36,8 @@ def test_a_sweep_writes_each_cells_statistics(tmp_path, monkeypatch, capsys):
     alone = gan.train_population(range(5), setup, steps=100, engine="vmap")
     assert cell["matched_count"] == alone.columns["matched"].sum()
     assert cell["settled_p50"] == gan.convergence_report(alone)["settled_step"]["p50"]
-    assert (tmp_path / "run" / "figures" / "phase_diagram.png").stat().st_size > 10_000
+    drawn = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert drawn == {"phase_diagram-slides.svg", "phase_diagram-dark.svg"}
     assert "hinge+r1" in capsys.readouterr().out
 
 

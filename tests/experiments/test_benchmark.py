@@ -11,6 +11,8 @@ import pytest
 from programs import EXPERIMENTS
 from rejects import rejects
 
+from gan1010_jax.figures import PAPER
+
 
 def make_row(program, seeds, rate, **changes):
     return {
@@ -54,9 +56,7 @@ def test_the_figure_draws_every_program_and_names_it():
     assert names == ["pytorch", "vmap_scan", "engine_fused"]
     for axes in (throughput, duration):
         assert axes.get_xscale() == axes.get_yscale() == "log"
-    (seconds,) = [
-        line.get_ydata() for line in duration.lines if line.get_color() == benchmark.GREEN
-    ]
+    (seconds,) = [line.get_ydata() for line in duration.lines if line.get_color() == PAPER.green]
     np.testing.assert_allclose(seconds, [2 + 64e4 / 2e7, 2 + 1_024e4 / 1.23e8])
 
 

@@ -42,7 +42,7 @@ def test_every_result_that_is_shown_was_made_by_the_command_beside_it():
 
 
 def test_every_kept_file_is_of_a_run():
-    kept = {word.partition("=")[0] for words in publish.KEPT.values() for word in words.split()}
+    kept = {kept for name in publish.KEPT for kept, _ in publish.list_kept(name)}
     there = (publish.HERE / folder for folder in ("figures", "results"))
     names = {str(file.relative_to(publish.HERE)) for folder in there for file in folder.iterdir()}
     assert names == kept | {"results/runs.json"}

@@ -4,6 +4,7 @@ import json
 
 import compare_methods
 import dirac
+import finding
 import numpy as np
 import predictions
 import pytest
@@ -210,6 +211,30 @@ def test_the_bilinear_figure_has_the_books_spiral_and_what_cures_it(x64):
     assert all(line.get_ydata()[-1] < 0.15 for line in distances.lines[1:])
 
 
+def test_the_end_of_a_run_is_named():
+    turns = np.linspace(0, 40, 401)
+    circle = np.stack([np.cos(turns), np.sin(turns)], axis=-1)
+    grown, shrunk = (np.exp(rate * turns)[:, None] for rate in (0.1, -0.5))
+    assert dirac.describe_end(circle) == "circles"
+    assert dirac.describe_end(grown * circle) == "spirals out"
+    assert dirac.describe_end(shrunk * circle) == "converges"
+    assert dirac.describe_end(shrunk * circle - [0.3, 0]) == "sticks 0.3 away"
+    assert dirac.describe_end(np.full((401, 2), np.inf)) == "diverges"
+
+
+def test_the_finding_is_drawn_and_said_from_its_numbers():
+    report = json.loads((EXPERIMENTS / "results" / "finding.json").read_text())
+    figure = finding.draw(report)
+    seeds, (plain, cured) = report["seeds"], [*report.values()][2:]
+    for axes in figure.axes:
+        for line, counts in zip(axes.lines, (plain, cured), strict=True):
+            np.testing.assert_allclose(line.get_ydata() * seeds, counts)
+            assert line.get_xdata().tolist() == report["step"]
+    worst = report["step"][plain.index(min(plain[report["step"].index(20_000) :]))]
+    assert f"at step {worst:,} only" in figure.get_suptitle()
+    assert "4,096 seeds" in figure.texts[1].get_text()
+
+
 @pytest.fixture
 def comparison():
     return json.loads((EXPERIMENTS / "results" / "compare_methods.json").read_text())
@@ -223,7 +248,7 @@ def test_the_kept_comparison_is_what_the_program_writes_of_its_numbers(compariso
 def test_the_comparison_is_drawn_from_its_numbers(comparison):
     methods = compare_methods.early_and_late(comparison)
     assert len(methods) == 12 and all(list(one) == ["none", "r1"] for one in methods.values())
-    figure = plot_methods(methods, (10_000, 50_000))
+    figure = plot_methods(methods, (10_000, 50_000), "2,048 seeds")
     (axes,) = figure.axes
     drawn = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
     for row in comparison["methods"]:

@@ -15,7 +15,7 @@ from rejects import rejects
 from test_plotting import assert_nothing_is_cut_off
 
 import gan1010_jax as gan
-from gan1010_jax.figures import GREEN, REAL_RANGE, animate_run, encode_animation, styled
+from gan1010_jax.figures import PAPER, animate_run, encode_animation, styled
 
 HOLD = 25 * 80  # milliseconds that the last frame stays
 
@@ -70,7 +70,7 @@ def changed(a, b):
 
 def assert_colors_are_right(picture, whole, atol):
     """The bars and the ranges have their colours, up to so many of 255 on average."""
-    for color in (GREEN, REAL_RANGE):
+    for color in (PAPER.green, PAPER.real_range):
         there = (whole == np.rint(255 * np.array(to_rgb(color)))).all(axis=-1)
         assert there.sum() > 10_000
         np.testing.assert_allclose(picture[there].mean(axis=0), whole[there][0], atol=atol)

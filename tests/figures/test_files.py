@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from gan1010_jax.figures import drawing, files, plot_population, values, write_figures
+from gan1010_jax.figures import drawing, files, values, write_figures
 
 FEW = ("outputs", "settling", "convergence")  # which are quick to draw
+LOOK = ("paper", "dark"), "svg"
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def started(monkeypatch):
 @pytest.fixture(scope="module")
 def expected(population, tmp_path_factory):
     out = tmp_path_factory.mktemp("expected")
-    write_figures(out, {k: v for k, v in plot_population(population).items() if k in FEW})
+    of_few = {k: v for k, v in values.population_values(population).items() if k in FEW}
+    draw = {name: partial(drawing.draw, name, of_one) for name, of_one in of_few.items()}
+    write_figures(out, draw, *LOOK)
     return contents(out)
 
 
@@ -46,15 +50,15 @@ def test_a_painter_imports_no_jax():
 
 @pytest.mark.usefixtures("few")
 def test_painters_draw_the_same_files(population, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawing, "draw_png", None)  # nothing is drawn here
-    with files.start_painters() as draw_files:
+    monkeypatch.setattr(drawing, "draw_file", None)  # nothing is drawn here
+    with files.start_painters(*LOOK) as draw_files:
         draw_files(tmp_path, population)
     assert contents(tmp_path) == expected
 
 
 @pytest.mark.usefixtures("few")
 def test_what_killed_painters_do_not_draw_is_drawn_here(started, population, expected, tmp_path):
-    with files.start_painters() as draw_files:
+    with files.start_painters(*LOOK) as draw_files:
         for painter in started:
             painter.kill()
         draw_files(tmp_path, population)
@@ -66,7 +70,7 @@ def test_figures_are_drawn_here_where_no_process_starts(
     population, expected, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sys, "executable", "/nowhere")
-    with files.start_painters() as draw_files:
+    with files.start_painters(*LOOK) as draw_files:
         draw_files(tmp_path, population)
     assert contents(tmp_path) == expected
 
