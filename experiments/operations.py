@@ -27,14 +27,14 @@ class Value(NamedTuple):
     operands: Sequence[int] = ()
 
 
-def count_step(setup: gan.Setup = gan.Setup()) -> dict[str, int]:
+def count_step() -> dict[str, int]:
     """The operations of one seed's step, random draws included, by kind.
 
     Those of the elementwise code that `scalarize` makes of it. Each value counts once, and what
     depends on the seed alone counts not at all, since it can be computed before the first step.
     The kinds are `float32`, `uint32` and `int32` by the type of the result, and `sigmoid`.
     """
-    key = seed_key(0)
+    key, setup = seed_key(0), gan.Setup()
     state, t = gan.init(key, setup), jnp.int32(0)
 
     def step(key, state, t):

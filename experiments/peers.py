@@ -30,6 +30,21 @@ def create_players(key: chex.PRNGKey, learning_rate: chex.Numeric) -> tuple[Trai
     )
 
 
+def draw_all(key: chex.PRNGKey, steps: int) -> tuple[chex.ArrayTree, chex.ArrayTree, jax.Array]:
+    """All that the training of a key draws: D's and G's parameters, and the samples [steps, 4].
+
+    Both patterns split keys alike.
+    """
+
+    def draw(rng, unused):
+        rng, sample_key = jax.random.split(rng)
+        return rng, draw_real(sample_key)
+
+    rng, init_key = jax.random.split(key)
+    d, g = create_players(init_key, LEARNING_RATE)
+    return d.params, g.params, jax.lax.scan(draw, rng, None, steps)[1]
+
+
 def draw_real(key: chex.PRNGKey) -> jax.Array:
     """A real sample [4]."""
     return jax.random.uniform(key, LOW.shape, minval=LOW, maxval=HIGH)
