@@ -79,8 +79,9 @@ CHECKED_SEEDS, CHECKED_STEPS = 1_024, 2_000
 # Sums are added in another order and sigmoids rounded otherwise: the outputs of a run differ by
 # 1e-6 at most.
 TOLERANCE, SIGNIFICANCE = 1e-5, 1e-3
-# A call of a JAX program lasts about this long for each seed, or it takes a full run: then the
-# costs of a run that do not grow with its steps, 8 µs a seed on 2 cores with AVX-512, weigh little.
+# A call of an engine lasts about this long for each seed, or it takes a full run: then the costs
+# of a run that do not grow with its steps, 8 µs a seed on 2 cores with AVX-512, weigh little. Those
+# of the other programs are less than 1 µs.
 SECONDS_PER_SEED = 1e-4
 RATE = "seed_steps_per_second"
 QUICK = {"seeds": (1_024, 16_384), "repeats": 3, "seconds": 0.3}
@@ -100,6 +101,13 @@ def main(options: Benchmark) -> None:
         programs = {name: check_program(name, ours) for name in names}
         names = [name for name in names if not programs[name]["unavailable"]]
         rows = measure_all(names, options, machine["platform"])
+        failures = [
+            f"{row['label']}: {row['unavailable']}"
+            for row in (*programs.values(), *rows)
+            if row["unavailable"]
+        ]
+        if all(row["unavailable"] for row in rows):
+            raise gan.UnfinishedRun(f"nothing was measured: {'; '.join(failures)}")
         torch = {"torch": metadata.version("torch")} if util.find_spec("torch") else {}
         report = {
             "machine": machine,
@@ -111,11 +119,8 @@ def main(options: Benchmark) -> None:
         write_json(options.out / "report.json", report)
         write_figures(options.out, {"benchmark": plot_benchmark(rows)})
     print(f"Millions of seed-steps per second, {describe(machine)}:\n\n{tabulate(report)}\n")
-    print(f"{describe_step(operations)}\n")
-    for row in (*programs.values(), *rows):
-        if row["unavailable"]:
-            print(f"{row['label']}: {row['unavailable']}")
-    print(f"written to {options.out}")
+    print(f"{describe_step(report)}\n")
+    print(*failures, f"written to {options.out}", sep="\n")
 
 
 def check(options: Benchmark) -> Benchmark:
@@ -334,7 +339,7 @@ def compare_means(call: Call, ours: np.ndarray) -> dict[str, float]:
 
     `gan.train_on` starts from the same parameters, on other samples of the same distribution. The
     p-value is that of the t-test of the differences, with Bonferroni's correction for the four
-    coordinates: a learning rate 1 % higher is noticed.
+    coordinates: a learning rate 0.5 % higher is noticed.
     """
     output = call(CHECKED_STEPS).output
     params = draw_params(*import_torch(), CHECKED_SEEDS)
@@ -384,14 +389,14 @@ PROGRAMS = {
     ),
     "rejax": Program(
         "rejax's pattern",
-        "#CC79A7",
+        "#332288",
         1e7,
         partial(prepare_vmap, build_rejax),
         compare_replays,
     ),
     "vmap_scan": Program("gan.train, jit(vmap)", ORANGE, 1e7, partial(prepare_vmap, build_scan)),
 }
-ENGINE_STYLES = {"vmap": (BLUE, 2e7), "pallas": ("#F0E442", 1e10)}
+ENGINE_STYLES = {"vmap": (BLUE, 2e7), "pallas": ("#CC79A7", 1e10)}
 for name in ENGINES:
     style = ENGINE_STYLES.get(name, (GREEN, 2e8))
     PROGRAMS[f"engine_{name}"] = Program(f"engine {name}", *style, partial(prepare_engine, name))
@@ -540,7 +545,7 @@ def take_turns(name: str, size: int, options: Benchmark) -> Iterator[dict[str, A
 
 def choose_steps(name: str, seeds: int, seconds: float) -> int:
     """How many steps a call takes."""
-    if "torch" not in name:
+    if name.startswith("engine"):
         seconds = max(seconds, SECONDS_PER_SEED * seeds)
     steps = min(FULL_RUN, round(seconds * PROGRAMS[name].rate / seeds))
     return RECORD_EVERY * max(1, steps // RECORD_EVERY)
@@ -612,12 +617,16 @@ def describe_comparison(compared: dict[str, float]) -> str:
     return text if number > SIGNIFICANCE else f"no: {text}"
 
 
-def describe_step(operations: dict[str, int]) -> str:
-    """The operations of a step in a sentence."""
-    kinds = [f"{number} of {kind}" for kind, number in operations.items()]
+def describe_step(report: dict) -> str:
+    """What a training is, and how much of the machine's arithmetic it is, in words."""
+    operations = dict(report["operations"])
+    total, sigmoids = sum(operations.values()), operations.pop("sigmoid")
+    kinds = [f"{number} on {kind}" for kind, number in operations.items()]
+    fastest = max(row[RATE] for row in report["rows"] if not row["unavailable"])
     return (
-        f"A training is {FULL_RUN:,} steps of 41 parameters, and a step is at least "
-        f"{sum(operations.values())} operations: {', '.join(kinds)}."
+        f"A training is {FULL_RUN:,} steps of 41 parameters, and a step at least {total} "
+        f"operations: {', '.join(kinds)} and {sigmoids} sigmoids. "
+        f"The fastest program does {write(fastest * total / 1e9, 2)} thousand million a second."
     )
 
 
