@@ -557,7 +557,8 @@ def measure_all(names: Sequence[str], options: Benchmark, platform: str) -> list
     for place, size in enumerate(options.seeds):
         chosen = [name for name in names if place == 0 or name != ONE_SEED]
         # A TPU serves one process at a time.
-        for group in [[name] for name in chosen] if platform == "tpu" else [chosen]:
+        groups = [[name] for name in chosen] if platform == "tpu" else [chosen]
+        for group in filter(None, groups):
             rows += measure(group, size, options)
     return sorted(rows, key=lambda row: row["seeds"] or 0)
 
