@@ -53,8 +53,7 @@ class Benchmark(Study):
     seconds: Annotated[float, number("seconds", float)] = 1.0
     """How long each measurement lasts at least."""
     programs: tuple[str, ...] = ()
-    """The programs to measure; by default all: pytorch, torch_compile, minimal, purejaxrl, rejax,
-    vmap_scan and each engine_NAME."""
+    """Which to measure, such as minimal engine_fused; by default all."""
 
 
 if __name__ == "__main__":
@@ -94,6 +93,8 @@ def main(options: Benchmark) -> None:
         # For the processes that are measured: nothing compiled earlier, and a GPU that they share.
         os.environ |= {
             "JAX_ENABLE_COMPILATION_CACHE": "false",
+            # An interrupt leaves semaphores, which Python removes, and warns of.
+            "PYTHONWARNINGS": f"{os.environ.get('PYTHONWARNINGS', '')},ignore:resource_tracker",
             "TORCHINDUCTOR_CACHE_DIR": empty,
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         }
@@ -128,6 +129,8 @@ def check(options: Benchmark) -> Benchmark:
     if options.quick:
         unset = [name for name in QUICK if getattr(options, name) == getattr(Benchmark, name)]
         options = replace(options, **{name: QUICK[name] for name in unset})
+    if not options.seeds:
+        raise gan.InvalidArgument("seeds", options.seeds, "one or more sizes")
     for size in options.seeds:
         check_whole("seeds", size, 1, 2**20)
     check_whole("repeats", options.repeats, 1, 1_000)

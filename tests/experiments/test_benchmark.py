@@ -157,6 +157,7 @@ def test_the_figure_draws_every_program_and_names_it():
 @pytest.mark.parametrize(
     ("name", "value", "bad"),
     [
+        ("seeds", (), ()),
         ("seeds", (0,), 0),
         ("seeds", (64, 2**20 + 1), 2**20 + 1),
         ("repeats", 0, 0),
