@@ -290,9 +290,9 @@ def of_benchmark(report: dict) -> dict[str, str]:
     sizes = [size for name, size in rates if name == "engine_fused" and size >= 1024]
     times = [rates["engine_fused", size] / one / 1e3 for size in sizes]
     return {
-        "table": benchmark.tabulate(report["rows"]),
+        "table": benchmark.tabulate(report),
         "machine": benchmark.describe(report["machine"]),
-        "pytorch": f"{one / 1e6:.2g}",
+        "step": benchmark.describe_step(report),
         "times": f"{min(times):.0f},000 to {max(times):.0f},000",
     }
 

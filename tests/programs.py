@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-OTHERS = {"minimal", "study", "verdicts"}  # which take no options
+OTHERS = {"minimal", "operations", "peers", "study", "verdicts"}  # which take no options
 PROGRAMS = sorted({path.stem for path in EXPERIMENTS.glob("*.py")} - OTHERS)
 
 

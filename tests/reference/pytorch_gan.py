@@ -7,6 +7,7 @@ parameters, which `torch.func.vmap` maps over seeds and `torch.compile` compiles
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -141,12 +142,39 @@ def descend(params: Params, gradient: Params) -> Params:
     return {name: value - LEARNING_RATE * gradient[name] for name, value in params.items()}
 
 
-def step_of_seeds(d: Params, g: Params) -> tuple[Params, Params]:
-    """One step of every seed, on real samples drawn here."""
-    some = next(iter(d.values()))
-    return vmap(step_of_params)(d, g, draw_real(len(some), device=some.device))
+def step_of_seeds(d: Params, g: Params, low: Tensor) -> None:
+    """One step of every seed, in place, on real samples drawn here from `low` [4] on."""
+    seeds = len(next(iter(d.values())))
+    real = low + WIDTH * torch.rand(seeds, 4, device=low.device)
+    for params, stepped in zip((d, g), vmap(step_of_params)(d, g, real)):
+        for name, value in params.items():
+            value.copy_(stepped[name])
 
 
-def compile_step() -> Callable[[Params, Params], tuple[Params, Params]]:
-    """`step_of_seeds` under `torch.compile`, which compiles it at its first call."""
-    return torch.compile(step_of_seeds, fullgraph=True, dynamic=False)
+def compile_step(d: Params, g: Params) -> Callable[[], object]:
+    """Compile `step_of_seeds` for these parameters: a function that takes one step of theirs.
+
+    On a GPU it replays a CUDA graph, so that a step is one launch of all its kernels.
+    """
+    low = torch.tensor(LOW, device=next(iter(d.values())).device)
+    compiled = torch.compile(step_of_seeds, fullgraph=True, dynamic=False)
+    step = partial(compiled, d, g, low)
+    if not low.is_cuda:
+        step()
+        return step
+    # What is captured has to have run before, on another stream than the current one.
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def generate(g: Params) -> Tensor:
+    """The output [seeds, 4] of every seed's generator."""
+    latent = next(iter(g.values())).new_full((1,), LATENT)
+    return vmap(lambda params: functional_call(G, params, (latent,)))(g)
