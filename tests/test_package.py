@@ -4,6 +4,7 @@ import ast
 import doctest
 import graphlib
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -64,6 +65,14 @@ def test_every_public_name_exists_and_is_documented():
     for name in gan.__all__:
         value = getattr(gan, name)
         assert name == "__version__" or value.__doc__, name
+
+
+def test_help_shows_a_short_signature_without_the_paths_of_modules():
+    for name in gan.__all__:
+        if inspect.isfunction(function := getattr(gan, name)):
+            signature = str(inspect.signature(function))
+            assert len(signature) < 450 and "gan1010_jax." not in signature, name
+            assert "setup: 'Setup' =" not in signature or "= Setup()" in signature, name
 
 
 def test_the_citation_is_of_this_version():
