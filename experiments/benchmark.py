@@ -23,12 +23,12 @@ from functools import cache, partial
 from importlib import metadata, util
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import number, read, run
+from gan1010_jax.cli import Flag, number, read, run, unset
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,12 @@ class Benchmark(Study):
     nothing cached. The PyTorch rows need PyTorch: pip install torch.
     """
 
-    quick: bool = False
+    examples: ClassVar = Study.examples | {
+        "--quick": "in about two minutes",
+        "--quick --seeds 1024 --programs vmap_scan engine_vmap engine_fused": "some of it",
+    }
+
+    quick: Flag = False
     """Fewer sizes, and fewer and shorter repeats, in about two minutes."""
     seeds: tuple[Annotated[int, number("seeds", int)], ...] = (64, 1_024, 16_384, 131_072)
     """How many GANs to train at a time: one or more sizes."""
@@ -50,9 +55,8 @@ class Benchmark(Study):
     """How often each is measured."""
     seconds: Annotated[float, number("seconds", float)] = 1.0
     """How long each measurement lasts at least."""
-    programs: tuple[str, ...] = ()
-    """The programs to measure; by default all: pytorch, torch_compile, vmap_scan and each
-    engine_NAME."""
+    programs: Annotated[tuple[str, ...], unset("all")] = ()
+    """The programs to measure: pytorch, torch_compile, vmap_scan or engine_NAME."""
 
 
 if __name__ == "__main__":

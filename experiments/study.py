@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from gan1010_jax.cli import path, say
+from gan1010_jax.cli import path, say, unset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,11 @@ def _new_directory() -> Path:
 class Study:
     """The option that every study has beside its own."""
 
-    out: Annotated[Path, path("out")] = field(default_factory=_new_directory)
+    examples: ClassVar = {"": "as README.md here has it"}
+
+    out: Annotated[Path, path("out"), unset("runs/<program>-<time>")] = field(
+        default_factory=_new_directory
+    )
     """Where to write: a new or empty directory."""
 
     def write(self, name: str, report: Any, figure: "Figure", **others: "Figure") -> None:

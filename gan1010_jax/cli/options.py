@@ -5,12 +5,12 @@ They are read before JAX is imported, so that help and mistakes are answered at 
 
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, make_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import FlagCreatePairsOff, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from gan1010_jax.cli.program import report
@@ -27,6 +27,9 @@ from gan1010_jax.names import (
 
 if TYPE_CHECKING:
     from gan1010_jax.methods import Hyperparams, Method
+
+# An option without a value.
+Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 
 def number(name: str, kind: type[int] | type[float]) -> PrimitiveConstructorSpec:
@@ -70,25 +73,42 @@ def path(name: str) -> PrimitiveConstructorSpec:
     )
 
 
-def _choices(meaning: str, names: Iterable[str]) -> Any:
-    """The help of an option that is one of these names."""
-    *others, last = names
-    return arg(help=f"{meaning}: {', '.join(others)} or {last}.")
+def choice(*names: str) -> PrimitiveConstructorSpec:
+    """How an option that is one of these names is shown; what takes it checks it."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(names)}}}",
+        instance_from_str=lambda texts: texts[0],
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
-def _name_updates(order: str) -> str:
-    """An update order with the updates of its step."""
-    return f"{order} ({', '.join(f'D on {samples}' for samples in UPDATE_ORDERS[order])}, G)"
+def text(metavar: str) -> PrimitiveConstructorSpec:
+    """How an option that is any text is shown."""
+    return replace(choice(), metavar=metavar)
+
+
+def unset(meaning: str = "") -> Any:
+    """The help of an option that may be left out: what that stands for, or nothing."""
+    return arg(help_behavior_hint=f"(default: {meaning})" if meaning else "")
+
+
+*_OTHERS, _LAST = (
+    f"{order} ({', '.join(f'D on {samples}' for samples in UPDATE_ORDERS[order])}, G)"
+    for order in UPDATE_ORDERS
+)
+_UPDATES = f"The updates of a step: {', '.join(_OTHERS)} or {_LAST}."
 
 
 def _with_hyperparams(options: type) -> Any:
     """A dataclass with an option for every hyperparameter beside its own."""
     added = []
     for name, about in HYPERPARAMS.items():
-        default, text = about["default"], f"{about['help']}."
-        kind = float if default is not None else float | None
-        text = arg(help=text[0].upper() + text[1:])
-        added.append((name, Annotated[kind, number(name, float), text], default))
+        default, meaning = about["default"], f"{about['meaning']}, {about['limit']}."
+        kind, hint = (float, arg()) if default is not None else (float | None, unset(about["none"]))
+        meaning = arg(help=meaning[0].upper() + meaning[1:])
+        added.append((name, Annotated[kind, number(name, float), meaning, hint], default))
     about = {"__doc__": options.__doc__}
     return make_dataclass(options.__name__, added, bases=(options,), namespace=about, frozen=True)
 
@@ -98,21 +118,19 @@ def _with_hyperparams(options: type) -> Any:
 class MethodOptions:
     """How to train: the options of a `Method` and its `Hyperparams`."""
 
-    objective: Annotated[str, _choices("The losses of both players", OBJECTIVE_NAMES)] = "mse"
-    update_order: Annotated[
-        str, _choices("The updates of a step", map(_name_updates, UPDATE_ORDERS))
-    ] = "reference"
-    penalty: Annotated[str, _choices("The term that is added to the losses", PENALTY_NAMES)] = (
-        "none"
-    )
+    objective: Annotated[str, choice(*OBJECTIVE_NAMES)] = "mse"
+    """The losses of both players."""
+    update_order: Annotated[str, choice(*UPDATE_ORDERS), arg(help=_UPDATES)] = "reference"
+    penalty: Annotated[str, choice(*PENALTY_NAMES)] = "none"
+    """The term that is added to the losses."""
     d_steps: Annotated[int, number("d_steps", int)] = 1
     """How many times the discriminator is updated in a step."""
-    first: Annotated[str, _choices("The player that is updated first", PLAYERS)] = "discriminator"
-    optimizer: Annotated[
-        str, _choices("The optimiser, or D's and G's as in adam,sgd", OPTIMIZER_NAMES)
-    ] = "sgd"
-    sync_period: Annotated[int | None, number("sync_period", int)] = None
-    """How many steps lookahead takes between moves of its slow weights; no lookahead by default."""
+    first: Annotated[str, choice(*PLAYERS)] = "discriminator"
+    """The player that is updated first."""
+    optimizer: Annotated[str, choice(*OPTIMIZER_NAMES)] = "sgd"
+    """The optimiser of both players, or D's and G's with a comma between, as in adam,sgd."""
+    sync_period: Annotated[int | None, number("sync_period", int), unset("no lookahead")] = None
+    """The number of steps from one move of lookahead's slow weights to the next."""
 
     def method(self) -> "Method":
         """The method."""
@@ -132,23 +150,21 @@ class SeedOptions:
     """Which seeds to train, how long, and how they are run."""
 
     seeds: Annotated[int, number("seeds", int)] = 64
-    """How many GANs to train, or to train in each cell of a grid, each from its own seed."""
+    """The number of GANs to train, or to train in each cell of a grid, each from its own seed."""
     first_seed: Annotated[int, number("first_seed", int)] = 0
     """The first seed; the others follow it, up to 4294967295."""
     steps: Annotated[int, number("steps", int)] = 10_000
-    """How many steps to train each; a multiple of --record-every."""
+    """The number of training steps, a multiple of --record-every."""
     record_every: Annotated[int, number("record_every", int)] = 10
-    """How many steps from one record of output and losses to the next."""
-    engine: Annotated[
-        str,
-        _choices(
-            "How the seeds are run", [*ENGINE_NAMES, "auto, the fastest that this machine has"]
-        ),
-    ] = "auto"
-    workers: Annotated[int | None, number("workers", int)] = None
-    """How many blocks of seeds run at a time; else one on each core, or two on an accelerator."""
-    chunk: Annotated[int | None, number("chunk", int)] = None
-    """How many GANs are written, and resumed, as one unit; else 8192 (more on accelerators)."""
+    """The number of steps from one record of output and losses to the next."""
+    engine: Annotated[str, choice(*ENGINE_NAMES, "auto")] = "auto"
+    """How the seeds are run; auto is the fastest that this machine has."""
+    workers: Annotated[
+        int | None, number("workers", int), unset("1 on each core, or 2 on an accelerator")
+    ] = None
+    """The number of blocks of seeds that run at a time."""
+    chunk: Annotated[int | None, number("chunk", int), unset("8192, more on accelerators")] = None
+    """The number of GANs that are written, and resumed, as one unit."""
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `train_population` that they give, but for the seeds."""

@@ -1,15 +1,18 @@
 """What the programs in `experiments/` share with those of this room."""
 
 from gan1010_jax.cli.options import (
+    Flag,
     MethodOptions,
     check_given_with,
     check_number,
     number,
     path,
+    unset,
 )
 from gan1010_jax.cli.program import prepare_jax, progress_bar, read, run, say
 
 __all__ = [
+    "Flag",
     "MethodOptions",
     "check_given_with",
     "check_number",
@@ -20,4 +23,5 @@ __all__ = [
     "read",
     "run",
     "say",
+    "unset",
 ]
