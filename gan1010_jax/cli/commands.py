@@ -40,7 +40,7 @@ _SWEEP_OUT = (
 
 
 @dataclass(frozen=True)
-class FigureOptions:
+class _FigureOptions:
     """Which figures to draw."""
 
     figures: Flag = True
@@ -52,7 +52,7 @@ class FigureOptions:
 
 
 @dataclass(frozen=True)
-class ClusterOptions:
+class _ClusterOptions:
     """Many processes that share the work. All must see the same directory."""
 
     distributed: Flag = False
@@ -103,8 +103,8 @@ class Train:
     """Move damaged files to set-aside/, and train their seeds again."""
     run: OmitArgPrefixes[SeedOptions] = field(default_factory=SeedOptions)
     method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
-    figure: OmitArgPrefixes[FigureOptions] = field(default_factory=FigureOptions)
-    cluster: OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
+    figure: OmitArgPrefixes[_FigureOptions] = field(default_factory=_FigureOptions)
+    cluster: OmitArgPrefixes[_ClusterOptions] = field(default_factory=_ClusterOptions)
 
 
 @dataclass(frozen=True)
