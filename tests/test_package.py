@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,20 @@ def test_help_shows_a_short_signature_without_the_paths_of_modules():
 def test_the_citation_is_of_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.*)$", citation, flags=re.MULTILINE) == [gan.__version__]
+
+
+def test_the_changelog_has_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## \[(.*?)\]", changelog, flags=re.MULTILINE)
+    assert gan.__version__ in titles or f"This will be {gan.__version__}," in changelog
+    assert len(titles) == len(set(titles))
+
+
+def test_pre_commit_formats_as_the_linter_does():
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (ruff,) = [one for one in groups["dependency-groups"]["lint"] if one.startswith("ruff")]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r'dependencies: \["(.*)"\]', hooks)) == {ruff}
 
 
 def test_the_examples_in_docstrings_are_right():

@@ -14,6 +14,7 @@ import pytest
 import tyro
 from programs import EXPERIMENTS, PROGRAMS, run_program
 
+import gan1010_jax as gan
 from gan1010_jax.cli import MethodOptions, main
 from gan1010_jax.cli.commands import PROGRAMS as COMMANDS
 from gan1010_jax.cli.sweep import Sweep
@@ -68,7 +69,9 @@ def test_help_begins_with_examples_and_fits_the_terminal(name, columns, monkeypa
 def test_the_examples_of_help_are_understood(kind):
     assert kind.examples
     for example in kind.examples:
-        tyro.cli(kind, args=shlex.split(example))
+        options = tyro.cli(kind, args=shlex.split(example))
+        if method := getattr(options, "method", None):
+            gan.Setup(method=method.method(), hyperparams=method.hyperparams())
 
 
 @pytest.mark.parametrize(
