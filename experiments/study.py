@@ -21,7 +21,7 @@ def _new_directory() -> Path:
 class Study:
     """The option that every study has beside its own."""
 
-    examples: ClassVar = {"": "as README.md here has it"}
+    examples: ClassVar = {"": "as reported in experiments/README.md"}
 
     out: Annotated[Path, path("out"), unset("runs/<program>-<time>")] = field(
         default_factory=_new_directory

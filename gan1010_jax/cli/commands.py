@@ -151,8 +151,8 @@ class Lab:
     """
 
     examples: ClassVar = {
-        "--out lab.html": "every method",
-        "--objectives mse,hinge --optimizers sgd --out small.html": "some, in a few seconds",
+        "--out lab.html": "all methods",
+        "--objectives mse --optimizers sgd --update-orders reference": "two, in ten seconds",
     }
 
     objectives: Annotated[str, text("NAME,NAME,…")] = ",".join(OBJECTIVE_NAMES)
