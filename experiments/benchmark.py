@@ -44,7 +44,7 @@ class Benchmark(Study):
 
     examples: ClassVar = Study.examples | {
         "--quick": "in about two minutes",
-        "--quick --seeds 1024 --programs vmap_scan engine_vmap engine_fused": "three programs at one size",
+        "--quick --seeds 1024 --programs vmap_scan engine_vmap engine_fused": "three of them",
     }
 
     quick: Flag = False

@@ -189,7 +189,7 @@ def test_a_game_without_bits_is_labelled_by_its_numbers_and_drawn_by_its_sizes(p
 )
 @pytest.mark.filterwarnings(
     "error",
-    "ignore:'.*' (argument is )?deprecated:DeprecationWarning",  # how matplotlib 3.10 calls pyparsing 3.3
+    "ignore:'.*' (argument is )?deprecated:DeprecationWarning",  # matplotlib 3.10 by pyparsing 3.3
 )
 def test_spectra_are_drawn_near_the_unit_circle_and_far_from_it(size):
     spectra = {
