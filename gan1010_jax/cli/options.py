@@ -74,7 +74,7 @@ def path(name: str) -> PrimitiveConstructorSpec:
 
 
 def choice(*names: str) -> PrimitiveConstructorSpec:
-    """How an option that is one of these names is shown; what takes it checks it."""
+    """How an option shows its choices; the method that it makes checks them."""
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=f"{{{','.join(names)}}}",
@@ -85,7 +85,7 @@ def choice(*names: str) -> PrimitiveConstructorSpec:
 
 
 def text(metavar: str) -> PrimitiveConstructorSpec:
-    """How an option that is any text is shown."""
+    """How an option shows the form of its text."""
     return replace(choice(), metavar=metavar)
 
 
