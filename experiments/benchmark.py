@@ -23,12 +23,12 @@ from functools import cache, partial
 from importlib import metadata, util
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from study import Study, make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import number, read, run
+from gan1010_jax.cli import Flag, number, read, run, unset
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,12 @@ class Benchmark(Study):
     PyTorch's programs need PyTorch: pip install torch.
     """
 
-    quick: bool = False
+    examples: ClassVar = Study.examples | {
+        "--quick": "in about three minutes",
+        "--quick --seeds 1024 --programs vmap_scan engine_vmap engine_fused": "three of them",
+    }
+
+    quick: Flag = False
     """Fewer sizes, and fewer and shorter repeats, in about three minutes."""
     seeds: tuple[Annotated[int, number("seeds", int)], ...] = (64, 1_024, 16_384, 131_072)
     """How many GANs to train at a time: one or more sizes."""
@@ -52,8 +57,8 @@ class Benchmark(Study):
     """How often each is measured."""
     seconds: Annotated[float, number("seconds", float)] = 1.0
     """How long each measurement lasts at least."""
-    programs: tuple[str, ...] = ()
-    """Which to measure, such as minimal engine_fused; by default all."""
+    programs: Annotated[tuple[str, ...], unset("all")] = ()
+    """Which to measure, such as minimal engine_fused."""
 
 
 if __name__ == "__main__":

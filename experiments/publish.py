@@ -18,13 +18,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from study import make_table
 
 import gan1010_jax as gan
-from gan1010_jax.cli import read, run, say
+from gan1010_jax.cli import read, run, say, unset
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,12 @@ class Publish:
     else.
     """
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    examples: ClassVar = {
+        "": "insert the numbers that are kept",
+        "million dirac": "run these two first",
+    }
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, unset("none")] = ()
     """Which runs, or "all"."""
 
 

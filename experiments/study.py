@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import OmitArgPrefixes
 
-from gan1010_jax.cli import FigureOptions, path, say
+from gan1010_jax.cli import FigureOptions, path, say, unset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,11 @@ def _new_directory() -> Path:
 class Study:
     """The option that every study has beside its own."""
 
-    out: Annotated[Path, path("out")] = field(default_factory=_new_directory)
+    examples: ClassVar = {"": "as reported in experiments/README.md"}
+
+    out: Annotated[Path, path("out"), unset("runs/<program>-<time>")] = field(
+        default_factory=_new_directory
+    )
     """Where to write: a new or empty directory."""
 
     look: OmitArgPrefixes[FigureOptions] = field(default_factory=FigureOptions)

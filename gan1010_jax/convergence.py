@@ -4,6 +4,8 @@ Evaluated on the generator's output at every record: it *matches* if the game's 
 *in support* if it could be a real sample; once a parameter is not finite it is neither.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any, NamedTuple

@@ -15,6 +15,8 @@ of change of every parameter, per step. There are three of them, from exact to s
 `follow` integrates any of them, and `first_departure` says when a run first leaves the support.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial

@@ -1,5 +1,7 @@
 """Games: networks, distributions of real samples and latents, and the test of success."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Sequence

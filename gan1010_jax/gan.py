@@ -4,6 +4,8 @@ Everything here is a pure function. Randomness enters only through `init` and `d
 `train_step` is a deterministic function of a state, a batch and a setup.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,11 +26,12 @@ from gan1010_jax.methods import (
     PenaltyContext,
     check_samples_name,
     penalties_with,
+    show_changes,
 )
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Setup:
     """A game, a method and its hyperparameters; the default is the reference.
 
@@ -61,6 +64,10 @@ class Setup:
         if step_size is not None and self.method.sync_period is None:
             allowed = "None, since the method has no sync_period"
             raise InvalidArgument("slow_step_size", step_size, allowed)
+
+    def __repr__(self) -> str:
+        """Only what differs from the reference."""
+        return show_changes(self)
 
     @property
     def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:

@@ -4,6 +4,8 @@ PyTorch keeps a layer's weights as [outputs, inputs] and Flax as [inputs, output
 imports PyTorch.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -1,5 +1,7 @@
 """How a game is trained: objectives, penalties, the update order, optimisers, hyperparameters."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, partial
@@ -35,8 +37,23 @@ MAX_D_STEPS = 100  # each is compiled
 MAX_SYNC_PERIOD = 10**6
 
 
+def show_changes(value: Any) -> str:
+    """The repr of a dataclass, with only the fields that differ from their defaults.
+
+    They are compared as they are shown, since arrays and tracers are not comparable: a part of a
+    method by its name.
+    """
+    shown = []
+    for one in fields(value):
+        part = getattr(value, one.name)
+        part = getattr(part, "name", part) if isinstance(one.default, str) else part
+        if repr(part) != repr(one.default):
+            shown.append(f"{one.name}={part!r}")
+    return f"{type(value).__name__}({', '.join(shown)})"
+
+
 @jax.tree_util.register_pytree_with_keys_class
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hyperparams:
     """The numbers of a method: a pytree of traced scalars, so that a grid of them is a `vmap`.
 
@@ -72,6 +89,10 @@ class Hyperparams:
     slow_step_size: chex.Numeric | None = HYPERPARAMS["slow_step_size"]["default"]
     average_decay: chex.Numeric | None = HYPERPARAMS["average_decay"]["default"]
 
+    def __repr__(self) -> str:
+        """Only what differs from the reference."""
+        return show_changes(self)
+
     def __post_init__(self):
         """Reject numbers outside their limits."""
         for name, value in vars(self).items():
@@ -88,7 +109,7 @@ class Hyperparams:
         return [(jax.tree_util.GetAttrKey(name), value) for name, value in vars(self).items()], None
 
     @classmethod
-    def tree_unflatten(cls, _: None, values: Any) -> "Hyperparams":
+    def tree_unflatten(cls, _: None, values: Any) -> Hyperparams:
         """The inverse; values may be placeholders of a transformation, and are not checked."""
         hyperparams = object.__new__(cls)
         hyperparams.__dict__.update(zip(HYPERPARAMS, values))
@@ -495,11 +516,8 @@ class Method:
             raise InvalidArgument("objective", objective.name, allowed)
 
     def __repr__(self) -> str:
-        """Only what differs from the reference."""
-        values = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
-        shown = [(name, getattr(value, "name", value), default) for name, value, default in values]
-        others = [f"{name}={value!r}" for name, value, default in shown if value != default]
-        return f"Method({', '.join(others)})"
+        """Only what differs from the reference, a part by its name."""
+        return show_changes(self)
 
     @property
     def at_once(self) -> bool:
@@ -525,7 +543,7 @@ class Method:
         return d + g if self.first == "discriminator" else g + d
 
     @classmethod
-    def from_options(cls, *, optimizer: str, **others: Any) -> "Method":
+    def from_options(cls, *, optimizer: str, **others: Any) -> Method:
         """The inverse of `options`, for parts that are built in.
 
         Raises:

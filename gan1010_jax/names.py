@@ -68,8 +68,9 @@ def _number(
         "unit": "",
         "above_zero": above_zero,
         "below": below,
+        "limit": limit,
         "allowed": f"a finite number, {limit}{', or None' if default is None else ''}",
-        "help": f"{meaning}, {limit}" + (f"; {if_none} by default" if if_none else ""),
+        "none": if_none,
         "of_penalty": of_penalty,
     }
 

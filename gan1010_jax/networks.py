@@ -1,5 +1,7 @@
 """Networks: the two pure functions that a `Game` takes of each, and Flax NNX modules as such."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,7 +74,7 @@ def as_network(name: str, network: Network | NetworkFunctions) -> Network:
 class _NNXNetwork:
     """The network of the module that `make` returns."""
 
-    make: Callable[["nnx.Rngs"], "nnx.Module"]
+    make: Callable[[nnx.Rngs], nnx.Module]
 
     def init(self, key: chex.PRNGKey, x: jax.Array) -> Mapping[str, chex.ArrayTree]:
         from flax import nnx  # which Linen's users need not wait for
@@ -88,7 +90,7 @@ class _NNXNetwork:
         nnx.replace_by_pure_dict(params, variables["params"])
         return nnx.merge(structure, params)(x)
 
-    def _split(self, module: "nnx.Module") -> tuple[Any, Any]:
+    def _split(self, module: nnx.Module) -> tuple[Any, Any]:
         """A module's structure and its parameters."""
         from flax import nnx
 
@@ -100,7 +102,7 @@ class _NNXNetwork:
         return structure, params
 
 
-def from_nnx(make: Callable[["nnx.Rngs"], "nnx.Module"]) -> Network:
+def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     """The network of a Flax NNX module.
 
         gan.from_nnx(lambda rngs: MyGenerator(4, rngs=rngs))

@@ -11,6 +11,8 @@ Everything here is in the float type of the state. In float32, eigenvalues near 
 about 1e-6; in JAX's x64 mode, to about 1e-14.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """One run of training: `lax.scan` over the records, and within each a loop over its steps."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +64,7 @@ class History(NamedTuple):
     matched: jax.Array
     in_support: jax.Array
 
-    def to_pandas(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> pandas.DataFrame:
         """The records of one run as a `pandas.DataFrame`, a row each.
 
         Its columns are those of a directory's `histories`: `step`, `output_0` … `output_{n-1}`,
@@ -104,7 +106,7 @@ def loss_column(loss: str) -> str:
     return "_".join([player, "loss", *samples])
 
 
-def to_frame(columns: Mapping[str, np.ndarray]) -> "pandas.DataFrame":
+def to_frame(columns: Mapping[str, np.ndarray]) -> pandas.DataFrame:
     """Columns [rows] as a `pandas.DataFrame`; pandas is imported here alone."""
     try:
         import pandas

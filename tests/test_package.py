@@ -4,9 +4,11 @@ import ast
 import doctest
 import graphlib
 import importlib
+import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -66,9 +68,31 @@ def test_every_public_name_exists_and_is_documented():
         assert name == "__version__" or value.__doc__, name
 
 
+def test_help_shows_a_short_signature_without_the_paths_of_modules():
+    for name in gan.__all__:
+        if inspect.isfunction(function := getattr(gan, name)):
+            signature = str(inspect.signature(function))
+            assert len(signature) < 450 and "gan1010_jax." not in signature, name
+            assert "setup: 'Setup' =" not in signature or "= Setup()" in signature, name
+
+
 def test_the_citation_is_of_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.*)$", citation, flags=re.MULTILINE) == [gan.__version__]
+
+
+def test_the_changelog_has_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## \[(.*?)\]", changelog, flags=re.MULTILINE)
+    assert gan.__version__ in titles or f"This will be {gan.__version__}," in changelog
+    assert len(titles) == len(set(titles))
+
+
+def test_pre_commit_formats_as_the_linter_does():
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (ruff,) = [one for one in groups["dependency-groups"]["lint"] if one.startswith("ruff")]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r'dependencies: \["(.*)"\]', hooks)) == {ruff}
 
 
 def test_the_examples_in_docstrings_are_right():

@@ -1,5 +1,7 @@
 """The command `gan1010`, whose subcommands are the programs of this room."""
 
+import sys
+
 from gan1010_jax.cli.process import start
 
 
@@ -9,11 +11,16 @@ def main(program: str | None = None) -> None:
     It does not return.
     """
     start()
-    from gan1010_jax.cli.commands import Check, Lab, Sweep, Train, Watch
+    from gan1010_jax.cli.commands import PROGRAMS, Check, Gan1010, Lab, Sweep, Train, Watch
     from gan1010_jax.cli.program import read, run
 
-    kinds = {"train": Train, "watch": Watch, "lab": Lab, "sweep": Sweep, "check": Check}
-    options = read(Train | Watch | Lab | Sweep | Check if program is None else kinds[program])
+    word = next(iter(sys.argv[1:]), "")
+    if program is not None:
+        options = read(PROGRAMS[program])
+    elif word in PROGRAMS:
+        options = read(PROGRAMS[word], word)
+    else:  # help, or a mistake
+        options = read(Gan1010).program
     match options:  # JAX is imported now
         case Train():
             from gan1010_jax.cli.train import train as program

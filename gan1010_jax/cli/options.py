@@ -5,12 +5,12 @@ They are read before JAX is imported, so that help and mistakes are answered at 
 
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, make_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import FlagCreatePairsOff, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from gan1010_jax.cli.program import report
@@ -29,6 +29,9 @@ from gan1010_jax.names import (
 
 if TYPE_CHECKING:
     from gan1010_jax.methods import Hyperparams, Method
+
+# An option without a value.
+Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 
 def number(name: str, kind: type[int] | type[float]) -> PrimitiveConstructorSpec:
@@ -72,8 +75,19 @@ def path(name: str) -> PrimitiveConstructorSpec:
     )
 
 
-def _choice(name: str, choices: tuple[str, ...]) -> PrimitiveConstructorSpec:
-    """How an option of this name is read as one of some names."""
+def choice(*names: str) -> PrimitiveConstructorSpec:
+    """How an option shows its choices; the method that it makes checks them."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(names)}}}",
+        instance_from_str=lambda texts: texts[0],
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _checked_choice(name: str, choices: tuple[str, ...]) -> PrimitiveConstructorSpec:
+    """Likewise, for an option of this name, whose choice is checked as it is read."""
 
     def read(texts: list[str]) -> str:
         try:
@@ -82,34 +96,34 @@ def _choice(name: str, choices: tuple[str, ...]) -> PrimitiveConstructorSpec:
             sys.exit(report(error))
         return texts[0]
 
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=f"{{{','.join(choices)}}}",
-        instance_from_str=read,
-        is_instance=lambda value: value in choices,
-        str_from_instance=lambda value: [value],
-    )
+    return replace(choice(*choices), instance_from_str=read)
 
 
-def _choices(meaning: str, names: Iterable[str]) -> Any:
-    """The help of an option that is one of these names."""
-    *others, last = names
-    return arg(help=f"{meaning}: {', '.join(others)} or {last}.")
+def text(metavar: str) -> PrimitiveConstructorSpec:
+    """How an option shows the form of its text."""
+    return replace(choice(), metavar=metavar)
 
 
-def _name_updates(order: str) -> str:
-    """An update order with the updates of its step."""
-    return f"{order} ({', '.join(f'D on {samples}' for samples in UPDATE_ORDERS[order])}, G)"
+def unset(meaning: str = "") -> Any:
+    """The help of an option that may be left out: what that stands for, or nothing."""
+    return arg(help_behavior_hint=f"(default: {meaning})" if meaning else "")
+
+
+*_OTHERS, _LAST = (
+    f"{order} ({', '.join(f'D on {samples}' for samples in UPDATE_ORDERS[order])}, G)"
+    for order in UPDATE_ORDERS
+)
+_UPDATES = f"The updates of a step: {', '.join(_OTHERS)} or {_LAST}."
 
 
 def _with_hyperparams(options: type) -> Any:
     """A dataclass with an option for every hyperparameter beside its own."""
     added = []
     for name, about in HYPERPARAMS.items():
-        default, text = about["default"], f"{about['help']}."
-        kind = float if default is not None else float | None
-        text = arg(help=text[0].upper() + text[1:])
-        added.append((name, Annotated[kind, number(name, float), text], default))
+        default, meaning = about["default"], f"{about['meaning']}, {about['limit']}."
+        kind, hint = (float, arg()) if default is not None else (float | None, unset(about["none"]))
+        meaning = arg(help=meaning[0].upper() + meaning[1:])
+        added.append((name, Annotated[kind, number(name, float), meaning, hint], default))
     about = {"__doc__": options.__doc__}
     return make_dataclass(options.__name__, added, bases=(options,), namespace=about, frozen=True)
 
@@ -119,21 +133,19 @@ def _with_hyperparams(options: type) -> Any:
 class MethodOptions:
     """How to train: the options of a `Method` and its `Hyperparams`."""
 
-    objective: Annotated[str, _choices("The losses of both players", OBJECTIVE_NAMES)] = "mse"
-    update_order: Annotated[
-        str, _choices("The updates of a step", map(_name_updates, UPDATE_ORDERS))
-    ] = "reference"
-    penalty: Annotated[str, _choices("The term that is added to the losses", PENALTY_NAMES)] = (
-        "none"
-    )
+    objective: Annotated[str, choice(*OBJECTIVE_NAMES)] = "mse"
+    """The losses of both players."""
+    update_order: Annotated[str, choice(*UPDATE_ORDERS), arg(help=_UPDATES)] = "reference"
+    penalty: Annotated[str, choice(*PENALTY_NAMES)] = "none"
+    """The term that is added to the losses."""
     d_steps: Annotated[int, number("d_steps", int)] = 1
     """How many times the discriminator is updated in a step."""
-    first: Annotated[str, _choices("The player that is updated first", PLAYERS)] = "discriminator"
-    optimizer: Annotated[
-        str, _choices("The optimiser, or D's and G's as in adam,sgd", OPTIMIZER_NAMES)
-    ] = "sgd"
-    sync_period: Annotated[int | None, number("sync_period", int)] = None
-    """How many steps lookahead takes between moves of its slow weights; no lookahead by default."""
+    first: Annotated[str, choice(*PLAYERS)] = "discriminator"
+    """The player that is updated first."""
+    optimizer: Annotated[str, choice(*OPTIMIZER_NAMES)] = "sgd"
+    """The optimiser of both players, or D's and G's with a comma between, as in adam,sgd."""
+    sync_period: Annotated[int | None, number("sync_period", int), unset("no lookahead")] = None
+    """The number of steps from one move of lookahead's slow weights to the next."""
 
     def method(self) -> "Method":
         """The method."""
@@ -153,23 +165,21 @@ class SeedOptions:
     """Which seeds to train, how long, and how they are run."""
 
     seeds: Annotated[int, number("seeds", int)] = 64
-    """How many GANs to train, or to train in each cell of a grid, each from its own seed."""
+    """The number of GANs to train, or to train in each cell of a grid, each from its own seed."""
     first_seed: Annotated[int, number("first_seed", int)] = 0
     """The first seed; the others follow it, up to 4294967295."""
     steps: Annotated[int, number("steps", int)] = 10_000
-    """How many steps to train each; a multiple of --record-every."""
+    """The number of training steps, a multiple of --record-every."""
     record_every: Annotated[int, number("record_every", int)] = 10
-    """How many steps from one record of output and losses to the next."""
-    engine: Annotated[
-        str,
-        _choices(
-            "How the seeds are run", [*ENGINE_NAMES, "auto, the fastest that this machine has"]
-        ),
-    ] = "auto"
-    workers: Annotated[int | None, number("workers", int)] = None
-    """How many blocks of seeds run at a time; else one on each core, or two on an accelerator."""
-    chunk: Annotated[int | None, number("chunk", int)] = None
-    """How many GANs are written, and resumed, as one unit; else 8192 (more on accelerators)."""
+    """The number of steps from one record of output and losses to the next."""
+    engine: Annotated[str, choice(*ENGINE_NAMES, "auto")] = "auto"
+    """How the seeds are run; auto is the fastest that this machine has."""
+    workers: Annotated[
+        int | None, number("workers", int), unset("1 on each core, or 2 on an accelerator")
+    ] = None
+    """The number of blocks of seeds that run at a time."""
+    chunk: Annotated[int | None, number("chunk", int), unset("8192, more on accelerators")] = None
+    """The number of GANs that are written, and resumed, as one unit."""
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `train_population` that they give, but for the seeds."""
@@ -181,10 +191,10 @@ class SeedOptions:
 class FigureOptions:
     """How figures are drawn."""
 
-    style: tuple[Annotated[str, _choice("style", FIGURE_STYLES)], ...] = ("paper",)
+    style: tuple[Annotated[str, _checked_choice("style", FIGURE_STYLES)], ...] = ("paper",)
     """How figures look; slides have larger text and lines, as NAME-slides, and NAME-dark suits a
     dark page. One or more."""
-    format: Annotated[str, _choice("format", FIGURE_FORMATS)] = "png"
+    format: Annotated[str, _checked_choice("format", FIGURE_FORMATS)] = "png"
     """The format of figures; svg and pdf can be enlarged."""
 
     def arguments(self) -> tuple[tuple[str, ...], str]:

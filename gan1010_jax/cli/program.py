@@ -5,6 +5,7 @@ Its options are read before JAX is imported, and what needs JAX here imports it 
 
 import atexit
 import gc
+import inspect
 import itertools
 import os
 import re
@@ -12,11 +13,13 @@ import shlex
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _Options = TypeVar("_Options")
 
 _COMMAND = "gan1010"
+_WIDEST = 100  # columns of text
 
 
 # What only Python's callers can give, in what an argument may be.
@@ -38,19 +42,49 @@ _NOT_TYPED = re.compile("^an? [A-Z][a-z]+ or (?=one of)|, or None$")
 _received: list[int] = []  # signals
 
 
-def read(kind: type[_Options]) -> _Options:
-    """Read the command line into a dataclass, or one of several; or exit after help or an error.
+def read(kind: type[_Options], name: str | None = None) -> _Options:
+    """Read the command line into a dataclass, or exit after help or an error.
 
     Until JAX is imported and `run` is called, a signal ends the program at once.
+
+    Args:
+      kind: the dataclass; its docstring and its `examples`, if it has any, begin the help.
+      name: the subcommand that the first word is, if it is one.
     """
     start()
+    program, *words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    if name is not None:
+        program, words = f"{_COMMAND} {name}", words[1:]
     try:
         try:
-            return tyro.cli(kind)
+            return tyro.cli(kind, prog=program, args=words, description=_describe(kind, name))
         finally:
             sys.stdout.flush()
     except OSError as error:
         sys.exit(report(error))
+
+
+def _describe(kind: type, name: str | None) -> str:
+    """What a program does, its examples, and the other paragraphs, each below a title of its own.
+
+    Lines are filled here, and indented, since tyro fills none and joins those that are not.
+    """
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+    summary, *others = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    is_script = Path(sys.argv[0]).stem != _COMMAND
+    command = f"python {sys.argv[0]}" if is_script else f"{_COMMAND} {name or ''}".rstrip()
+    lines = wrap(summary, width, subsequent_indent="  ")
+    examples = getattr(kind, "examples", {})
+    lines += ["", "Examples:"] if examples else []
+    for words, meaning in examples.items():
+        *begun, last = wrap(f"  {command} {words}", width - 2, subsequent_indent="      ")
+        lines += [f"  # {meaning}", *(f"{line} \\" for line in begun), last]
+    for paragraph in others:
+        title, has_title, text = paragraph.partition(":\n")
+        title, text = (title, inspect.cleandoc(text)) if has_title else ("Description", paragraph)
+        lines += ["", f"{title}:", *wrap(text, width, initial_indent="  ", subsequent_indent="  ")]
+    return "\n".join(lines)
 
 
 def run(main: Callable[[_Options], object], options: _Options) -> NoReturn:

@@ -2,16 +2,19 @@
 
 from gan1010_jax.cli.options import (
     FigureOptions,
+    Flag,
     MethodOptions,
     check_given_with,
     check_number,
     number,
     path,
+    unset,
 )
 from gan1010_jax.cli.program import prepare_jax, progress_bar, read, run, say
 
 __all__ = [
     "FigureOptions",
+    "Flag",
     "MethodOptions",
     "check_given_with",
     "check_number",
@@ -22,4 +25,5 @@ __all__ = [
     "read",
     "run",
     "say",
+    "unset",
 ]

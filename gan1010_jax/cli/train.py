@@ -35,28 +35,25 @@ from gan1010_jax.population import (
     write_file,
 )
 
-_NEEDED = {
-    "movie": "animate",
-    "coordinator": "distributed",
-    "num_processes": "distributed",
-    "process_id": "distributed",
-}
+_CLUSTER = ("coordinator", "num_processes", "process_id")
 
 
 def train(options: Train) -> None:
     """Check every option, train, write the results, print the table."""
     if options.resume is not None:
         options = _options_of(options.resume)
-    check_given_with(options, _NEEDED)
+    figure, cluster = options.figure, options.cluster
+    check_given_with(figure, {"movie": "animate"})
+    check_given_with(cluster, dict.fromkeys(_CLUSTER, "distributed"))
     seeds = seed_range(options.run.seeds, options.run.first_seed)
     game, method = gan.pattern_game(options.pattern), options.method.method()
     out = options.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    if options.distributed:
-        join_processes(options.coordinator, options.num_processes, options.process_id)
+    if cluster.distributed:
+        join_processes(cluster.coordinator, cluster.num_processes, cluster.process_id)
         first = gather(str(out))[0]
         out = options.out or Path(first)  # its time may differ among processes
-    movie = options.movie or "gif"
-    if options.animate:  # by the first process, which alone writes
+    movie = figure.movie or "gif"
+    if figure.animate:  # by the first process, which alone writes
         decided_by_first(lambda: figures.check_movie(movie))
 
     prepare_jax()
@@ -69,10 +66,10 @@ def train(options: Train) -> None:
             sys.stdout.flush()
         except OSError as error:
             lost.append(error)
-        if options.figures:
+        if figure.figures:
             say("drawing the figures")
             draw_files(out, population)
-        if options.animate:
+        if figure.animate:
             say("drawing the animation")
             history, seed = first_history(population), population.first_seed
             animation = figures.animate_run(history, seed, population.setup)
@@ -80,10 +77,10 @@ def train(options: Train) -> None:
             write_file(path, figures.encode_animation(animation, movie))
         print(f"written to {out}")
 
-    train_all = gan.train_share if options.distributed else gan.train_population
+    train_all = gan.train_share if cluster.distributed else gan.train_population
     with ExitStack() as drawing, says_how_to_go_on(out), ExitStack() as showing:
-        if options.figures and is_first():  # which alone draws
-            draw_files = drawing.enter_context(start_painters(*options.look.arguments()))
+        if figure.figures and is_first():  # which alone draws
+            draw_files = drawing.enter_context(start_painters(*figure.arguments()))
         train_all(
             seeds,
             gan.Setup(game, method, options.method.hyperparams()),

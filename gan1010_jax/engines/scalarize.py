@@ -25,6 +25,8 @@ that do not depend on a lane, such as constants and loop counters, are *shared* 
 computed once.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence

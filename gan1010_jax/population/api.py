@@ -1,5 +1,7 @@
 """The public functions: train a population, open one, replay one of its rows."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """The results of many seeds: `Population`, its curves, its report, and the cells of a grid."""
 
+from __future__ import annotations
+
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,7 +88,7 @@ class Population:
         }
         return Hyperparams(**numbers | {name: self.columns[name][row] for name in self.grid})
 
-    def to_pandas(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> pandas.DataFrame:
         """The `columns` as a `pandas.DataFrame`, a row per seed, or per seed and cell.
 
         Raises:

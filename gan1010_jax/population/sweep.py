@@ -1,5 +1,7 @@
 """Sweeps: the same grid of hyperparameters under several methods, and the table of its cells."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack

@@ -1,7 +1,10 @@
 """The command `gan1010`: its subcommands, its help, and that a wheel brings all of it."""
 
 import dataclasses
+import itertools
 import os
+import re
+import shlex
 import subprocess
 import sys
 import venv
@@ -9,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import tyro
-from programs import EXPERIMENTS, PROGRAMS
+from programs import EXPERIMENTS, PROGRAMS, run_program
 
+import gan1010_jax as gan
 from gan1010_jax.cli import MethodOptions, main
+from gan1010_jax.cli.commands import PROGRAMS as COMMANDS
 from gan1010_jax.cli.sweep import Sweep
 from gan1010_jax.cli.train import Train
 from gan1010_jax.cli.watch import Watch
@@ -36,6 +41,37 @@ def test_help_names_the_programs_and_each_has_its_own(monkeypatch, capsys):
         assert gan1010(f"{name} --help", monkeypatch) == 0
         printed = capsys.readouterr().out
         assert option in printed and "--penalty" in printed
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", ["", *COMMANDS, *(f"{name}.py" for name in PROGRAMS)])
+def test_help_begins_with_examples_and_fits_the_terminal(name, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    if name.endswith(".py"):
+        assert run_program(name.removesuffix(".py"), "--help", monkeypatch) == 0
+    else:
+        assert gan1010(f"{name} --help", monkeypatch) == 0
+    printed = capsys.readouterr().out.replace(str(EXPERIMENTS), "experiments")
+    assert max(map(len, printed.splitlines()[1:])) <= columns
+    assert "(default: None)" not in printed
+    head, options = printed.split("-h, --help ")
+    assert re.match(r"usage: .*\n\n.*\n(  .*\n)?\nExamples:\n  # ", head) and "\n\n\n" not in head
+    for framed, following in itertools.pairwise(options.splitlines()):
+        line, following = framed[1:-1].rstrip(), following[1:-1].rstrip()
+        begin = len(following) - len(following.lstrip())
+        if line[begin - 2 : begin] == "  " and line[begin : begin + 1].strip():  # one text
+            word = following.split()[0]
+            is_full = len(f"{line} {word}") > len(framed) - 3
+            assert is_full or word == "•", f"broken too early: {line}"
+
+
+@pytest.mark.parametrize("kind", COMMANDS.values())
+def test_the_examples_of_help_are_understood(kind):
+    assert kind.examples
+    for example in kind.examples:
+        options = tyro.cli(kind, args=shlex.split(example))
+        if method := getattr(options, "method", None):
+            gan.Setup(method=method.method(), hyperparams=method.hyperparams())
 
 
 @pytest.mark.parametrize(

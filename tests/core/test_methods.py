@@ -159,6 +159,10 @@ def test_a_repr_says_what_differs_from_the_reference():
         "Method(objective='hinge', update_order='alternating', penalty='r1'"
     )
     assert len(repr(own)) < 200 and repr(gan.pattern_game("01")) == "Game('01')"
+    assert repr(gan.Setup()) == "Setup()" and repr(gan.Hyperparams()) == "Hyperparams()"
+    setup = gan.Setup(gan.pattern_game("01"), hyperparams=gan.Hyperparams(d_lr=0.1, g_lr=0.01))
+    assert repr(setup) == "Setup(game=Game('01'), hyperparams=Hyperparams(d_lr=0.1))"
+    assert repr(gan.Hyperparams(np.ones(2))) == "Hyperparams(d_lr=array([1., 1.]))"
 
 
 def test_hyperparams_are_a_pytree_of_the_numbers_that_are_there():

@@ -198,7 +198,10 @@ def test_a_game_without_bits_is_labelled_by_its_numbers_and_drawn_by_its_sizes(p
 @pytest.mark.parametrize(
     "size", [*(pytest.param(x, marks=SLOW) for x in (0.0, 1e-9, 1.0)), 1e-4, 3.0]
 )
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings(
+    "error",
+    "ignore:'.*' (argument is )?deprecated:DeprecationWarning",  # matplotlib 3.10 by pyparsing 3.3
+)
 def test_spectra_are_drawn_near_the_unit_circle_and_far_from_it(size):
     spectra = {
         "one": np.array([1, 1 + 1j * size]),
