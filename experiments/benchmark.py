@@ -262,10 +262,12 @@ def build_minimal(steps: int) -> Callable:
     """`minimal.py`, whose number of steps is a constant at its head."""
     import minimal  # the peers too: they start JAX, which on a TPU one process alone may do
 
-    minimal.STEPS = steps
-
     def train(key):
-        d, g = minimal.train(key, minimal.LEARNING_RATE)
+        whole, minimal.STEPS = minimal.STEPS, steps  # while it is traced
+        try:
+            d, g = minimal.train(key, minimal.LEARNING_RATE)
+        finally:
+            minimal.STEPS = whole
         return minimal.G(g, minimal.LATENT), (d, g)
 
     return train

@@ -109,7 +109,6 @@ KEPT = {
     "million": "results/million.json=report.json figures/million.png=figures/convergence.png "
     "figures/settling.png",
     "long_run": "results/long_run.json=curves figures/long_run.png=figures/convergence.png "
-    "figures/finding.png=figures/convergence.png figures/finding-dark.png=figures/convergence.png "
     "figures/forgetting.png",
     "phase_diagram": "figures/phase_diagram.png",
     "methods": "figures/methods.png=figures/phase_diagram.png",

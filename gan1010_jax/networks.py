@@ -125,7 +125,8 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 
 def layer_sizes(network: nn.Module, inputs: jax.Array) -> list[int]:
     """The number of units of each layer of a fully connected network, inputs first."""
-    params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    key = jax.random.key(0, impl="threefry2x32")
+    params = jax.eval_shape(network.init, key, inputs)
     kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
     return [kernels[0][0], *(units for _, units in kernels)]
 

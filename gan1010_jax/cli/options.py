@@ -192,8 +192,7 @@ class FigureOptions:
     """How figures are drawn."""
 
     style: tuple[Annotated[str, _checked_choice("style", FIGURE_STYLES)], ...] = ("paper",)
-    """How figures look; slides have larger text and lines, as NAME-slides, and NAME-dark suits a
-    dark page. One or more."""
+    """One or more: slides have larger text, as NAME-slides; NAME-dark is for dark pages."""
     format: Annotated[str, _checked_choice("format", FIGURE_FORMATS)] = "png"
     """The format of figures; svg and pdf can be enlarged."""
 
