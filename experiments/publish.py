@@ -256,6 +256,12 @@ def of_long_run(curves: dict) -> dict[str, str]:
     }
 
 
+def of_finding(report: dict) -> dict[str, str]:
+    *_, (_, cured) = report.items()
+    share = np.array(cured) / report["seeds"]
+    return {"kept": f"{math.floor(1000 * share[share.argmax() :].min()) / 10} %"}
+
+
 def of_compare_methods(report: dict) -> dict[str, str]:
     rows: dict[str, list[str]] = {}
     for row in report["methods"]:
@@ -265,11 +271,9 @@ def of_compare_methods(report: dict) -> dict[str, str]:
     columns = ["10,000", "50,000", "forgot"]
     titles = ["objective, optimiser", *columns, *(f"R1: {column}" for column in columns)]
     settled = {row["method"]: f"{row['settled_p50']:,}" for row in report["cures"]}
-    least = {row["method"]: f"{100 * row['least']['fraction']:.1f} %" for row in report["cures"]}
     return {
         "table": make_table(titles, rows.values()),
         "r1": settled["R1, 0.1"],
-        "kept": least["R1, 0.1"],
         "wasserstein": settled["wasserstein, R1, 0.4"],
         "relativistic": settled["relativistic, R1 and R2, 0.1"],
     }
@@ -304,6 +308,7 @@ def of_benchmark(report: dict) -> dict[str, str]:
 VALUES = {
     "million": of_million,
     "long_run": of_long_run,
+    "finding": of_finding,
     "compare_methods": of_compare_methods,
     "waves": lambda report: {
         "table": waves.tabulate(report["predictions"]),
