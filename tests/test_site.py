@@ -67,7 +67,8 @@ def test_it_is_searched_without_a_server(tab):
     box = tab.get_by_role("textbox", name="Search")
     box.click()
     box.fill("train_population")
-    expect(tab.locator(".md-search-result__item").first).to_contain_text("train_population")
+    first = tab.locator(".md-search-result__item").first
+    expect(first).to_contain_text("train_population", timeout=60_000)
 
 
 def test_the_laboratory_is_a_page_of_it(tab):

@@ -172,7 +172,7 @@ def test_a_wheel_brings_the_command_and_all_that_it_needs(tmp_path, compilation_
         process = run(f"gan1010 {command}")
         assert process.returncode == 0, process.stderr
         assert "written to" in process.stdout and (tmp_path / written).stat().st_size > 1000
-    assert (tmp_path / "page.html").read_text().count("<svg") >= 3
+    assert "createNetwork" in (tmp_path / "page.html").read_text()  # the page's own files
     assert len([*(tmp_path / "run" / "figures").glob("*.png")]) == 7
 
     (part,) = (tmp_path / "run" / "population").glob("part-*")
