@@ -13,15 +13,21 @@ import gan1010_jax as gan
 LIMIT = 2**33
 
 
+@pytest.fixture(scope="session")
+def shared_path(tmp_path_factory):
+    """A directory that all workers of this run share, and no other run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
+def compilation_cache(shared_path):
     """Keep compiled programs for this run, so that tests and subprocesses compile each once.
 
     All workers share them. A limit to their size, far above it, makes JAX lock what it reads and
     writes.
     """
-    base = tmp_path_factory.getbasetemp()
-    directory = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
+    directory = str(shared_path / "compiled")
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(LIMIT)  # for subprocesses
     jax.config.update("jax_compilation_cache_max_size", LIMIT)
     jax.config.update("jax_compilation_cache_dir", directory)

@@ -15,10 +15,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(shared_path):
     """The site, somewhere else than in the checkout, which the workers of a test run make once."""
     pytest.importorskip("mkdocs", reason="the group `docs` is not installed")
-    out = tmp_path_factory.getbasetemp().parent / "site"
+    out = shared_path / "site"
     with FileLock(f"{out}.lock"):
         if not (out / "sitemap.xml").exists():
             command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]

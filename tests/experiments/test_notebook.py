@@ -115,13 +115,12 @@ sys.addaudithook(watch)
 
 
 @pytest.fixture(scope="session")
-def executed(compilation_cache, tmp_path_factory):
+def executed(compilation_cache, shared_path, tmp_path_factory):
     """The notebook run in an empty directory, once for all workers, and the recorded calls.
 
     Its solutions are run, too.
     """
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    base = shared_path
     result, calls = base / "notebook.ipynb", base / "notebook_calls.txt"
     with FileLock(base / "notebook.lock"):
         if not result.exists():

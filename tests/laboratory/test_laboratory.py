@@ -47,9 +47,9 @@ SAMPLED = [
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
+def path(shared_path):
     """A page of four programs, which the workers of a test run make once."""
-    path = tmp_path_factory.getbasetemp().parent / "laboratory.html"
+    path = shared_path / "laboratory.html"
     with FileLock(f"{path}.lock"):
         if not path.exists():
             path.write_text(make_laboratory(**FEW), encoding="utf-8")
@@ -143,9 +143,9 @@ def assert_agrees(page, setup, steps, seeds=64):
 
 
 @pytest.fixture(scope="module")
-def sampled(tmp_path_factory):
+def sampled(shared_path):
     """A page with the programs of `SAMPLED` among others."""
-    path = tmp_path_factory.getbasetemp().parent / "sampled.html"
+    path = shared_path / "sampled.html"
     with FileLock(f"{path}.lock"):
         if not path.exists():
             path.write_text(make_laboratory(), encoding="utf-8")
