@@ -243,6 +243,9 @@ def test_a_change_while_they_train_holds_from_that_step_on(open_page):
     made, _ = outputs(page)
     np.testing.assert_allclose(made, train(np.arange(64)), rtol=0, atol=1e-5)
     assert "at300=pattern:1110,penalty:r1" in page.url
+    scope = run_python(page)
+    np.testing.assert_allclose(made, scope["outputs"], rtol=0, atol=1e-5)
+    expect(page.locator("#matched")).to_have_text(str(scope["matched"]))
     again = open_page(page.url.split("#")[1])
     at_step(again, 301)
     np.testing.assert_array_equal(outputs(again)[0], made)
@@ -251,6 +254,23 @@ def test_a_change_while_they_train_holds_from_that_step_on(open_page):
     page.locator("#numbers summary").click()
     state = gan.train(seed_key(0), before, steps=299, record_every=299)[0]
     assert_has_weights(page, state)
+
+
+@pytest.mark.slow
+def test_another_optimiser_begins_anew_in_python_too(open_page, sampled):
+    page = open_page("step=100&at40=optimizer:adam,d_lr:0.001&at70=penalty:r1", path=sampled)
+    at_step(page, 100)
+    made, _ = outputs(page)
+    np.testing.assert_allclose(made, run_python(page)["outputs"], rtol=0, atol=1e-5)
+
+
+def run_python(page):
+    """The names that the page's Python makes."""
+    page.locator("#code summary").click()
+    expect(page.locator("#python")).to_contain_text("are in support")
+    scope = {}
+    exec(page.locator("#python").inner_text(), scope)
+    return scope
 
 
 def assert_has_weights(page, state):
@@ -337,10 +357,7 @@ def test_any_method_is_watched_and_its_python_is_the_same(name, open_page, tmp_p
     for flag in others:
         if flag.split()[0] in ("--d-steps", "--first", "--noise-std", "--clip", "--sync-period"):
             expect(page.locator("#others")).to_contain_text(flag)
-    page.locator("#code summary").click()
-    expect(page.locator("#python")).to_contain_text("train_population")
-    scope = {}
-    exec(page.locator("#python").inner_text(), scope)
+    scope = run_python(page)
     assert scope["setup"] == setup or name == "d_steps"  # whose weight is the default, as a number
     population, columns = scope["population"], table(page, "#csv-outputs")
     for unit in range(len(setup.game.matched.bits)):
@@ -402,12 +419,9 @@ def test_what_an_address_may_not_have_is_left_out(open_page):
 
 @pytest.mark.slow
 def test_its_files_and_its_python_are_of_the_run(open_page):
-    page = open_page("d_lr=0.1&g_lr=0.1&penalty=r1&penalty_weight=0.3&seed=7&step=600")
+    page = open_page(permissions=["clipboard-read", "clipboard-write"], hash="d_lr=0.1&g_lr=0.1&penalty=r1&penalty_weight=0.3&seed=7&step=600")
     at_step(page, 600)
-    page.locator("#code summary").click()
-    expect(page.locator("#python")).to_contain_text("train_population")
-    scope = {}
-    exec(page.locator("#python").inner_text(), scope)
+    scope = run_python(page)
     population = scope["population"]
     curve = table(page, "#csv-curve")
     for name in ("matched", "in_support", "step"):
@@ -419,6 +433,9 @@ def test_its_files_and_its_python_are_of_the_run(open_page):
         expected = population.columns[f"output_{unit}"]
         made = np.array(columns[f"output_{unit}"], float)
         np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
+    page.locator("#copy").click()
+    expect(page.locator("#copy")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#python").inner_text()
     expect(page.locator("#matched")).to_have_text(str(population.counts.matched))
     expect(page.locator("#in-support")).to_have_text(str(population.counts.in_support))
 

@@ -95,6 +95,7 @@ function describe() {
   tiles.describe(training.frame, firstSeed);
   curve.describe(text);
   announce(text);
+  showPython();
   writeHash();
 }
 
@@ -364,10 +365,7 @@ function exportOutputs() {
 }
 
 function showPython() {
-  const { setting } = controls;
-  const changed = training.changes.length > 1
-    ? `# The setting was changed while these trained, at step ${training.changes.slice(1).map(({ step }) => step).join(", ")}: this is the last\n# one from the start.\n` : "";
-  element("python").textContent = changed + toPython(setting, Math.max(50, training.step - (training.step % 50)), SEEDS);
+  element("python").textContent = toPython(phases, training.step, SEEDS);
 }
 
 // Buttons and keys
@@ -393,6 +391,7 @@ element("goal").addEventListener("change", () => setGoal(Number(element("goal").
 element("scrubber").addEventListener("input", () => scrub(Number(element("scrubber").value)));
 element("code").addEventListener("toggle", showPython);
 element("copy").addEventListener("click", async () => {
+  showPython();
   await navigator.clipboard.writeText(element("python").textContent);
   announce("copied");
   element("copy").textContent = "Copied";

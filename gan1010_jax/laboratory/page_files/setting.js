@@ -106,22 +106,62 @@ export function fromHash(hash) {
   return { phases, others };
 }
 
-/** The Python that trains the same. @param {Setting} setting @param {number} steps @param {number} seeds */
-export function toPython(setting, steps, seeds) {
-  const { pattern, objective, penalty, optimizer, update_order, d_lr, g_lr, penalty_weight, seed } = setting;
+/** A setting as Python. @param {Setting} setting @param {string} indent */
+function setupOf({ pattern, objective, penalty, optimizer, update_order, d_lr, g_lr, penalty_weight }, indent) {
   const weight = penalty === "none" ? "" : `, penalty_weight=${penalty_weight}`;
   const optimizers = optimizer.split(",").map((name) => `optax.${name}`).join(", ");
   const both = optimizers.includes(",") ? `(${optimizers})` : optimizers;
-  return `import gan1010_jax as gan
+  return `gan.Setup(
+${indent}    gan.pattern_game("${pattern}"),
+${indent}    gan.Method("${objective}", "${update_order}", "${penalty}", optimizer=${both}${DATA.others.method}),
+${indent}    gan.Hyperparams(d_lr=${d_lr}, g_lr=${g_lr}${weight}${DATA.others.hyperparams}),
+${indent})`;
+}
+
+/** The Python that trains the same. @param {Phase[]} phases @param {number} step to which @param {number} seeds */
+export function toPython(phases, step, seeds) {
+  const { seed } = phases[0].setting;
+  if (phases.length === 1) {
+    return `import gan1010_jax as gan
 import optax
 
-setup = gan.Setup(
-    gan.pattern_game("${pattern}"),
-    gan.Method("${objective}", "${update_order}", "${penalty}", optimizer=${both}${DATA.others.method}),
-    gan.Hyperparams(d_lr=${d_lr}, g_lr=${g_lr}${weight}${DATA.others.hyperparams}),
-)
+setup = ${setupOf(phases[0].setting, "")}
 seeds = range(${seed}, ${seed + seeds})
-population = gan.train_population(seeds, setup, steps=${steps}, record_every=50)
+population = gan.train_population(seeds, setup, steps=${Math.max(50, step - (step % 50))}, record_every=50)
 print(population.counts.matched, "match, and", population.counts.in_support, "are in support")
+`;
+  }
+  const ends = [...phases.slice(1).map((phase) => phase.step), step];
+  return `import gan1010_jax as gan
+import jax
+import numpy as np
+import optax
+
+phases = [  # each setup, and the step to which it trains
+${phases.map(({ setting }, k) => `    (${setupOf(setting, "    ")}, ${ends[k]}),`).join("\n")}
+]
+
+
+@jax.jit
+@jax.vmap
+def train(key):
+    init_key, data_key = jax.random.split(key)
+    start, state = 0, gan.init(init_key, phases[0][0])
+    for setup, end in phases:
+        fresh = gan.init(init_key, setup)
+        if jax.tree.structure(fresh) != jax.tree.structure(state):  # another optimiser begins anew
+            state = gan.GANState(*(new._replace(params=old.params) for new, old in zip(fresh, state)))
+
+        def step(t, state, setup=setup):
+            return gan.train_step(state, gan.draw_batch(data_key, setup, t), setup)[0]
+
+        start, state = end, jax.lax.fori_loop(start, end, step, state)
+    return gan.generate(state, setup)
+
+
+outputs = train(jax.vmap(jax.random.key)(np.arange(${seed}, ${seed + seeds}, dtype=np.uint32)))
+game = phases[-1][0].game
+matched, in_support = (jax.vmap(test)(outputs).sum() for test in (game.matched, game.in_support))
+print(matched, "match, and", in_support, "are in support")
 `;
 }
