@@ -55,7 +55,7 @@ const STOPS = [
     question: "Which of these, do you think, learns fastest?",
     choices: ["D ten times as fast (0.1)", "G ten times as fast (0.1)", "both ten times as fast"],
     right: 2, setting: { d_lr: 0.1, g_lr: 0.1 }, before: {}, steps: 10_000, pace: "2000",
-    answer: ({ inSupport, lowest }) => `Here are both at 0.1: most are in support by step 1,000, which D alone at 0.1 takes some 1,500 steps for, and G alone some 6,000. But fast ones forget sooner, too: these fell to ${lowest} on the way, and ${inSupport} of ${SEEDS} are in support at the end. Try the others: the map of learning rates, further down, sets both with one click. Or ask: is it the ratio that matters? What does Adam do? Which objective forgets?`,
+    answer: ({ inSupport, lowest }) => `Here are both at 0.1: most are in support by step 1,000, which D alone at 0.1 takes some 1,500 steps for, and G alone some 6,000. But fast ones forget sooner, too: these fell to ${lowest} on the way, and ${inSupport} of ${SEEDS} are in support at the end. Try the others: the map of learning rates sets both with one click. Or ask: is it the ratio that matters? What does Adam do? Which objective forgets?`,
   },
 ];
 
