@@ -242,7 +242,7 @@ class Gan1010:
 
     examples: ClassVar = {
         "train": "train 64 GANs, and say how often they converge",
-        "watch --out gan.html": "replay the training of one in a browser",
+        "watch --out gan.html": "watch one train in a browser",
     }
 
     program: OmitSubcommandPrefixes[Union[*starmap(_named, PROGRAMS.items())]]

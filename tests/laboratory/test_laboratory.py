@@ -419,7 +419,10 @@ def test_what_an_address_may_not_have_is_left_out(open_page):
 
 @pytest.mark.slow
 def test_its_files_and_its_python_are_of_the_run(open_page):
-    page = open_page(permissions=["clipboard-read", "clipboard-write"], hash="d_lr=0.1&g_lr=0.1&penalty=r1&penalty_weight=0.3&seed=7&step=600")
+    page = open_page(
+        permissions=["clipboard-read", "clipboard-write"],
+        hash="d_lr=0.1&g_lr=0.1&penalty=r1&penalty_weight=0.3&seed=7&step=600",
+    )
     at_step(page, 600)
     scope = run_python(page)
     population = scope["population"]
