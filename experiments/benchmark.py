@@ -390,7 +390,7 @@ PROGRAMS = {
     "torch_compile": Program(
         "PyTorch, compile(vmap)", "ink", 5e6, prepare_torch_compile, compare_means
     ),
-    "minimal": Program("minimal.py", "pink", 1e7, partial(prepare_vmap, build_minimal)),
+    "minimal": Program("minimal.py", "#E69F00", 1e7, partial(prepare_vmap, build_minimal)),
     "purejaxrl": Program(
         "PureJaxRL's pattern",
         "#56B4E9",
@@ -400,7 +400,7 @@ PROGRAMS = {
     ),
     "rejax": Program(
         "rejax's pattern",
-        "#B79F00",
+        "#8FB339",
         1e7,
         partial(prepare_vmap, build_rejax),
         compare_replays,

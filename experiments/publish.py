@@ -59,6 +59,7 @@ import waves
 
 from gan1010_jax.convergence import OUTCOMES, proportion
 from gan1010_jax.environment import versions
+from gan1010_jax.figures import find_fall
 from gan1010_jax.population import write_file, write_json
 
 HERE = Path(__file__).parent
@@ -259,7 +260,8 @@ def of_long_run(curves: dict) -> dict[str, str]:
 def of_finding(report: dict) -> dict[str, str]:
     *_, (_, cured) = report.items()
     share = np.array(cured) / report["seeds"]
-    return {"kept": f"{math.floor(1000 * share[share.argmax() :].min()) / 10} %"}
+    _, least = find_fall(share)
+    return {"kept": f"{math.floor(1000 * share[least]) / 10} %"}
 
 
 def of_compare_methods(report: dict) -> dict[str, str]:

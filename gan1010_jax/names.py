@@ -18,6 +18,8 @@ UPDATE_ORDERS = {
     "simultaneous": ("both",),
     "extragradient": ("both",),
 }
+# Those of the laboratory: a trace of a step tells what each of their updates moves.
+TRACED_UPDATE_ORDERS = tuple(order for order in UPDATE_ORDERS if order != "extragradient")
 OBJECTIVE_NAMES = (
     *("mse", "lsgan", "minimax", "nonsaturating", "wasserstein", "hinge"),
     "relativistic",

@@ -23,7 +23,7 @@ from gan1010_jax.cli.options import (
     text,
     unset,
 )
-from gan1010_jax.names import OBJECTIVE_NAMES, UPDATE_ORDERS
+from gan1010_jax.names import OBJECTIVE_NAMES, TRACED_UPDATE_ORDERS
 
 # What does not go on one line: tyro keeps the line breaks of a field's docstring.
 _RESUME = (
@@ -159,9 +159,7 @@ class Lab:
     """The objectives, with commas between."""
     optimizers: Annotated[str, text("NAME,NAME,…")] = "sgd,adam"
     """The optimisers, likewise."""
-    update_orders: Annotated[str, text("NAME,NAME,…")] = ",".join(
-        order for order in UPDATE_ORDERS if order != "extragradient"
-    )
+    update_orders: Annotated[str, text("NAME,NAME,…")] = ",".join(TRACED_UPDATE_ORDERS)
     """The update orders, likewise."""
     bits: Annotated[int, number("bits", int)] = 4
     """The length of the patterns, 1 to 16; the page begins with 1010 and so on."""

@@ -17,6 +17,7 @@ from gan1010_jax.figures.style import (
     LOSS_KEYS,
     THOUSANDS,
     encode,
+    find_fall,
     headed,
     legend_below,
     palette,
@@ -124,8 +125,7 @@ def _draw_convergence(
 ) -> Figure:
     """Draw the fractions of seeds that match and that are in support."""
     matched, inside = (curves[name]["fraction"] for name in ("matched", "in_support"))
-    most = int(inside.argmax())  # the first such record
-    least = most + int(inside[most:].argmin())
+    most, least = find_fall(inside)
     if inside[most] - inside[least] > _FALL:
         title = f"{percent(inside[most])} are in support at step {steps[most]:,}"
         title += f", and only {percent(inside[least])} at step {steps[least]:,}"

@@ -26,7 +26,15 @@ from gan1010_jax.figures.population import (
     plot_population,
     plot_settling,
 )
-from gan1010_jax.figures.style import PAPER, Palette, headed, legend_below, palette, styled
+from gan1010_jax.figures.style import (
+    PAPER,
+    Palette,
+    find_fall,
+    headed,
+    legend_below,
+    palette,
+    styled,
+)
 from gan1010_jax.figures.values import note_of
 from gan1010_jax.figures.waves import (
     plot_brake,
@@ -45,6 +53,7 @@ __all__ = [
     "animate_run",
     "check_movie",
     "encode_animation",
+    "find_fall",
     "headed",
     "legend_below",
     "note_of",

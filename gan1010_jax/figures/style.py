@@ -196,6 +196,12 @@ def percent(fraction: float) -> str:
     return f"{text}\N{NO-BREAK SPACE}%"
 
 
+def find_fall(curve: np.ndarray) -> tuple[int, int]:
+    """The place of a curve's greatest value, the first of them, and of the least after it."""
+    best = int(curve.argmax())
+    return best, best + int(curve[best:].argmin())
+
+
 def draw_ranges(axes: Axes, of: Coordinates) -> np.ndarray:
     """Draw the real range of each coordinate as a bar: the coordinates, counted from 1."""
     coordinates = 1 + np.arange(len(of.low))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from gan1010_jax.figures.style import (
     THOUSANDS,
+    find_fall,
     headed,
     legend_below,
     mark_reference,
@@ -62,7 +63,7 @@ def plot_finding(
       style: a name of `FIGURE_STYLES`.
     """
     (plain, cured), (_, cure) = runs.values(), runs
-    (best, worst), (_, least) = map(_find_fall, (plain, cured))
+    (best, worst), (_, least) = map(find_fall, (plain, cured))
     title = (
         f"{percent(plain[best])} learn 1010, but at step {steps[worst]:,} only "
         f"{percent(plain[worst])} still have it; {cure}, at least {percent(cured[least])}"
@@ -89,12 +90,6 @@ def plot_finding(
     return figure
 
 
-def _find_fall(curve: np.ndarray) -> tuple[int, int]:
-    """The place of a curve's greatest value, the first of them, and of the least after it."""
-    best = int(curve.argmax())
-    return best, best + int(curve[best:].argmin())
-
-
 @styled
 def plot_waves(
     steps: np.ndarray, runs: Mapping[str, np.ndarray], note: str, *, style: str = "paper"
@@ -110,7 +105,7 @@ def plot_waves(
     curves = {name: runs[name].mean(axis=0) for name in _CURVES}
     ends = []
     for name in ("training", "level model"):
-        _, worst = _find_fall(curves[name])
+        _, worst = find_fall(curves[name])
         ends.append(f"{percent(curves[name][worst])} at step {steps[worst]:,}")
     title = "At worst {} are in support; the level model says {}".format(*ends)
     figure, colors = headed(title, note, (8, 3.8)), palette()

@@ -27,6 +27,7 @@ from gan1010_jax.laboratory.programs import (
     print_programs,
     program_name,
     program_names,
+    with_weight,
 )
 from gan1010_jax.methods import (
     OBJECTIVES,
@@ -37,14 +38,11 @@ from gan1010_jax.methods import (
     gives_belief,
     undecided,
 )
-from gan1010_jax.names import OBJECTIVE_NAMES, UPDATE_ORDERS
+from gan1010_jax.names import OBJECTIVE_NAMES, TRACED_UPDATE_ORDERS
 from gan1010_jax.networks import layer_sizes
 from gan1010_jax.population import tabulate_cells, train_population
 
-# What the laboratory can have: orders whose updates are those that a trace tells of, and penalties
-# of any order.
-_UPDATE_ORDERS = tuple(order for order in UPDATE_ORDERS if order != "extragradient")
-_PENALTIES = ("none", "r1")
+_PENALTIES = ("none", "r1")  # those of any update order
 _R1_WEIGHT = 0.1  # with which the reference learns in 10,000 steps, and stays
 _MAP_RATES = np.geomspace(1e-3, 1.0, 13)
 _MAP_SEEDS, _MAP_STEPS = 32, 10_000
@@ -54,7 +52,7 @@ _LONGEST = 250_000  # steps of a run
 def make_laboratory(
     objectives: Sequence[str] = OBJECTIVE_NAMES,
     optimizers: Sequence[str] = ("sgd", "adam"),
-    update_orders: Sequence[str] = _UPDATE_ORDERS,
+    update_orders: Sequence[str] = TRACED_UPDATE_ORDERS,
     *,
     bits: int = 4,
 ) -> str:
@@ -95,7 +93,8 @@ def check_laboratory(
 ) -> None:
     """Raise `InvalidArgument` for what `make_laboratory` does not take."""
     given = {"objectives": objectives, "optimizers": optimizers, "update_orders": update_orders}
-    for (argument, names), known in zip(given.items(), (OBJECTIVES, OPTIMIZERS, _UPDATE_ORDERS)):
+    choices = (OBJECTIVES, OPTIMIZERS, TRACED_UPDATE_ORDERS)
+    for (argument, names), known in zip(given.items(), choices):
         for name in names:
             check_choice(argument, name, known)
     check_whole("bits", bits, 1, 16)
@@ -143,6 +142,7 @@ def _fill_page(
     tour: bool = False,
 ) -> str:
     """The page of these programs, which begins with a setup's method, rates and pattern."""
+    setup = with_weight(setup)
     game, own = setup.game, setup.method.objective
     data = {
         "choices": choices,
@@ -189,14 +189,13 @@ def _name_setting(setup: Setup) -> dict[str, Any]:
     numbers = vars(setup.hyperparams)
     rates = {name: numbers[name] for name in ("d_lr", "g_lr")}
     weight = numbers["penalty_weight"]
-    default_weight = _R1_WEIGHT if setup.method.penalty.name == "none" else 1.0
     pattern = "".join(map(str, setup.game.matched.bits))
     method = {name: setup.method.options[name] for name in PARTS}
     return {
         "pattern": pattern,
         **method,
         **rates,
-        "penalty_weight": default_weight if weight is None else weight,
+        "penalty_weight": _R1_WEIGHT if weight is None else weight,
     }
 
 

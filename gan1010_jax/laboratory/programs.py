@@ -98,18 +98,23 @@ def print_programs(names: Sequence[str], bits: int) -> dict[str, str]:
     return {name: found[name] for name in names}
 
 
+def with_weight(setup: Setup) -> Setup:
+    """A setup whose penalty, if it has one, has a weight that can be set."""
+    if setup.method.penalty.name == "none" or setup.hyperparams.penalty_weight is not None:
+        return setup
+    return replace(setup, hyperparams=replace(setup.hyperparams, penalty_weight=1.0))
+
+
 def print_program(setup: Setup) -> str:
     """A setup's program: JavaScript, deflated and in base64.
 
-    A penalty's weight can be set. The function `units` gives the activations of both networks:
+    The function `units` gives the activations of both networks:
 
         units(State, Sample, Units)     G's from the latent on, and D's on a sample, inputs first;
                                         D's last is its logit
     """
-    game, method, hyperparams = setup.game, setup.method, setup.hyperparams
-    if method.penalty.name != "none" and hyperparams.penalty_weight is None:
-        hyperparams = replace(hyperparams, penalty_weight=1.0)
-    setup = Setup(game, method, hyperparams)
+    setup = with_weight(setup)
+    game = setup.game
 
     def both(state, sample):
         g, d = state.generator.params, state.discriminator.params

@@ -23,32 +23,26 @@ export function createLens(programs, seed, changes) {
   /** @type {number[][]} Of each record: the step, the output, D's logits and the losses. */
   let history = [];
 
-  /** D's logit, its belief and the logit's slope. @param {any} state @param {ArrayLike<number>} x */
-  function judge(state, x) {
+  /** What a function of the program says of a state and a sample: its floats by name. @param {"judge" | "units"} name @param {any} state @param {ArrayLike<number>} x */
+  function ask(name, state, x) {
     const { program } = run;
-    const [judgement] = resultsOf(program, "judge");
+    const [result] = resultsOf(program, name);
     const sample = program.block(x.length);
     sample.f.set(x);
-    program.judge(state, sample, judgement);
-    const layout = program.layouts.judge.results[0];
-    return {
-      logit: floatsOf(judgement, layout, "logit")[0],
-      slope: [...floatsOf(judgement, layout, "slope")],
-    };
+    program[name](state, sample, result);
+    return (/** @type {string} */ part) => floatsOf(result, program.layouts[name].results[0], part);
   }
 
-  /** @param {any} state @param {ArrayLike<number>} x */
+  /** D's logit, and its slope. @param {any} state @param {ArrayLike<number>} x */
+  function judge(state, x) {
+    const judgement = ask("judge", state, x);
+    return { logit: judgement("logit")[0], slope: [...judgement("slope")] };
+  }
+
+  /** Both networks' activations. @param {any} state @param {ArrayLike<number>} x */
   function unitsOf(state, x) {
-    const { program } = run;
-    const [units] = resultsOf(program, "units");
-    const sample = program.block(x.length);
-    sample.f.set(x);
-    program.units(state, sample, units);
-    const layout = program.layouts.units.results[0];
-    return {
-      generator: [...floatsOf(units, layout, "generator")],
-      discriminator: [...floatsOf(units, layout, "discriminator")],
-    };
+    const units = ask("units", state, x);
+    return { generator: [...units("generator")], discriminator: [...units("discriminator")] };
   }
 
   const middle = () => {
